@@ -1,0 +1,50 @@
+"""The job: what the api puts on a pool's queue, as an Ed25519 JWS whose payload is a `Job`."""
+
+from typing import Any
+from uuid import UUID
+
+from coreo_shared.contracts.base import Message
+from coreo_shared.contracts.terms import Pool
+
+JOB_TYPE = "coreo-job+jwt"
+
+
+class TargetAccount(Message):
+    """The AWS account a run works in, and how to get into it."""
+
+    cloud_account_id: UUID
+    account_id: str  # twelve digits
+    partition: str  # aws, aws-us-gov, aws-cn
+    role_arn: str
+    external_id: str  # names us to the customer's role; not a secret (AWS IAM user guide), yet never logged
+
+
+class AuditSpec(Message):
+    """What an audit reads and judges."""
+
+    rules: list[str]  # rule ids, resolved from rule sets when the run was requested
+    regions: list[str]  # region names, or ["all"] for every region enabled in the account
+    parameters: dict[str, Any] = {}  # rule variables
+
+
+class Job(Message):
+    """One run to do. Field names iss to exp as in RFC 7519; times are Unix seconds."""
+
+    iss: str
+    aud: str  # `job_audience(pool)`
+    jti: str
+    iat: int
+    exp: int  # after this no worker starts it
+    version: int = 1
+    team_id: UUID
+    run_id: UUID
+    plan_id: UUID
+    plan_revision: int
+    target: TargetAccount
+    audit: AuditSpec
+    run_token: str  # the run's capability at the results service (contracts.tokens.RunCapability)
+
+
+def job_audience(pool: Pool) -> str:
+    """The audience of a pool's jobs: a job for one pool means nothing to another."""
+    return f"coreo-pool-{pool}"

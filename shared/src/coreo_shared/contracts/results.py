@@ -1,0 +1,149 @@
+"""What workers and the api say to the results service, and what it answers.
+
+A *unit* is one resource type in one region, written `aws.s3.bucket@global` or `aws.ec2.instance@eu-west-1`.
+A unit's findings come in chunks numbered from 0; the last one says `final`, and makes the unit done.
+"""
+
+from typing import Literal
+from uuid import UUID
+
+from coreo_shared.contracts.base import Message
+from coreo_shared.contracts.findings import Finding
+from coreo_shared.contracts.terms import FindingStatus, Pool, RunState, Severity
+
+MAX_CHUNK_FINDINGS = 1_000
+MAX_CHUNK_BYTES = 8 * 1024 * 1024
+
+
+class ClaimRequest(Message):
+    """A worker asks for a run it was sent."""
+
+    worker_id: str
+
+
+class ClaimAnswer(Message):
+    """The run is yours until the lease ends. Every later word on it must carry `fence`."""
+
+    fence: int
+    attempt: int  # 1 for the first claim
+    lease_seconds: float
+    cancel_requested: bool
+    units_done: list[str]  # stored whole by an earlier attempt: skip them
+
+
+class PutChunk(Message):
+    """Findings of one unit; stored once however often it comes."""
+
+    fence: int
+    unit: str
+    index: int
+    final: bool
+    findings: list[Finding]
+
+
+class RunHeartbeat(Message):
+    """The worker still works on the run. `units_total` once it is known."""
+
+    fence: int
+    units_total: int | None = None
+
+
+class HeartbeatAnswer(Message):
+    """The lease is good for `lease_seconds` more."""
+
+    lease_seconds: float
+    cancel_requested: bool
+
+
+class FinishRun(Message):
+    """The run is over. The ledger itself tells SUCCEEDED from PARTIAL by what was stored."""
+
+    fence: int
+    outcome: Literal["completed", "failed", "canceled"]
+    reason: str | None = None  # a sentence a person can act on; required for "failed"
+    units_total: int | None = None
+
+
+class ReleaseRun(Message):
+    """The worker gives the run back for another attempt."""
+
+    fence: int
+    reason: str
+
+
+class RunAnswer(Message):
+    """A run as the ledger has it after a finish or release."""
+
+    run_id: UUID
+    state: RunState
+    reason: str | None = None
+
+
+class CancelRun(Message):
+    """The api's wish that a run end; the ledger makes a row for a run that no worker has claimed yet."""
+
+    plan_id: UUID
+    plan_revision: int
+    cloud_account_id: UUID
+    account_id: str
+    pool: Pool
+    state: Literal["CANCELED", "EXPIRED"]
+    reason: str
+
+
+class Counts(Message):
+    """How many findings of each status and, for FAIL, of each severity."""
+
+    by_status: dict[FindingStatus, int] = {}
+    failed_by_severity: dict[Severity, int] = {}
+
+
+class RunEvent(Message):
+    """One entry of the durable feed: the run as it stood after a change. Later ones supersede earlier ones."""
+
+    cursor: str
+    run_id: UUID
+    team_id: UUID
+    version: int  # grows by one with each change of the run
+    at: str  # RFC 3339, UTC
+    state: RunState
+    reason: str | None
+    attempt: int
+    units_done: int
+    units_total: int | None
+    counts: Counts
+
+
+class EventPage(Message):
+    """Events in order. `cursor` is where to go on, also when `events` is empty."""
+
+    events: list[RunEvent]
+    cursor: str
+
+
+class FindingPage(Message):
+    """Findings most severe first; `next_cursor` is None on the last page."""
+
+    findings: list[Finding]
+    total: int
+    next_cursor: str | None
+
+
+class RegisterWorker(Message):
+    """A worker process says that it is there, at start and every `interval_seconds` after."""
+
+    worker_id: str
+    pool: Pool
+    version: str
+    host: str
+    started_at: str
+    current_runs: list[UUID] = []
+    rejected_jobs: dict[str, int] = {}  # security event code -> how many since start
+    draining: bool = False
+
+
+class RegisterAnswer(Message):
+    """`drain`: an operator wants this worker to finish what it has and stop."""
+
+    interval_seconds: float
+    drain: bool

@@ -1,0 +1,56 @@
+"""The closed vocabularies of the wire: run states, pools, finding statuses, severities."""
+
+from enum import StrEnum
+
+
+class Pool(StrEnum):
+    """A worker pool: its own queue, IAM role and process."""
+
+    AUDIT = "audit"
+    DEPLOY = "deploy"
+    ONBOARD = "onboard"
+
+
+class RunState(StrEnum):
+    """Where a run is. The transition table is `coreo_results.ledger.states`; nothing else writes a state."""
+
+    QUEUED = "QUEUED"
+    CLAIMED = "CLAIMED"
+    RUNNING = "RUNNING"
+    SUCCEEDED = "SUCCEEDED"
+    PARTIAL = "PARTIAL"  # finished, with units or findings that could not be evaluated
+    FAILED = "FAILED"
+    CANCELED = "CANCELED"
+    EXPIRED = "EXPIRED"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the run has ended."""
+        return self not in {RunState.QUEUED, RunState.CLAIMED, RunState.RUNNING}
+
+
+class FindingStatus(StrEnum):
+    """What a rule found on a resource. What could not be read is NOT_EVALUATED, never PASS."""
+
+    PASS = "PASS"
+    FAIL = "FAIL"
+    NOT_EVALUATED = "NOT_EVALUATED"
+    SUPPRESSED = "SUPPRESSED"
+
+
+class Severity(StrEnum):
+    """How bad a failed rule is."""
+
+    CRITICAL = "critical"
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+    INFO = "info"
+
+    @property
+    def rank(self) -> int:
+        """0 for info up to 4 for critical, for sorting."""
+        return _SEVERITY_RANKS[self]
+
+
+_SEVERITY_RANKS = {severity: rank for rank, severity in enumerate(reversed(Severity))}

@@ -1,0 +1,1 @@
+"""Crypto helpers that more than one service needs."""
