@@ -6,7 +6,7 @@ from coreo_shared.contracts.base import Message
 from coreo_shared.contracts.terms import FindingStatus, Severity
 
 
-class Finding(Message):
+class Finding(Message, frozen=True, kw_only=True):
     """What one rule says of one resource.
 
     `fingerprint` is stable over runs: it depends on account, rule and resource alone.

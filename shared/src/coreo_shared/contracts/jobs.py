@@ -9,7 +9,7 @@ from coreo_shared.contracts.terms import Pool
 JOB_TYPE = "coreo-job+jwt"
 
 
-class TargetAccount(Message):
+class TargetAccount(Message, frozen=True, kw_only=True):
     """The AWS account a run works in, and how to get into it."""
 
     cloud_account_id: UUID
@@ -19,7 +19,7 @@ class TargetAccount(Message):
     external_id: str  # names us to the customer's role; not a secret (AWS IAM user guide), yet never logged
 
 
-class AuditSpec(Message):
+class AuditSpec(Message, frozen=True, kw_only=True):
     """What an audit reads and judges."""
 
     rules: list[str]  # rule ids, resolved from rule sets when the run was requested
@@ -27,7 +27,7 @@ class AuditSpec(Message):
     parameters: dict[str, Any] = {}  # rule variables
 
 
-class Job(Message):
+class Job(Message, frozen=True, kw_only=True):
     """One run to do. Field names iss to exp as in RFC 7519; times are Unix seconds."""
 
     iss: str

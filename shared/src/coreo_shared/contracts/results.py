@@ -15,13 +15,13 @@ MAX_CHUNK_FINDINGS = 1_000
 MAX_CHUNK_BYTES = 8 * 1024 * 1024
 
 
-class ClaimRequest(Message):
+class ClaimRequest(Message, frozen=True, kw_only=True):
     """A worker asks for a run it was sent."""
 
     worker_id: str
 
 
-class ClaimAnswer(Message):
+class ClaimAnswer(Message, frozen=True, kw_only=True):
     """The run is yours until the lease ends. Every later word on it must carry `fence`."""
 
     fence: int
@@ -31,7 +31,7 @@ class ClaimAnswer(Message):
     units_done: list[str]  # stored whole by an earlier attempt: skip them
 
 
-class PutChunk(Message):
+class PutChunk(Message, frozen=True, kw_only=True):
     """Findings of one unit; stored once however often it comes."""
 
     fence: int
@@ -41,21 +41,21 @@ class PutChunk(Message):
     findings: list[Finding]
 
 
-class RunHeartbeat(Message):
+class RunHeartbeat(Message, frozen=True, kw_only=True):
     """The worker still works on the run. `units_total` once it is known."""
 
     fence: int
     units_total: int | None = None
 
 
-class HeartbeatAnswer(Message):
+class HeartbeatAnswer(Message, frozen=True, kw_only=True):
     """The lease is good for `lease_seconds` more."""
 
     lease_seconds: float
     cancel_requested: bool
 
 
-class FinishRun(Message):
+class FinishRun(Message, frozen=True, kw_only=True):
     """The run is over. The ledger itself tells SUCCEEDED from PARTIAL by what was stored."""
 
     fence: int
@@ -64,14 +64,14 @@ class FinishRun(Message):
     units_total: int | None = None
 
 
-class ReleaseRun(Message):
+class ReleaseRun(Message, frozen=True, kw_only=True):
     """The worker gives the run back for another attempt."""
 
     fence: int
     reason: str
 
 
-class RunAnswer(Message):
+class RunAnswer(Message, frozen=True, kw_only=True):
     """A run as the ledger has it after a finish or release."""
 
     run_id: UUID
@@ -79,7 +79,7 @@ class RunAnswer(Message):
     reason: str | None = None
 
 
-class CancelRun(Message):
+class CancelRun(Message, frozen=True, kw_only=True):
     """The api's wish that a run end; the ledger makes a row for a run that no worker has claimed yet."""
 
     plan_id: UUID
@@ -91,14 +91,14 @@ class CancelRun(Message):
     reason: str
 
 
-class Counts(Message):
+class Counts(Message, frozen=True, kw_only=True):
     """How many findings of each status and, for FAIL, of each severity."""
 
     by_status: dict[FindingStatus, int] = {}
     failed_by_severity: dict[Severity, int] = {}
 
 
-class RunEvent(Message):
+class RunEvent(Message, frozen=True, kw_only=True):
     """One entry of the durable feed: the run as it stood after a change. Later ones supersede earlier ones."""
 
     cursor: str
@@ -114,14 +114,14 @@ class RunEvent(Message):
     counts: Counts
 
 
-class EventPage(Message):
+class EventPage(Message, frozen=True, kw_only=True):
     """Events in order. `cursor` is where to go on, also when `events` is empty."""
 
     events: list[RunEvent]
     cursor: str
 
 
-class FindingPage(Message):
+class FindingPage(Message, frozen=True, kw_only=True):
     """Findings most severe first; `next_cursor` is None on the last page."""
 
     findings: list[Finding]
@@ -129,7 +129,7 @@ class FindingPage(Message):
     next_cursor: str | None
 
 
-class RegisterWorker(Message):
+class RegisterWorker(Message, frozen=True, kw_only=True):
     """A worker process says that it is there, at start and every `interval_seconds` after."""
 
     worker_id: str
@@ -142,7 +142,7 @@ class RegisterWorker(Message):
     draining: bool = False
 
 
-class RegisterAnswer(Message):
+class RegisterAnswer(Message, frozen=True, kw_only=True):
     """`drain`: an operator wants this worker to finish what it has and stop."""
 
     interval_seconds: float

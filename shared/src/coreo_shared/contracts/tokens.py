@@ -16,7 +16,7 @@ FLEET_TOKEN_TYPE = "coreo-fleet+jwt"
 RESULTS_AUDIENCE = "coreo-results"
 
 
-class RunCapability(Message):
+class RunCapability(Message, frozen=True, kw_only=True):
     """Lets its holder claim, feed and finish one run; tells the ledger what the run is at its first claim."""
 
     iss: str
@@ -33,7 +33,7 @@ class RunCapability(Message):
     pool: Pool
 
 
-class ServiceToken(Message):
+class ServiceToken(Message, frozen=True, kw_only=True):
     """The api's word to the results service, good for a minute. `scope`: "team" (needs team_id) or "feed"."""
 
     iss: str
@@ -45,7 +45,7 @@ class ServiceToken(Message):
     team_id: UUID | None = None
 
 
-class FleetToken(Message):
+class FleetToken(Message, frozen=True, kw_only=True):
     """A worker's word that it belongs to a pool. The verifying key decides the pool; `pool` must agree."""
 
     iss: str

@@ -106,7 +106,9 @@ def load_jwks(text: str) -> list[dict[str, Any]]:
         keys = json.loads(text)["keys"]
         KeySet.import_key_set({"keys": keys})
     except (ValueError, KeyError, TypeError, JoseError):
-        raise ValueError('expected a JWK set: {"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": ..., "x": ...}]}') from None
+        raise ValueError(
+            'expected a JWK set: {"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": ..., "x": ...}]}'
+        ) from None
     if not all(isinstance(key, dict) and key.get("kid") for key in keys):
         raise ValueError("every key of the JWK set needs a kid")
     return list(keys)

@@ -1,0 +1,1 @@
+"""Logs: snake_case events as JSON lines with bound context."""

@@ -1,0 +1,39 @@
+"""One transaction per request or task, bound to a team for row level security.
+
+Policies compare `team_id` with `NULLIF(current_setting('app.team_id', true), '')::uuid`: after a transaction with
+`SET LOCAL` the setting is '' on the reused connection, which must mean "no team", not an error.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+
+
+class Database:
+    """A pool of connections as one database role. `url`: postgresql+asyncpg://role:password@host:port/database."""
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        self._engine = create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True)
+
+    @asynccontextmanager
+    async def transaction(self, team_id: UUID | None = None) -> AsyncIterator[AsyncConnection]:
+        """A transaction that commits when the block ends and rolls back when it raises.
+
+        With `team_id` only that team's rows exist; without, only what the role's own policies allow.
+        """
+        async with self._engine.begin() as connection:
+            if team_id is not None:
+                await connection.execute(text("SELECT set_config('app.team_id', :team, true)"), {"team": str(team_id)})
+            yield connection
+
+    async def ping(self) -> None:
+        """Raises when the database does not answer."""
+        async with self._engine.connect() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._engine.dispose()
