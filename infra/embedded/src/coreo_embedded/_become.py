@@ -12,7 +12,8 @@ import sys
 _PR_SET_PDEATHSIG = 1
 
 
-def _become(death_signal: int, parent: int, uid: int, gid: int, command: list[str]) -> None:
+def _become(numbers: list[int], command: list[str]) -> None:
+    death_signal, parent, uid, gid = numbers
     if uid >= 0:
         os.setgroups([])
         os.setgid(gid)
@@ -27,4 +28,4 @@ def _become(death_signal: int, parent: int, uid: int, gid: int, command: list[st
 
 
 if __name__ == "__main__":
-    _become(*(int(argument) for argument in sys.argv[1:5]), sys.argv[5:])
+    _become([int(argument) for argument in sys.argv[1:5]], sys.argv[5:])

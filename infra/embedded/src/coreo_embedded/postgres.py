@@ -159,7 +159,7 @@ class Postgres:
 
     def _store_secrets(self) -> None:
         path = self._directory / "secrets.json"
-        with open(path, "w", opener=_private) as file:  # noqa: PTH123  Path.open has no opener
+        with open(path, "w", opener=_private) as file:
             json.dump({"port": self.port, "passwords": self._passwords}, file)
 
     def _make_cluster(self) -> None:
@@ -168,7 +168,7 @@ class Postgres:
         unfinished.mkdir(mode=0o700)
         password_file = self._directory / "superuser-password"
         try:
-            with open(password_file, "w", opener=_private) as file:  # noqa: PTH123  Path.open has no opener
+            with open(password_file, "w", opener=_private) as file:
                 file.write(self._passwords["postgres"])
             if self._user:
                 os.chown(unfinished, self._user.uid, self._user.gid)
