@@ -1,0 +1,105 @@
+"""Faults the proxy in front of the simulated AWS can play: what to match, what to answer, how often."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal, Required, TypedDict, get_args
+from xml.sax.saxutils import escape
+
+Kind = Literal["throttle", "deny", "error", "unavailable", "disconnect", "delay", "hang"]
+Style = Literal["json", "s3", "ec2", "query"]
+
+# kind -> (HTTP status, error code), as AWS answers. An S3 throttle is a 503 SlowDown.
+_ANSWERS: dict[str, tuple[int, str]] = {
+    "throttle": (400, "ThrottlingException"),
+    "deny": (403, "AccessDeniedException"),
+    "error": (500, "InternalFailure"),
+    "unavailable": (503, "ServiceUnavailable"),
+}
+_S3_ANSWERS = _ANSWERS | {"throttle": (503, "SlowDown"), "deny": (403, "AccessDenied")}
+_MESSAGE = "Injected by the embedded stack"
+
+
+class FaultError(ValueError):
+    """A fault description that cannot be played; the message names the field."""
+
+
+class FaultFields(TypedDict, total=False):
+    """Arguments of Fault."""
+
+    kind: Required[Kind]
+    service: str | None
+    operation: str | None
+    role: str | None
+    times: int | None
+    seconds: float
+
+
+@dataclass
+class Fault:
+    """One fault, for requests that match all that is given; it counts down with `times`.
+
+    kind: throttle, deny (403), error (500), unavailable (503) are answered without reaching the simulator; disconnect
+    cuts the connection, hang never answers until the fault is lifted, delay waits `seconds` and then passes it on.
+    service is the signing name (`sqs`), operation the API's (`SendMessage`), role the name of the caller's role.
+    """
+
+    kind: Kind
+    service: str | None = None
+    operation: str | None = None
+    role: str | None = None
+    times: int | None = None
+    seconds: float = 0.0
+    hits: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        if self.kind not in get_args(Kind):
+            raise FaultError(f"kind must be one of {', '.join(get_args(Kind))}")
+        if self.kind == "delay" and self.seconds <= 0:
+            raise FaultError("seconds must be above 0 for a delay")
+
+    def takes(self, service: str, operation: str, principal: str | None) -> bool:
+        """Whether this fault hits the request; if so it is counted."""
+        if self.times is not None and self.hits >= self.times:
+            return False
+        wanted = (self.service in (None, service), self.operation in (None, operation), self._is_role(principal))
+        if not all(wanted):
+            return False
+        self.hits += 1
+        return True
+
+    def _is_role(self, principal: str | None) -> bool:
+        return self.role is None or (principal is not None and f":assumed-role/{self.role}/" in principal)
+
+
+def parse_fault(body: Any) -> Fault:
+    """A fault from the JSON of the control endpoint. Raises FaultError."""
+    known = {"kind": str, "service": str, "operation": str, "role": str, "times": int, "seconds": (int, float)}
+    if not isinstance(body, dict) or "kind" not in body:
+        raise FaultError("kind is required")
+    for name, value in body.items():
+        if name not in known:
+            raise FaultError(f"unknown field; there are {', '.join(known)}")
+        if isinstance(value, bool) or not isinstance(value, known[name]):  # type: ignore[arg-type]  # values are types
+            raise FaultError(f"{name} has the wrong type")
+    return Fault(**body)
+
+
+def error_answer(kind: Kind, style: Style) -> tuple[int, str, bytes]:
+    """Status, content type and body of the error in the wire format of the API that was called."""
+    status, code = (_S3_ANSWERS if style == "s3" else _ANSWERS)[kind]
+    if style == "json":
+        body = json.dumps({"__type": code, "message": _MESSAGE})
+        return status, "application/x-amz-json-1.0", body.encode()
+    if style == "query":
+        code = {"ThrottlingException": "Throttling", "AccessDeniedException": "AccessDenied"}.get(code, code)
+    if style == "ec2":
+        code = {"ThrottlingException": "RequestLimitExceeded", "AccessDeniedException": "UnauthorizedOperation"}.get(
+            code, code
+        )
+    error = f"<Code>{escape(code)}</Code><Message>{_MESSAGE}</Message>"
+    shape = {
+        "s3": f"<Error>{error}<RequestId>injected</RequestId></Error>",
+        "ec2": f"<Response><Errors><Error>{error}</Error></Errors><RequestID>injected</RequestID></Response>",
+        "query": f"<ErrorResponse><Error>{error}</Error><RequestId>injected</RequestId></ErrorResponse>",
+    }[style]
+    return status, "text/xml", f'<?xml version="1.0" encoding="UTF-8"?>{shape}'.encode()

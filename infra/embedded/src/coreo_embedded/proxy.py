@@ -1,0 +1,264 @@
+"""The one port of the simulated AWS: a loopback proxy that logs every request and plays faults.
+
+It runs in a thread with its own event loop. The Host header and everything signed pass unchanged, so SigV4 holds.
+Other processes reach the log and the faults under `/_coreo/`:
+
+    GET    /_coreo/requests?after=N   {"requests": [...], "next": M}
+    POST   /_coreo/faults             a Fault's fields -> {"id": N}
+    DELETE /_coreo/faults/{id}        lifts one; without an id, all
+"""
+
+import asyncio
+import contextlib
+import json
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Unpack
+
+import aiohttp
+from aiohttp import web
+from yarl import URL
+
+from coreo_embedded.calls import AwsRequest, Call, Principals, hands_out_keys, read_call
+from coreo_embedded.faults import Fault, FaultError, FaultFields, error_answer, parse_fault
+
+_LOG_SIZE = 200_000  # requests kept in memory; a long demo forgets its oldest
+_HOP_BY_HOP = {
+    "connection",
+    "keep-alive",
+    "transfer-encoding",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+    "proxy-connection",
+}
+_AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")  # what aiohttp would add by itself
+_START_SECONDS = 10
+
+
+class Proxy:
+    """A running proxy in front of the simulator that listens on the unix socket `upstream`."""
+
+    def __init__(self, upstream: Path, *, log_file: Path | None = None) -> None:
+        self._upstream = upstream
+        self._log_file = log_file
+        self._requests: deque[AwsRequest] = deque(maxlen=_LOG_SIZE)
+        self._seen = 0
+        self._faults: dict[int, Fault] = {}
+        self._next_fault = 1
+        self._lifted = asyncio.Condition()
+        self._principals = Principals()
+        self._loop = asyncio.new_event_loop()
+        self._started = threading.Event()
+        self._stopping = asyncio.Event()
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="aws-proxy", daemon=True)
+        self.port = 0
+
+    @classmethod
+    def start(cls, upstream: Path, *, log_file: Path | None = None) -> "Proxy":
+        """Listens on a free port of 127.0.0.1; `log_file` gets each request as a line of JSON besides."""
+        self = cls(upstream, log_file=log_file)
+        self._thread.start()
+        self._started.wait(_START_SECONDS)
+        if self._failure is not None or self.port == 0:
+            raise RuntimeError("The proxy of the simulated AWS did not start") from self._failure
+        return self
+
+    def stop(self) -> None:
+        """Closes the port and ends the thread."""
+        if self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._stopping.set)
+            self._thread.join()
+
+    @property
+    def url(self) -> str:
+        """What services use as AWS_ENDPOINT_URL."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def requests(self) -> list[AwsRequest]:
+        """Every request that arrived so far, oldest first, those a fault answered included."""
+        return list(self._requests)
+
+    @contextlib.contextmanager
+    def fault(self, **fields: Unpack[FaultFields]) -> Iterator[Fault]:
+        """Plays a fault while the block runs: `with proxy.fault(kind="throttle", service="sqs", times=3):`."""
+        fault = Fault(**fields)
+        number = self._call(self._add_fault(fault))
+        try:
+            yield fault
+        finally:
+            self._call(self._lift_faults(number))
+
+    def _call(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_START_SECONDS)
+
+    async def _add_fault(self, fault: Fault) -> int:
+        number, self._next_fault = self._next_fault, self._next_fault + 1
+        self._faults[number] = fault
+        return number
+
+    async def _lift_faults(self, number: int | None = None) -> None:
+        async with self._lifted:
+            if number is None:
+                self._faults.clear()
+            else:
+                self._faults.pop(number, None)
+            self._lifted.notify_all()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        try:
+            self._loop.run_until_complete(self._serve())
+        except BaseException as error:  # noqa: BLE001  start() raises it in the caller's thread
+            self._failure = error
+        finally:
+            self._loop.close()
+            self._started.set()
+
+    async def _serve(self) -> None:
+        connector = aiohttp.UnixConnector(str(self._upstream), limit=0)
+        timeout = aiohttp.ClientTimeout(total=None)
+        self._client = aiohttp.ClientSession(connector=connector, timeout=timeout, auto_decompress=False)
+        # A client that hangs up ends its request, as at AWS: else a dead worker's long poll would swallow a message.
+        server = web.Server(self._handle, handler_cancellation=True, access_log=None)
+        runner = web.ServerRunner(server, shutdown_timeout=0)
+        async with self._client:
+            await runner.setup()
+            site = web.TCPSite(runner, "127.0.0.1", 0)
+            await site.start()
+            self.port = runner.addresses[0][1]
+            self._started.set()
+            await self._stopping.wait()
+            await runner.cleanup()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path.startswith("/_coreo/"):
+            return await self._control(request)
+        if request.headers.get("Expect", "").lower() == "100-continue":  # else botocore waits a second per upload
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0
+        form = request.content_type == "application/x-www-form-urlencoded"
+        body = await request.content.read() if form else None
+        call = read_call(request.method, request.raw_path, request.headers, body)
+        entry = self._note(call)
+        try:
+            fault = self._matching_fault(call)
+            if fault is not None and (answer := await self._play(fault, call, entry, request)) is not None:
+                return answer
+            return await self._forward(request, call, entry, body)
+        finally:
+            self._write(entry)
+
+    def _matching_fault(self, call: Call) -> Fault | None:
+        principal = self._principals.arn(call.access_key_id)
+        return next((f for f in self._faults.values() if f.takes(call.service, call.operation, principal)), None)
+
+    async def _play(
+        self, fault: Fault, call: Call, entry: AwsRequest, request: web.BaseRequest
+    ) -> web.StreamResponse | None:
+        """The fault's answer, or None where the request goes on (a delay, a lifted hang)."""
+        if fault.kind == "delay":
+            await asyncio.sleep(fault.seconds)
+            return None
+        if fault.kind == "hang":
+            async with self._lifted:
+                await self._lifted.wait_for(lambda: fault not in self._faults.values())
+            return None
+        if fault.kind == "disconnect":
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response(status=503)  # nobody reads it: the connection is gone
+        await request.content.read()  # an answer before the whole request would break the client's connection
+        entry.status, content_type, payload = error_answer(fault.kind, call.style)
+        return web.Response(status=entry.status, body=payload, headers={"Content-Type": content_type})
+
+    async def _forward(
+        self, request: web.BaseRequest, call: Call, entry: AwsRequest, body: bytes | None
+    ) -> web.StreamResponse:
+        headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP]
+        try:
+            answer = await self._client.request(
+                request.method,
+                URL(self.url + request.raw_path, encoded=True),
+                headers=headers,
+                data=body if body is not None else request.content if request.can_read_body else None,
+                skip_auto_headers=_AUTOMATIC,
+                allow_redirects=False,
+            )
+        except aiohttp.ClientConnectionError:
+            entry.status = 503
+            return web.Response(status=503, text="The simulated AWS does not answer; see simulator.log")
+        async with answer:
+            # Both before the client sees the answer: it may look into the log, and use the keys it got.
+            entry.status = answer.status
+            whole = await answer.read() if hands_out_keys(call) else None
+            if whole is not None and answer.status == 200:
+                self._principals.learn(call, whole)
+            return await _pass_back(request, answer, whole)
+
+    def _note(self, call: Call) -> AwsRequest:
+        """Logs a request as it arrives, so that one whose client hangs up shows as well."""
+        entry = AwsRequest(
+            service=call.service,
+            operation=call.operation,
+            region=call.region,
+            access_key_id=call.access_key_id,
+            account=self._principals.account(call.access_key_id),
+            principal=self._principals.arn(call.access_key_id),
+            time=time.time(),
+            parameters=call.parameters,
+        )
+        self._requests.append(entry)
+        self._seen += 1
+        return entry
+
+    def _write(self, entry: AwsRequest) -> None:
+        if self._log_file is not None:
+            with self._log_file.open("a") as file:
+                file.write(json.dumps(asdict(entry)) + "\n")
+
+    async def _control(self, request: web.BaseRequest) -> web.StreamResponse:
+        parts = request.path.removeprefix("/_coreo/").split("/")
+        if parts == ["requests"] and request.method == "GET":
+            return self._requests_page(request.query.get("after", "0"))
+        if parts == ["faults"] and request.method == "POST":
+            try:
+                fault = parse_fault(json.loads(await request.content.read()))
+            except (FaultError, json.JSONDecodeError) as error:
+                return web.json_response({"detail": str(error)}, status=400)
+            return web.json_response({"id": await self._add_fault(fault)}, status=201)
+        if parts[0] == "faults" and request.method == "DELETE" and (len(parts) == 1 or parts[1].isdecimal()):
+            await self._lift_faults(int(parts[1]) if len(parts) > 1 else None)
+            return web.Response(status=204)
+        return web.json_response({"detail": "There are /_coreo/requests and /_coreo/faults"}, status=404)
+
+    def _requests_page(self, after: str) -> web.Response:
+        if not after.isdecimal():
+            return web.json_response({"detail": "after must be a number"}, status=400)
+        forgotten = self._seen - len(self._requests)
+        entries = list(self._requests)[max(0, int(after) - forgotten) :]
+        return web.json_response({"requests": [asdict(entry) for entry in entries], "next": self._seen})
+
+
+async def _pass_back(
+    request: web.BaseRequest, answer: aiohttp.ClientResponse, whole: bytes | None
+) -> web.StreamResponse:
+    response = web.StreamResponse(status=answer.status, reason=answer.reason)
+    for name, value in answer.headers.items():
+        if name.lower() not in _HOP_BY_HOP:
+            response.headers.add(name, value)
+    await response.prepare(request)
+    if whole is not None:
+        await response.write(whole)
+    else:
+        async for chunk in answer.content.iter_any():
+            await response.write(chunk)
+    await response.write_eof()
+    return response

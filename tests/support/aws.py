@@ -1,0 +1,33 @@
+"""The simulated AWS for tests: one per session; tests keep apart by using accounts of their own."""
+
+import itertools
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from coreo_embedded.simulator import Simulator
+
+_account_ids = itertools.count(200_000_000_001)
+
+
+@pytest.fixture(scope="session")
+def aws() -> Iterator[Simulator]:
+    """AWS with every check on: `.endpoint_url`, `.requests`, `.root_client(service, account_id)`, `.fault(...)`."""
+    directory = Path(tempfile.mkdtemp(prefix="coreo-aws-"))
+    try:
+        simulator = Simulator.start(directory)
+        try:
+            yield simulator
+        finally:
+            simulator.stop()
+    finally:
+        shutil.rmtree(directory)
+
+
+@pytest.fixture
+def new_account() -> Callable[[], str]:
+    """Makes the id of an account nobody has used: `customer = new_account()`."""
+    return lambda: str(next(_account_ids))
