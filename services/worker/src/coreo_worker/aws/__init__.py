@@ -1,0 +1,1 @@
+"""AWS for the worker: the only package of it that touches the SDK."""
