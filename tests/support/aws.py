@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from coreo_embedded.credentials import CredentialEndpoint
+from coreo_embedded.deploy import Deployment, deploy
 from coreo_embedded.simulator import Simulator
 
 _account_ids = itertools.count(200_000_000_001)
@@ -31,3 +33,17 @@ def aws() -> Iterator[Simulator]:
 def new_account() -> Callable[[], str]:
     """Makes the id of an account nobody has used: `customer = new_account()`."""
     return lambda: str(next(_account_ids))
+
+
+@pytest.fixture(scope="session")
+def deployment(aws: Simulator) -> Deployment:
+    """Coreo's own account, made by the templates: queues, roles, key. A test that needs empty queues deploys its own."""
+    return deploy(aws)
+
+
+@pytest.fixture(scope="session")
+def credential_endpoint(aws: Simulator, deployment: Deployment) -> Iterator[CredentialEndpoint]:
+    """Gives processes their role: `.environment(deployment.role_arns["worker-audit"], "worker-1")`."""
+    endpoint = CredentialEndpoint.start(aws.client("sts", deployment.launcher))
+    yield endpoint
+    endpoint.stop()

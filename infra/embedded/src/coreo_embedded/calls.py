@@ -100,6 +100,11 @@ class Principals:
         return found.group(1) if found else None
 
 
+def is_root_key(access_key_id: str) -> bool:
+    """Whether the simulator takes this key for the root user of an account."""
+    return access_key_id == "test" or _ACCOUNT.fullmatch(access_key_id) is not None
+
+
 def hands_out_keys(call: Call) -> bool:
     """Whether the answer carries an access key that Principals should learn."""
     return call.operation in ("AssumeRole", "CreateAccessKey")

@@ -16,7 +16,7 @@ _ANSWERS: dict[str, tuple[int, str]] = {
     "unavailable": (503, "ServiceUnavailable"),
 }
 _S3_ANSWERS = _ANSWERS | {"throttle": (503, "SlowDown"), "deny": (403, "AccessDenied")}
-_MESSAGE = "Injected by the embedded stack"
+_MESSAGE = "Answered by the embedded stack's proxy"
 
 
 class FaultError(ValueError):

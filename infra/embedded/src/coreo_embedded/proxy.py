@@ -1,6 +1,8 @@
 """The one port of the simulated AWS: a loopback proxy that logs every request and plays faults.
 
 It runs in a thread with its own event loop. The Host header and everything signed pass unchanged, so SigV4 holds.
+It also closes what the simulator leaves open: account roots, whose signatures it does not check, must bring the
+session token that only the launcher knows, and unsigned requests and its administration paths are refused.
 Other processes reach the log and the faults under `/_coreo/`:
 
     GET    /_coreo/requests?after=N   {"requests": [...], "next": M}
@@ -10,6 +12,7 @@ Other processes reach the log and the faults under `/_coreo/`:
 
 import asyncio
 import contextlib
+import hmac
 import json
 import threading
 import time
@@ -23,8 +26,8 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from coreo_embedded.calls import AwsRequest, Call, Principals, hands_out_keys, read_call
-from coreo_embedded.faults import Fault, FaultError, FaultFields, error_answer, parse_fault
+from coreo_embedded.calls import AwsRequest, Call, Principals, hands_out_keys, is_root_key, read_call
+from coreo_embedded.faults import Fault, FaultError, FaultFields, Kind, error_answer, parse_fault
 
 _LOG_SIZE = 200_000  # requests kept in memory; a long demo forgets its oldest
 _HOP_BY_HOP = {
@@ -38,14 +41,17 @@ _HOP_BY_HOP = {
     "proxy-connection",
 }
 _AUTOMATIC = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")  # what aiohttp would add by itself
+_ADMINISTRATION = ("/_ministack/", "/_localstack/")
+_TOKEN = "X-Amz-Security-Token"
 _START_SECONDS = 10
 
 
 class Proxy:
     """A running proxy in front of the simulator that listens on the unix socket `upstream`."""
 
-    def __init__(self, upstream: Path, *, log_file: Path | None = None) -> None:
+    def __init__(self, upstream: Path, root_token: str, *, log_file: Path | None = None) -> None:
         self._upstream = upstream
+        self._root_token = root_token
         self._log_file = log_file
         self._requests: deque[AwsRequest] = deque(maxlen=_LOG_SIZE)
         self._seen = 0
@@ -61,9 +67,9 @@ class Proxy:
         self.port = 0
 
     @classmethod
-    def start(cls, upstream: Path, *, log_file: Path | None = None) -> "Proxy":
+    def start(cls, upstream: Path, root_token: str, *, log_file: Path | None = None) -> "Proxy":
         """Listens on a free port of 127.0.0.1; `log_file` gets each request as a line of JSON besides."""
-        self = cls(upstream, log_file=log_file)
+        self = cls(upstream, root_token, log_file=log_file)
         self._thread.start()
         self._started.wait(_START_SECONDS)
         if self._failure is not None or self.port == 0:
@@ -149,12 +155,22 @@ class Proxy:
         call = read_call(request.method, request.raw_path, request.headers, body)
         entry = self._note(call)
         try:
+            if not self._is_admitted(call, request):
+                return await _answer_error("deny", call, entry, request)
             fault = self._matching_fault(call)
             if fault is not None and (answer := await self._play(fault, call, entry, request)) is not None:
                 return answer
             return await self._forward(request, call, entry, body)
         finally:
             self._write(entry)
+
+    def _is_admitted(self, call: Call, request: web.BaseRequest) -> bool:
+        if not call.access_key_id or request.path.startswith(_ADMINISTRATION):
+            return False
+        if not is_root_key(call.access_key_id):
+            return True
+        token = request.headers.get(_TOKEN) or request.query.get(_TOKEN) or ""
+        return hmac.compare_digest(token.encode(), self._root_token.encode())
 
     def _matching_fault(self, call: Call) -> Fault | None:
         principal = self._principals.arn(call.access_key_id)
@@ -175,9 +191,7 @@ class Proxy:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response(status=503)  # nobody reads it: the connection is gone
-        await request.content.read()  # an answer before the whole request would break the client's connection
-        entry.status, content_type, payload = error_answer(fault.kind, call.style)
-        return web.Response(status=entry.status, body=payload, headers={"Content-Type": content_type})
+        return await _answer_error(fault.kind, call, entry, request)
 
     async def _forward(
         self, request: web.BaseRequest, call: Call, entry: AwsRequest, body: bytes | None
@@ -245,6 +259,12 @@ class Proxy:
         forgotten = self._seen - len(self._requests)
         entries = list(self._requests)[max(0, int(after) - forgotten) :]
         return web.json_response({"requests": [asdict(entry) for entry in entries], "next": self._seen})
+
+
+async def _answer_error(kind: Kind, call: Call, entry: AwsRequest, request: web.BaseRequest) -> web.Response:
+    await request.content.read()  # an answer before the whole request would break the client's connection
+    entry.status, content_type, payload = error_answer(kind, call.style)
+    return web.Response(status=entry.status, body=payload, headers={"Content-Type": content_type})
 
 
 async def _pass_back(

@@ -1,7 +1,7 @@
 """The embedded AWS: ministack in an environment of its own, every check on, behind our proxy.
 
-`AUTH=true` makes it enforce signatures, identity, trust, session and key policies. Its root secret is random for each
-start, so that no process becomes an account's root by knowing the simulator's habits.
+`AUTH=true` makes it enforce signatures, identity, trust, session and key policies. It takes any signature of an
+account's root (a 12-digit access key id), so the proxy asks those for a session token that is random for each start.
 """
 
 import http.client
@@ -26,6 +26,7 @@ from coreo_embedded.proxy import Proxy
 REGION = "us-east-1"
 _REPOSITORY = Path(__file__).parents[4]
 _READY_SECONDS = 30
+_ROOT_SECRET = "unchecked"
 _SOCKET_PATH_LIMIT = 100  # bytes; the kernel's is 104 to 108
 
 
@@ -54,7 +55,7 @@ class Simulator:
         self._directory = directory
         self._log = directory / "simulator.log"
         self._socket = directory / "aws.sock"
-        self._root_secret = secrets.token_urlsafe(24)
+        self._root_token = secrets.token_urlsafe(24)
         self._process: subprocess.Popen[bytes] | None = None
         self._proxy: Proxy | None = None
 
@@ -69,7 +70,7 @@ class Simulator:
             raise SimulatorError(f"The path {self._socket} is too long for a unix socket; choose a shorter folder")
         python = _simulator_python()
         directory.mkdir(parents=True, exist_ok=True)
-        self._proxy = Proxy.start(self._socket, log_file=log_file)
+        self._proxy = Proxy.start(self._socket, self._root_token, log_file=log_file)
         try:
             self._start(python)
         except BaseException:
@@ -110,7 +111,7 @@ class Simulator:
 
     def root_credentials(self, account_id: str) -> Credentials:
         """The root user of an account (12 digits), for building what tests and demos need in it."""
-        return Credentials(account_id, self._root_secret)
+        return Credentials(account_id, _ROOT_SECRET, self._root_token)
 
     def client(self, service: str, credentials: Credentials, region: str = REGION) -> Any:
         """A boto3 client without retries. It is not typed: annotate it (`sqs: SQSClient = aws.client(...)`)."""
@@ -146,7 +147,6 @@ class Simulator:
             "HOME": str(self._directory),
             "TMPDIR": str(self._directory),
             "AUTH": "true",
-            "AWS_SECRET_ACCESS_KEY": self._root_secret,
             "MINISTACK_REGION": REGION,
             # The port it names in queue URLs is the proxy's; it listens on the socket alone.
             "MINISTACK_HOST": "127.0.0.1",
