@@ -5,12 +5,17 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from botocore.exceptions import ClientError
 
 from coreo_embedded.credentials import CredentialEndpoint
-from coreo_embedded.deploy import Deployment, deploy
-from coreo_embedded.simulator import Simulator
+from coreo_embedded.deploy import Deployment, Service, deploy
+from coreo_embedded.simulator import Credentials, Simulator
+
+if TYPE_CHECKING:
+    from mypy_boto3_sts import STSClient
 
 _account_ids = itertools.count(200_000_000_001)
 
@@ -37,7 +42,7 @@ def new_account() -> Callable[[], str]:
 
 @pytest.fixture(scope="session")
 def deployment(aws: Simulator) -> Deployment:
-    """Coreo's own account, made by the templates: queues, roles, key. A test that needs empty queues deploys its own."""
+    """Coreo's own account from the templates: queues, roles, key. A test that needs empty queues deploys its own."""
     return deploy(aws)
 
 
@@ -47,3 +52,19 @@ def credential_endpoint(aws: Simulator, deployment: Deployment) -> Iterator[Cred
     endpoint = CredentialEndpoint.start(aws.client("sts", deployment.launcher))
     yield endpoint
     endpoint.stop()
+
+
+def role_credentials(aws: Simulator, deployment: Deployment, service: Service) -> Credentials:
+    """Session credentials of one of our roles, as its process would have them."""
+    sts: STSClient = aws.client("sts", deployment.launcher)
+    keys = sts.assume_role(RoleArn=deployment.role_arns[service], RoleSessionName="test")["Credentials"]
+    return Credentials(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"])
+
+
+def refusal(call: Callable[[], object]) -> str | None:
+    """The AWS error code of a call, or None when it worked."""
+    try:
+        call()
+    except ClientError as error:
+        return str(error.response["Error"]["Code"])
+    return None

@@ -17,10 +17,11 @@ import json
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Unpack
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import web
@@ -59,6 +60,7 @@ class Proxy:
         self._next_fault = 1
         self._lifted = asyncio.Condition()
         self._principals = Principals()
+        self._background: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
         self._stopping = asyncio.Event()
@@ -143,6 +145,9 @@ class Proxy:
             self._started.set()
             await self._stopping.wait()
             await runner.cleanup()
+            for task in self._background:
+                task.cancel()
+            await asyncio.gather(*self._background, return_exceptions=True)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.path.startswith("/_coreo/"):
@@ -150,8 +155,8 @@ class Proxy:
         if request.headers.get("Expect", "").lower() == "100-continue":  # else botocore waits a second per upload
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0
-        form = request.content_type == "application/x-www-form-urlencoded"
-        body = await request.content.read() if form else None
+        short = request.content_type == "application/x-www-form-urlencoded" or "X-Amz-Target" in request.headers
+        body = await request.content.read() if short else None
         call = read_call(request.method, request.raw_path, request.headers, body)
         entry = self._note(call)
         try:
@@ -196,26 +201,67 @@ class Proxy:
     async def _forward(
         self, request: web.BaseRequest, call: Call, entry: AwsRequest, body: bytes | None
     ) -> web.StreamResponse:
-        headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP]
+        asking = asyncio.create_task(self._ask(request, call, body))
         try:
-            answer = await self._client.request(
-                request.method,
-                URL(self.url + request.raw_path, encoded=True),
-                headers=headers,
-                data=body if body is not None else request.content if request.can_read_body else None,
-                skip_auto_headers=_AUTOMATIC,
-                allow_redirects=False,
-            )
+            answer, whole = await asyncio.shield(asking)
+            async with answer:
+                # Both before the client sees the answer: it may look into the log, and use the keys it got.
+                entry.status = answer.status
+                if whole is not None and answer.status == 200:
+                    self._principals.learn(call, whole)
+                return await _pass_back(request, answer, whole)
+        except (asyncio.CancelledError, ConnectionResetError):
+            if body is not None and call.operation == "ReceiveMessage":
+                self._in_background(self._hand_back(call, body, asking))
+            else:
+                asking.cancel()
+            raise
         except aiohttp.ClientConnectionError:
             entry.status = 503
             return web.Response(status=503, text="The simulated AWS does not answer; see simulator.log")
-        async with answer:
-            # Both before the client sees the answer: it may look into the log, and use the keys it got.
-            entry.status = answer.status
-            whole = await answer.read() if hands_out_keys(call) else None
-            if whole is not None and answer.status == 200:
-                self._principals.learn(call, whole)
-            return await _pass_back(request, answer, whole)
+
+    async def _ask(
+        self, request: web.BaseRequest, call: Call, body: bytes | None
+    ) -> tuple[aiohttp.ClientResponse, bytes | None]:
+        """The simulator's answer, and its body where that must be known before it is passed on."""
+        headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP]
+        answer = await self._client.request(
+            request.method,
+            URL(self.url + request.raw_path, encoded=True),
+            headers=headers,
+            data=body if body is not None else request.content if request.can_read_body else None,
+            skip_auto_headers=_AUTOMATIC,
+            allow_redirects=False,
+        )
+        known = hands_out_keys(call) or call.operation == "ReceiveMessage"
+        return answer, await answer.read() if known else None
+
+    async def _hand_back(
+        self, call: Call, body: bytes, asking: "asyncio.Task[tuple[aiohttp.ClientResponse, bytes | None]]"
+    ) -> None:
+        """Makes visible again what a long poll got whose client has gone.
+
+        AWS ends such a poll; the simulator lets it wait on and take the next message, which would then stay hidden for
+        a whole visibility timeout.
+        """
+        answer, whole = await asking
+        queue_url = json.loads(body)["QueueUrl"]
+        account = urlsplit(queue_url).path.split("/")[1]
+        for message in json.loads(whole or b"{}").get("Messages", []) if answer.status == 200 else []:
+            change = {"QueueUrl": queue_url, "ReceiptHandle": message["ReceiptHandle"], "VisibilityTimeout": 0}
+            scope = f"Credential={account}/20260101/{call.region}/sqs/aws4_request"
+            headers = {
+                "Authorization": f"AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=root",
+                "X-Amz-Target": "AmazonSQS.ChangeMessageVisibility",
+                "Content-Type": "application/x-amz-json-1.0",
+            }
+            async with self._client.post(self.url, json=change, headers=headers) as handed:
+                handed.raise_for_status()
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
 
     def _note(self, call: Call) -> AwsRequest:
         """Logs a request as it arrives, so that one whose client hangs up shows as well."""

@@ -10,6 +10,7 @@ import os
 import secrets
 import socket
 import subprocess
+import threading
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,6 +57,8 @@ class Simulator:
         self._log = directory / "simulator.log"
         self._socket = directory / "aws.sock"
         self._root_token = secrets.token_urlsafe(24)
+        self._session = boto3.session.Session()  # one, as each loads the services' models anew; not thread-safe
+        self._session_lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._proxy: Proxy | None = None
 
@@ -113,17 +116,18 @@ class Simulator:
         """The root user of an account (12 digits), for building what tests and demos need in it."""
         return Credentials(account_id, _ROOT_SECRET, self._root_token)
 
-    def client(self, service: str, credentials: Credentials, region: str = REGION) -> Any:
+    def client(self, service: str, credentials: Credentials, region: str = REGION, *, read_timeout: float = 60) -> Any:
         """A boto3 client without retries. It is not typed: annotate it (`sqs: SQSClient = aws.client(...)`)."""
-        return boto3.session.Session().client(
-            service,  # type: ignore[call-overload]  # the name comes from the caller
-            endpoint_url=self.endpoint_url,
-            region_name=region,
-            aws_access_key_id=credentials.access_key_id,
-            aws_secret_access_key=credentials.secret_access_key,
-            aws_session_token=credentials.session_token,
-            config=Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=60),
-        )
+        with self._session_lock:
+            return self._session.client(
+                service,  # type: ignore[call-overload]  # the name comes from the caller
+                endpoint_url=self.endpoint_url,
+                region_name=region,
+                aws_access_key_id=credentials.access_key_id,
+                aws_secret_access_key=credentials.secret_access_key,
+                aws_session_token=credentials.session_token,
+                config=Config(retries={"total_max_attempts": 1}, connect_timeout=5, read_timeout=read_timeout),
+            )
 
     def root_client(self, service: str, account_id: str, region: str = REGION) -> Any:
         """A boto3 client of the account's root user."""
