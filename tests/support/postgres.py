@@ -46,9 +46,13 @@ def make_database(postgres: Postgres, service: str) -> ServiceDatabase:
     """A fresh database of `service` ("coreo_api", "coreo_results") with its newest schema."""
     template = f"{service}_template"
     if not postgres.database_exists(template):
-        postgres.create_database(template, service)
+        unfinished = f"{template}_unfinished"  # copied when whole: a failed migration leaves no half template
+        if postgres.database_exists(unfinished):
+            postgres.drop_database(unfinished)
+        postgres.create_database(unfinished, service)
         # Imported here: a test of one service must not need the other's code.
-        importlib.import_module(f"{service}.migrate").migrate(postgres.url(template, f"{service}_owner"))
+        importlib.import_module(f"{service}.migrate").migrate(postgres.url(unfinished, f"{service}_owner"))
+        postgres.create_database(template, service, unfinished)
     name = f"{service}_test_{next(_numbers)}"
     postgres.create_database(name, service, template)
     return ServiceDatabase(postgres, name)
