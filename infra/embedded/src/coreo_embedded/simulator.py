@@ -157,6 +157,8 @@ class Simulator:
             "PATH": "/usr/bin:/bin",
             "HOME": str(self._directory),
             "TMPDIR": str(self._directory),
+            "STATE_DIR": str(self._directory / "state"),
+            "S3_DATA_DIR": str(self._directory / "s3"),
             "AUTH": "true",
             "MINISTACK_REGION": REGION,
             # The port it names in queue URLs is the proxy's; it listens on the socket alone.
