@@ -3,20 +3,128 @@
 Only the operations that the resource types name are taken, with all shapes that their outputs reach.
 """
 
-import functools
 import json
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import botocore.session
+from botocore import xform_name
 from botocore.model import ListShape, MapShape, Shape, StringShape, StructureShape
-from botocore.utils import xform_name  # type: ignore[attr-defined]  # botocore.xform_name, re-exported
 
+import coreo_shared.catalogue as catalogue_package
 from coreo_shared.catalogue import read_resource_documents
 
+FOLDER = Path(catalogue_package.__file__).parent
 MAX_ENUM = 80  # longer ones (instance types, regions) grow with every release of the SDK and say little
+PARTITION_HOMES = {"aws": "us-east-1", "aws-cn": "cn-north-1", "aws-us-gov": "us-gov-west-1"}
 _SCALARS = {
-    "string": "string", "character": "string", "integer": "integer", "long": "integer", "float": "number",
-    "double": "number", "boolean": "boolean", "timestamp": "timestamp", "blob": "blob",
-}  # fmt: skip
+    "character": "string",
+    "string": "string",
+    "integer": "integer",
+    "long": "integer",
+    "float": "number",
+    "double": "number",
+    "boolean": "boolean",
+    "timestamp": "timestamp",
+    "blob": "blob",
+}
+
+
+class SnapshotWriter:
+    """Collects operations and the shapes that they reach."""
+
+    def __init__(self) -> None:
+        self._session = botocore.session.get_session()
+        self.operations: dict[str, Any] = {}
+        self.structures: dict[str, Any] = {}
+        self.enums: dict[str, list[str]] = {}
+
+    def add(self, service: str, operation: str) -> None:
+        """Takes an operation, named as the SDK's client names it."""
+        model = self._session.get_service_model(service)
+        api = next(name for name in model.operation_names if xform_name(name) == operation)
+        found = model.operation_model(api)
+        members = found.input_shape.members if found.input_shape else {}
+        self.operations[f"{service}.{operation}"] = {
+            "api": api,
+            "output": self._reference(service, found.output_shape),
+            "input": {name: shape.type_name for name, shape in members.items()},
+            "required": list(found.input_shape.required_members) if found.input_shape else [],
+            "paginated": api in self._paginators(service, model.api_version),
+        }
+
+    def _paginators(self, service: str, version: str) -> dict[str, Any]:
+        loader = self._session.get_component("data_loader")
+        if "paginators-1" not in self._types_of(loader, service):
+            return {}
+        found: dict[str, Any] = loader.load_service_model(service, "paginators-1", version)["pagination"]
+        return found
+
+    def _types_of(self, loader: Any, service: str) -> set[str]:
+        return {kind for kind in ("paginators-1",) if service in loader.list_available_services(kind)}
+
+    def _reference(self, service: str, shape: Shape | None) -> str:
+        if isinstance(shape, ListShape):
+            return f"[{self._reference(service, shape.member)}]"
+        if isinstance(shape, MapShape):
+            keys = self._reference(service, shape.key)
+            of = self._reference(service, shape.value)
+            return f"{{{of}}}" if keys == "string" else f"{{{keys}:{of}}}"
+        if isinstance(shape, StructureShape):
+            return self._structure(service, shape)
+        if isinstance(shape, StringShape) and 0 < len(shape.enum) <= MAX_ENUM:
+            name = f"{service}.{shape.name}"
+            self.enums[name] = sorted(shape.enum)
+            return name
+        assert shape is not None
+        return _SCALARS[shape.type_name]
+
+    def _structure(self, service: str, shape: StructureShape) -> str:
+        name = f"{service}.{shape.name}"
+        if name not in self.structures:
+            self.structures[name] = {}
+            self.structures[name] = {member: self._reference(service, of) for member, of in shape.members.items()}
+        return name
+
+    def text(self) -> str:
+        """The snapshot as JSON, one line for each operation, structure and enum."""
+        parts = (("operations", self.operations), ("structures", self.structures), ("enums", self.enums))
+        return "{" + ",\n".join(f'"{name}": {_lines(part)}' for name, part in parts) + "}\n"
+
+
+def _lines(entries: dict[str, Any]) -> str:
+    return "{\n" + ",\n".join(f"{json.dumps(name)}: {json.dumps(entries[name])}" for name in sorted(entries)) + "\n}"
+
+
+def shapes_text() -> str:
+    """What `shapes.json` should hold."""
+    writer = SnapshotWriter()
+    for definition in read_resource_documents().values():
+        calls = [call for call in (definition.listing, *definition.enrich.values()) if call is not None]
+        for call in calls:
+            writer.add(call.service or definition.service, call.operation)
+    return writer.text()
+
+
+def regions_text() -> str:
+    """What `regions.json` should hold."""
+    session = botocore.session.get_session()
+    return (
+        _lines(
+            {
+                partition: {"home": home, "regions": sorted(session.get_available_regions("ec2", partition))}
+                for partition, home in PARTITION_HOMES.items()
+            }
+        )
+        + "\n"
+    )
+
+
+def write() -> None:
+    """Writes both files."""
+    (FOLDER / "shapes.json").write_text(shapes_text(), encoding="utf-8")
+    (FOLDER / "regions.json").write_text(regions_text(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    write()

@@ -1,0 +1,301 @@
+"""Rules as closures: the condition tree is walked once, at compile time, and evaluated without it.
+
+A condition answers True, False, or the set of Unknowns that keep it from either. `and` is False as soon as one part is
+False, `or` True as soon as one is True, whatever else is unknown and in whatever order they stand.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from coreo_shared.contracts.terms import FindingStatus
+from coreo_shared.rules.arguments import Argument, check_parameter
+from coreo_shared.rules.conditions import Apply, Both, Each, Either, Node, Opposite, Related, Test
+from coreo_shared.rules.errors import ParameterError, did_you_mean
+from coreo_shared.rules.functions import FUNCTIONS
+from coreo_shared.rules.model import Rule
+from coreo_shared.rules.operators import OPERATORS, BudgetExceededError, Run, compile_pattern
+from coreo_shared.rules.paths import FieldPath, Reader, reader
+from coreo_shared.rules.templates import compile_message
+from coreo_shared.rules.values import Item, Relations, Unknown, Verdict, describe_unknowns
+
+MAX_STEPS = 200_000  # of one rule on one resource: well under a second
+Outcome = bool | frozenset[Unknown]
+Condition = Callable[[Any, Run], Outcome]
+_NOTHING: frozenset[Unknown] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledRule:
+    """A rule with its parameters, ready to judge items of its resource type."""
+
+    rule: Rule
+    _applies: Condition | None
+    _fails: Condition
+    _evidence: tuple[tuple[str, Reader], ...]
+    _message: Callable[[Item], str]
+    _now: datetime
+    _max_steps: int
+
+    def evaluate(self, item: Item, relations: Relations) -> Verdict | None:
+        """The verdict on an item, or None when the rule does not apply to it.
+
+        The item has the fields of the listing and those enrichments that `needs_of` names, each as AWS's answer, None
+        where AWS says that there is nothing, or Unknown where it could not be read.
+        """
+        run = Run(self._now, relations, self._max_steps)
+        try:
+            applies = True if self._applies is None else self._applies(item, run)
+            if applies is False:
+                return None
+            fails = self._fails(item, run) if applies is True else applies
+        except BudgetExceededError:
+            fails = frozenset({Unknown(f"the rule needs more than {self._max_steps} steps for this resource")})
+        return self._verdict(item, fails)
+
+    def _verdict(self, item: Item, fails: Outcome) -> Verdict:
+        evidence = {name: read(item) for name, read in self._evidence}
+        if fails is True:
+            return Verdict(FindingStatus.FAIL, self._message(item), evidence)
+        if fails is False:
+            return Verdict(FindingStatus.PASS, self.rule.title, evidence)
+        return not_evaluated(fails, evidence)
+
+
+def not_evaluated(unknowns: frozenset[Unknown], evidence: dict[str, Any] | None = None) -> Verdict:
+    """The verdict where these unknowns leave a rule undecided."""
+    reason, actions = describe_unknowns(unknowns)
+    return Verdict(FindingStatus.NOT_EVALUATED, f"Not evaluated: {reason}", evidence or {}, reason, actions)
+
+
+def compile_rule(
+    rule: Rule,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    now: datetime | None = None,
+    max_steps: int = MAX_STEPS,
+) -> CompiledRule:
+    """Compiles a rule with a plan's parameters, `{rule id: {name: value}}`; ParameterError names a bad one.
+
+    `now` is the moment that ages are measured at: give one to all rules of a run.
+    """
+    bound = bind_parameters(rule, parameters or {})
+    return CompiledRule(
+        rule=rule,
+        _applies=None if rule.applies is None else compile_condition(rule.applies, bound),
+        _fails=compile_condition(rule.fails, bound),
+        _evidence=tuple((str(path), reader(path)) for path in rule.evidence),
+        _message=compile_message(rule.message, bound),
+        _now=now or datetime.now(UTC),
+        _max_steps=max_steps,
+    )
+
+
+def bind_parameters(rule: Rule, parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The value of each of the rule's parameters: the plan's or the default; ParameterError names a bad one."""
+    given = parameters.get(rule.id, {})
+    field = f"parameters.{rule.id}"
+    if not isinstance(given, Mapping):
+        raise ParameterError("must be an object of parameter names and values", field)
+    for position, name in enumerate(given):
+        if name not in rule.parameters:
+            problem = (
+                f"the rule has no parameter like its number {position + 1}{did_you_mean(str(name), rule.parameters)}"
+            )
+            raise ParameterError(problem, field)
+    bound: dict[str, Any] = {}
+    for name, parameter in rule.parameters.items():
+        bound[name] = given.get(name, parameter.default)
+        problem = check_parameter(parameter, bound[name])
+        if problem is None and name in rule.pattern_parameters:
+            problem = _pattern_problem(bound[name])
+        if problem is not None:
+            raise ParameterError(problem, f"{field}.{name}")
+    return bound
+
+
+def _pattern_problem(value: str) -> str | None:
+    try:
+        compile_pattern(value)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def compile_condition(node: Node, variables: Mapping[str, Any]) -> Condition:
+    """The closure of a condition tree."""
+    match node:
+        case Test():
+            return _test(node, variables)
+        case Both(parts):
+            return _both(tuple(compile_condition(part, variables) for part in parts))
+        case Either(parts):
+            return _either(tuple(compile_condition(part, variables) for part in parts))
+        case Opposite(part):
+            return _opposite(compile_condition(part, variables))
+        case Each():
+            return _each(node, compile_condition(node.where, variables))
+        case Related():
+            where = None if node.where is None else compile_condition(node.where, variables)
+            return _exists(node, where) if node.kind == "exists" else _related(node, where)
+        case Apply():
+            return _apply(node, variables)
+
+
+def _test(node: Test, variables: Mapping[str, Any]) -> Condition:
+    argument = node.argument.bound(variables)
+    operator = OPERATORS[node.operator]
+    judge = operator.make(argument)
+    on_null = operator.on_null(argument)
+    read = reader(node.path)
+    nothing: Outcome = (
+        frozenset({Unknown(f"{node.path} has no value, and {node.operator} says nothing then")})
+        if on_null is None
+        else on_null
+    )
+
+    def test(value: Any, run: Run) -> Outcome:
+        value = read(value)
+        if value is None:
+            return nothing
+        judgement = value if value.__class__ is Unknown else judge(value, run)
+        return judgement if judgement is True or judgement is False else frozenset((judgement,))
+
+    return test
+
+
+def _both(parts: tuple[Condition, ...]) -> Condition:
+    def both(value: Any, run: Run) -> Outcome:
+        unknown = _NOTHING
+        for part in parts:
+            outcome = part(value, run)
+            if outcome is False:
+                return False
+            if outcome is not True:
+                unknown |= outcome
+        return unknown or True
+
+    return both
+
+
+def _either(parts: tuple[Condition, ...]) -> Condition:
+    def either(value: Any, run: Run) -> Outcome:
+        unknown = _NOTHING
+        for part in parts:
+            outcome = part(value, run)
+            if outcome is True:
+                return True
+            if outcome is not False:
+                unknown |= outcome
+        return unknown or False
+
+    return either
+
+
+def _opposite(part: Condition) -> Condition:
+    def opposite(value: Any, run: Run) -> Outcome:
+        outcome = part(value, run)
+        return not outcome if outcome is True or outcome is False else outcome
+
+    return opposite
+
+
+def _each(node: Each, where: Condition) -> Condition:
+    read = reader(node.path)
+    decisive = node.kind != "all_of"  # the outcome of one element that decides for the whole list
+    answer = node.kind == "any_of"  # what it decides
+    cost = node.cost
+
+    def each(value: Any, run: Run) -> Outcome:
+        elements = read(value)
+        if elements is None:
+            return not answer
+        if elements.__class__ is Unknown:
+            return frozenset((elements,))
+        unknown = _NOTHING
+        for element in elements:
+            run.spend(cost)
+            outcome = frozenset((element,)) if element.__class__ is Unknown else where(element, run)
+            if outcome is decisive:
+                return answer
+            if outcome is not True and outcome is not False:
+                unknown |= outcome
+        return unknown or not answer
+
+    return each
+
+
+def _key_reader(node: Related) -> Callable[[Any, Run], Any]:
+    """A closure that gives the listing with our key, Unknown when the key is, None when we have no key."""
+    their_field, our_path = node.their_field, node.our_path
+    if their_field is None or our_path is None:
+        return lambda _value, run: run.relations.all(node.resource_type)
+    read = reader(our_path)
+
+    def listing(value: Any, run: Run) -> Any:
+        key = read(value)
+        return (
+            key
+            if key is None or key.__class__ is Unknown
+            else run.relations.by_field(node.resource_type, their_field, key)
+        )
+
+    return listing
+
+
+def _exists(node: Related, where: Condition | None) -> Condition:
+    listing_for, cost = _key_reader(node), node.cost
+
+    def exists(value: Any, run: Run) -> Outcome:
+        listing = listing_for(value, run)
+        if listing is None:
+            return False
+        if listing.__class__ is Unknown:
+            return frozenset((listing,))
+        unknown = frozenset(listing.missing)
+        for item in listing.items:
+            run.spend(cost)
+            outcome = True if where is None else where(item, run)
+            if outcome is True:
+                return True
+            if outcome is not False:
+                unknown |= outcome
+        return unknown or False
+
+    return exists
+
+
+def _related(node: Related, where: Condition | None) -> Condition:
+    listing_for, cost = _key_reader(node), node.cost
+    absent = frozenset({Unknown(f"{node.our_path} names nothing that this run read as {node.resource_type}")})
+
+    def related(value: Any, run: Run) -> Outcome:
+        listing = listing_for(value, run)
+        if listing.__class__ is Unknown:
+            return frozenset((listing,))
+        if listing is None or not listing.items:
+            return absent if listing is None else frozenset(listing.missing) or absent
+        run.spend(cost)
+        return True if where is None else where(listing.items[0], run)
+
+    return related
+
+
+def _apply(node: Apply, variables: Mapping[str, Any]) -> Condition:
+    judge = FUNCTIONS[node.function].judge
+    values = {
+        name: argument.bound(variables) for name, argument in node.arguments.items() if isinstance(argument, Argument)
+    }
+    fields = [(name, reader(path)) for name, path in node.arguments.items() if isinstance(path, FieldPath)]
+
+    def apply(value: Any, run: Run) -> Outcome:
+        bound = dict(values)
+        for name, read in fields:
+            bound[name] = read(value)
+            if bound[name].__class__ is Unknown:
+                return frozenset((bound[name],))
+        outcome = judge(bound, run)
+        return frozenset((outcome,)) if isinstance(outcome, Unknown) else outcome
+
+    return apply

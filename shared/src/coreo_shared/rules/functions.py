@@ -1,0 +1,162 @@
+"""Conditions on several fields at once: address, port and protocol sets, and policies about a named bucket."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from coreo_shared.rules.errors import DefinitionError, Path
+from coreo_shared.rules.iam_policy import denies_plain_http, parse_policy
+from coreo_shared.rules.network import LAST_PORT, AddressRange, is_internet, parse_cidr, port_range, protocol_covers
+from coreo_shared.rules.operators import ArgumentKind, Judgement, Run
+from coreo_shared.rules.shapes import FieldType, Shapes
+from coreo_shared.rules.values import Unknown
+
+PREFIX_LIST = "aws.ec2.prefix_list"
+Bound = Mapping[str, Any]  # argument values; for field arguments, what the field holds
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionArgument:
+    """A field (`kind`, and the members its elements must have) or a value (`value` is its argument kind)."""
+
+    kind: str = ""
+    members: tuple[str, ...] = ()
+    value: ArgumentKind | None = None
+    optional: bool = False
+
+    def check(self, shapes: Shapes, given: FieldType, path: Path) -> None:
+        """DefinitionError when the field does not fit."""
+        if given.kind != self.kind:
+            raise DefinitionError(f"needs a {self.kind}, and this is {given}", path)
+        if self.members:
+            element = shapes.type_of(given.of)
+            if element.kind != "structure" or not set(self.members) <= shapes.members(element.name).keys():
+                raise DefinitionError(f"needs a list of structures with {', '.join(self.members)}", path)
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function: its arguments, the fields it reads of other resource types, and the judgement."""
+
+    arguments: Mapping[str, FunctionArgument]
+    judge: Callable[[Bound, Run], Judgement | frozenset[Unknown]]
+    relations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+_PERMISSION = ("IpProtocol", "FromPort", "ToPort", "IpRanges", "Ipv6Ranges", "PrefixListIds")
+_PROTOCOLS = ("tcp", "udp")
+
+
+def _protocol_covers(bound: Bound, _run: Run) -> Judgement:
+    return bound["field"] is not None and protocol_covers(bound["field"], bound["protocol"])
+
+
+def _port_covers(bound: Bound, _run: Run) -> Judgement:
+    first, last = port_range(bound["from"], bound["to"])
+    return bool(first <= bound["port"] <= last)
+
+
+def _reachable(bound: Bound, run: Run) -> Judgement | frozenset[Unknown]:
+    """Whether the internet gets to a port: each permission opens its ports to the union of its ranges and lists."""
+    permissions = bound["permissions"] or ()
+    protocols = (bound["protocol"],) if bound.get("protocol") else _PROTOCOLS
+    unknown: frozenset[Unknown] = frozenset()
+    for protocol in protocols:
+        covering = [
+            (*port_range(permission.get("FromPort"), permission.get("ToPort")), permission)
+            if permission["IpProtocol"] != "-1"
+            else (0, LAST_PORT, permission)
+            for permission in permissions
+            if protocol_covers(permission.get("IpProtocol", ""), protocol)
+        ]
+        for low, high in _spans(bound, covering):
+            run.spend(1 + len(covering))
+            open_ = _is_open([p for first, last, p in covering if first <= low and high <= last], run)
+            if open_ is True:
+                return True
+            if open_ is not False:
+                unknown |= open_
+    return unknown or False
+
+
+def _spans(bound: Bound, covering: list[tuple[int, int, Any]]) -> Iterable[tuple[int, int]]:
+    """The port ranges to look at, each open or shut as a whole."""
+    if "ports" in bound:
+        return [(port, port) for port in bound["ports"]]
+    if "other_than" not in bound:
+        return [(0, LAST_PORT)] if covering else []
+    allowed = frozenset(bound["other_than"])
+    edges = {first for first, _, _ in covering} | {last + 1 for _, last, _ in covering} | {port + 1 for port in allowed}
+    return [(port, port) for port in sorted(edges) if port not in allowed and port <= LAST_PORT]
+
+
+def _is_open(permissions: list[Any], run: Run) -> bool | frozenset[Unknown]:
+    ranges: list[AddressRange] = []
+    unknown: set[Unknown] = set()
+    for permission in permissions:
+        blocks = [block.get("CidrIp") for block in permission.get("IpRanges") or ()]
+        blocks += [block.get("CidrIpv6") for block in permission.get("Ipv6Ranges") or ()]
+        for prefix_list in permission.get("PrefixListIds") or ():
+            blocks += _prefix_list_blocks(prefix_list.get("PrefixListId"), run, unknown)
+        run.spend(len(blocks))
+        for block in blocks:
+            parsed = parse_cidr(block) if block else None
+            if parsed is None:
+                unknown.add(Unknown("an address block does not parse"))
+            else:
+                ranges.append(parsed)
+    return is_internet(ranges) or frozenset(unknown) or False
+
+
+def _prefix_list_blocks(list_id: Any, run: Run, unknown: set[Unknown]) -> list[Any]:
+    listing = run.relations.by_field(PREFIX_LIST, "PrefixListId", list_id)
+    if not listing.items:
+        unknown.update(listing.missing or (Unknown("a prefix list is not among those of this account and region"),))
+        return []
+    prefix_list = listing.items[0]
+    if prefix_list.get("OwnerId") == "AWS":
+        return []  # AWS's own lists hold AWS's addresses
+    entries = prefix_list.get("Entries", _NOT_READ)
+    if isinstance(entries, Unknown):
+        unknown.add(entries)
+        return []
+    return [entry.get("Cidr") for entry in entries or ()]
+
+
+_NOT_READ = Unknown("the entries of a prefix list were not read", ("ec2:GetManagedPrefixListEntries",))
+
+
+def _denies_plain_http(bound: Bound, _run: Run) -> Judgement:
+    if bound["policy"] is None:
+        return False
+    statements = parse_policy(bound["policy"])
+    return statements if isinstance(statements, Unknown) else denies_plain_http(statements, bound["bucket"])
+
+
+FUNCTIONS: dict[str, Function] = {
+    "protocol_covers": Function(
+        {"field": FunctionArgument("string"), "protocol": FunctionArgument(value="text")}, _protocol_covers
+    ),
+    "port_covers": Function(
+        {
+            "from": FunctionArgument("integer"),
+            "to": FunctionArgument("integer"),
+            "port": FunctionArgument(value="count"),
+        },
+        _port_covers,
+    ),
+    # Without ports and other_than: all ports. Without protocol: TCP or UDP.
+    "reachable_from_internet": Function(
+        {
+            "permissions": FunctionArgument("list", _PERMISSION),
+            "protocol": FunctionArgument(value="text", optional=True),
+            "ports": FunctionArgument(value="count_list", optional=True),
+            "other_than": FunctionArgument(value="count_list", optional=True),
+        },
+        _reachable,
+        {PREFIX_LIST: ("PrefixListId", "OwnerId", "Entries")},
+    ),
+    "denies_plain_http": Function(
+        {"policy": FunctionArgument("policy"), "bucket": FunctionArgument("string")}, _denies_plain_http
+    ),
+}

@@ -1,0 +1,87 @@
+"""What a choice of rules needs to know, and so which calls it makes and which IAM actions it takes: no more.
+
+The same computation gives the engine its calls, the customer the required policy and STS the session policy.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from coreo_shared.rules.conditions import Read
+from coreo_shared.rules.model import ResourceType, Rule
+from coreo_shared.rules.resources import order_enrichments
+
+# To find out which regions the account has enabled, when a plan says "all".
+REGION_ACTIONS = frozenset({"ec2:DescribeRegions"})
+
+
+class Definitions(Protocol):
+    """What is needed of a catalogue."""
+
+    @property
+    def rules(self) -> Mapping[str, Rule]:
+        """Rules by id."""
+
+    @property
+    def resource_types(self) -> Mapping[str, ResourceType]:
+        """Resource types by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class TypeNeeds:
+    """What is to be read of one resource type."""
+
+    resource_type: ResourceType
+    rules: tuple[str, ...]  # to be judged on its items; none where only relations look at it
+    enrichments: tuple[str, ...]  # to be read for each item, in an order that respects `Enrichment.after`
+    is_related: bool  # some rule of the run looks at its items beside its own
+    waits_for: frozenset[str]  # the types that its rules look at: list these in full before judging
+
+    @property
+    def actions(self) -> frozenset[str]:
+        """The IAM actions of these calls."""
+        calls = [self.resource_type.enrichments[name].call for name in self.enrichments]
+        if self.resource_type.listing is not None:
+            calls.append(self.resource_type.listing)
+        return frozenset(action for call in calls for action in call.actions)
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What is to be read for a choice of rules, by resource type name."""
+
+    types: Mapping[str, TypeNeeds]
+
+    @property
+    def actions(self) -> frozenset[str]:
+        """The IAM actions that the run's calls take."""
+        return frozenset(action for needs in self.types.values() for action in needs.actions)
+
+
+def needs_of(definitions: Definitions, rule_ids: Iterable[str]) -> Needs:
+    """What these rules need; KeyError for an id that is not there."""
+    rules = [definitions.rules[rule_id] for rule_id in sorted(set(rule_ids))]
+    reads: set[Read] = set().union(*(rule.reads for rule in rules))
+    related: set[str] = set().union(*(rule.relations for rule in rules))
+    names = {rule.resource for rule in rules} | related
+    return Needs(
+        {name: _of_type(definitions.resource_types[name], rules, reads, name in related) for name in sorted(names)}
+    )
+
+
+def _of_type(resource_type: ResourceType, rules: list[Rule], reads: set[Read], is_related: bool) -> TypeNeeds:  # noqa: FBT001  passed on as it is
+    paths = {names for name, names in reads if name == resource_type.name}
+    read = {name for name, enrichment in resource_type.enrichments.items() if _is_read(name, enrichment.each, paths)}
+    own = [rule for rule in rules if rule.resource == resource_type.name]
+    return TypeNeeds(
+        resource_type=resource_type,
+        rules=tuple(rule.id for rule in own),
+        enrichments=order_enrichments(resource_type, read | resource_type.key_enrichments),
+        is_related=is_related,
+        waits_for=frozenset().union(*(rule.relations for rule in own)),
+    )
+
+
+def _is_read(name: str, each: str | None, paths: set[tuple[str, ...]]) -> bool:
+    where = (name,) if each is None else (each, name)
+    return any(path[: len(where)] == where for path in paths)

@@ -1,0 +1,223 @@
+"""Operators on one field: which types each takes, what its argument is, and how it judges a value.
+
+An operator never sees Unknown, and sees null only through `on_null`: false, true, or None for "that is unknown":
+an order or an age of nothing means nothing, so a rule must say with `absent` what it wants then.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, Protocol
+
+import re2
+
+from coreo_shared.rules import iam_policy
+from coreo_shared.rules.network import is_internet, parse_cidr
+from coreo_shared.rules.values import Relations, Unknown
+
+Judgement = bool | Unknown
+ArgumentKind = Literal[
+    "flag", "same", "same_list", "element", "element_list", "number", "count", "count_list", "days", "pattern", "text"
+]
+MAX_PATTERN = 500
+_SCALARS = frozenset({"string", "integer", "number", "boolean"})
+_NUMBERS = frozenset({"integer", "number"})
+_TEXT = frozenset({"string"})
+_LIST = frozenset({"list"})
+_ANY = frozenset({"string", "integer", "number", "boolean", "timestamp", "blob", "policy", "list", "map", "structure"})
+
+
+class BudgetExceededError(Exception):
+    """A rule took more steps on one resource than it may."""
+
+
+class Run:
+    """What an evaluation has at hand: the time, the other resources, and how many steps are left."""
+
+    __slots__ = ("now", "relations", "steps")
+
+    def __init__(self, now: datetime, relations: Relations, steps: int) -> None:
+        self.now = now
+        self.relations = relations
+        self.steps = steps
+
+    def spend(self, steps: int) -> None:
+        """Takes steps off; BudgetExceededError when there are none left."""
+        self.steps -= steps
+        if self.steps < 0:
+            raise BudgetExceededError
+
+
+class Judge(Protocol):
+    """Judges one value."""
+
+    def __call__(self, value: Any, run: Run, /) -> Judgement: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """An operator of the language."""
+
+    kinds: frozenset[str]
+    argument: ArgumentKind
+    make: Callable[[Any], Judge]
+    on_null: Callable[[Any], bool | None]
+
+
+def compile_pattern(text: str) -> Any:
+    """A regular expression in linear time; ValueError when it is none or is too costly."""
+    options = re2.Options()
+    options.log_errors = False
+    options.max_mem = 1 << 20
+    try:
+        return re2.compile(text, options)
+    except re2.error:
+        raise ValueError("not a regular expression that RE2 takes (no look-around, no back-references)") from None
+
+
+def _plain(test: Callable[[Any, Any], bool]) -> Callable[[Any], Judge]:
+    def make(argument: Any) -> Judge:
+        return lambda value, _run: test(value, argument)
+
+    return make
+
+
+def _equals(argument: Any) -> Judge:
+    return lambda value, _run: bool(value == argument)
+
+
+def _not_equals(argument: Any) -> Judge:
+    return lambda value, _run: bool(value != argument)
+
+
+def _in(argument: Any) -> Judge:
+    choices = frozenset(argument)
+    return lambda value, _run: value in choices
+
+
+def _not_in(argument: Any) -> Judge:
+    choices = frozenset(argument)
+    return lambda value, _run: value not in choices
+
+
+def _matches(argument: Any) -> Judge:
+    pattern = compile_pattern(argument)
+
+    def judge(value: Any, run: Run) -> bool:
+        run.spend(len(value) >> 6)
+        return pattern.search(value) is not None
+
+    return judge
+
+
+def _contains(argument: Any) -> Judge:
+    return _contains_any([argument])
+
+
+def _contains_any(argument: Any) -> Judge:
+    choices = frozenset(argument)
+
+    def judge(value: Any, run: Run) -> Judgement:
+        run.spend(len(value) >> 6)
+        unknown: Unknown | None = None
+        for element in value:
+            if element.__class__ is Unknown:
+                unknown = element
+            elif element in choices:
+                return True
+        return False if unknown is None else unknown
+
+    return judge
+
+
+def _counted(test: Callable[[int, Any], bool]) -> Callable[[Any], Judge]:
+    def make(argument: Any) -> Judge:
+        return lambda value, _run: test(len(value), argument)
+
+    return make
+
+
+def _age(test: Callable[[timedelta, timedelta], bool]) -> Callable[[Any], Judge]:
+    def make(argument: Any) -> Judge:
+        limit = timedelta(days=argument)
+
+        def judge(value: Any, run: Run) -> Judgement:
+            if not isinstance(value, datetime):
+                return Unknown("AWS gave a date in a form that does not parse")
+            at = value if value.tzinfo else value.replace(tzinfo=UTC)
+            return test(run.now - at, limit)
+
+        return judge
+
+    return make
+
+
+def _internet(argument: Any) -> Judge:
+    def judge(value: Any, _run: Run) -> Judgement:
+        block = parse_cidr(value)
+        return Unknown("an address block does not parse") if block is None else is_internet((block,)) is argument
+
+    return judge
+
+
+def _policy(test: Callable[[tuple[iam_policy.Statement, ...]], bool]) -> Callable[[Any], Judge]:
+    def make(argument: Any) -> Judge:
+        def judge(value: Any, _run: Run) -> Judgement:
+            statements = iam_policy.parse_policy(value)
+            return statements if isinstance(statements, Unknown) else test(statements) is argument
+
+        return judge
+
+    return make
+
+
+def _false(_argument: Any) -> bool:
+    return False
+
+
+def _true(_argument: Any) -> bool:
+    return True
+
+
+def _no_answer(_argument: Any) -> None:
+    return None
+
+
+def _unless_wanted(argument: Any) -> bool:
+    return argument is False
+
+
+def _as_wanted(argument: Any) -> bool:
+    return argument is True
+
+
+OPERATORS: dict[str, Operator] = {
+    "absent": Operator(_ANY, "flag", lambda argument: lambda _value, _run: argument is False, _as_wanted),
+    "equals": Operator(_SCALARS, "same", _equals, _false),
+    "not_equals": Operator(_SCALARS, "same", _not_equals, _true),
+    "in": Operator(_SCALARS, "same_list", _in, _false),
+    "not_in": Operator(_SCALARS, "same_list", _not_in, _true),
+    "less_than": Operator(_NUMBERS, "number", _plain(lambda value, limit: value < limit), _no_answer),
+    "at_most": Operator(_NUMBERS, "number", _plain(lambda value, limit: value <= limit), _no_answer),
+    "at_least": Operator(_NUMBERS, "number", _plain(lambda value, limit: value >= limit), _no_answer),
+    "more_than": Operator(_NUMBERS, "number", _plain(lambda value, limit: value > limit), _no_answer),
+    "matches": Operator(_TEXT, "pattern", _matches, _false),
+    "starts_with": Operator(_TEXT, "text", _plain(lambda value, text: value.startswith(text)), _false),
+    "ends_with": Operator(_TEXT, "text", _plain(lambda value, text: value.endswith(text)), _false),
+    "includes": Operator(_TEXT, "text", _plain(lambda value, text: text in value), _false),
+    "is_internet": Operator(_TEXT, "flag", _internet, _unless_wanted),
+    "contains": Operator(_LIST, "element", _contains, _false),
+    "contains_any": Operator(_LIST, "element_list", _contains_any, _false),
+    "empty": Operator(
+        _LIST | {"map", "string"}, "flag", lambda argument: lambda value, _run: (not value) is argument, _as_wanted
+    ),
+    "count_at_least": Operator(_LIST, "count", _counted(lambda count, limit: count >= limit), lambda limit: limit <= 0),
+    "count_at_most": Operator(_LIST, "count", _counted(lambda count, limit: count <= limit), _true),
+    "older_than_days": Operator(frozenset({"timestamp"}), "days", _age(lambda age, limit: age > limit), _no_answer),
+    "newer_than_days": Operator(frozenset({"timestamp"}), "days", _age(lambda age, limit: age <= limit), _no_answer),
+    "is_public": Operator(frozenset({"policy"}), "flag", _policy(iam_policy.is_public), _unless_wanted),
+    "allows_everything": Operator(frozenset({"policy"}), "flag", _policy(iam_policy.allows_everything), _unless_wanted),
+    "allows_whole_service": Operator(
+        frozenset({"policy"}), "flag", _policy(iam_policy.allows_whole_service), _unless_wanted
+    ),
+}

@@ -1,0 +1,100 @@
+"""IAM policies from the actions that a run takes: the one a role needs, and the session policy of each AssumeRole.
+
+STS takes a session policy of at most 2,048 characters (API reference, AssumeRole). Where the actions do not fit, the
+ones of one service that begin alike are put together as `service:Prefix*`, the longest common beginnings first, and
+the answer says so. The session never gets more than the role itself allows.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+MAX_SESSION_POLICY = 2_048
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z0-9]*|[^A-Z]+")
+
+# Actions that hand out data or secrets, and so must never slip in with a wildcard.
+_NEVER_WIDEN_TO = (
+    "athena:GetQueryResults", "codecommit:GetFile", "cognito-identity:GetCredentialsForIdentity", "dynamodb:GetItem",
+    "ec2:GetConsoleOutput", "ec2:GetConsoleScreenshot", "ec2:GetPasswordData", "ecr:GetAuthorizationToken",
+    "ecr:GetDownloadUrlForLayer", "kinesis:GetRecords", "lambda:GetFunction", "logs:GetLogEvents",
+    "logs:GetQueryResults", "rds:DownloadDBLogFilePortion", "redshift:GetClusterCredentials", "s3:GetObject",
+    "s3:GetObjectTorrent", "s3:GetObjectVersion", "secretsmanager:GetSecretValue", "sqs:ReceiveMessage",
+    "ssm:GetParameter", "ssm:GetParameterHistory", "ssm:GetParameters", "ssm:GetParametersByPath", "sts:GetSessionToken",
+)  # fmt: skip
+
+
+class PolicyTooLargeError(ValueError):
+    """Even with wildcards the actions do not fit into a session policy: the plan must be split."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPolicy:
+    """A session policy as JSON. `widened` are the wildcards that had to stand for several actions; mostly none."""
+
+    document: str
+    widened: tuple[str, ...]
+
+
+def session_policy(actions: Iterable[str]) -> SessionPolicy:
+    """The policy that allows just these actions, in at most 2,048 characters."""
+    wanted = frozenset(actions)
+    entries = set(wanted)
+    document = _session_document(entries)
+    while len(document) > MAX_SESSION_POLICY:
+        pattern = _narrowest_merge(entries, wanted)
+        if pattern is None:
+            raise PolicyTooLargeError(
+                "The plan's rules need more IAM actions than a session policy can hold: split it."
+            )
+        entries = {entry for entry in entries if not entry.startswith(pattern[:-1])} | {pattern}
+        document = _session_document(entries)
+    return SessionPolicy(document, tuple(sorted(entries - wanted)))
+
+
+def _session_document(entries: Iterable[str]) -> str:
+    statement = {"Effect": "Allow", "Action": sorted(entries), "Resource": "*"}
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]}, separators=(",", ":"))
+
+
+def _narrowest_merge(entries: set[str], wanted: frozenset[str]) -> str | None:
+    """The wildcard of the longest beginning (in words) that several entries share; of these, what saves most."""
+    groups: dict[str, list[str]] = {}
+    words: dict[str, int] = {}
+    for entry in entries:
+        for count, beginning in _beginnings(entry):
+            groups.setdefault(beginning, []).append(entry)
+            words[beginning] = count
+    candidates = [
+        (words[beginning], sum(len(entry) + 3 for entry in group), beginning)
+        for beginning, group in groups.items()
+        if len(group) > 1 and not any(name.startswith(beginning) and name not in wanted for name in _NEVER_WIDEN_TO)
+    ]
+    return max(candidates)[2] + "*" if candidates else None
+
+
+def _beginnings(entry: str) -> Iterator[tuple[int, str]]:
+    """`ec2:Describe`, `ec2:DescribeVpc` … with the number of words; never a service alone."""
+    service, _, name = entry.removesuffix("*").partition(":")
+    end = 0
+    for count, word in enumerate(_WORD.findall(name), start=1):
+        end += len(word)
+        yield count, f"{service}:{name[:end]}"
+
+
+def required_policy(actions: Iterable[str]) -> dict[str, Any]:
+    """The IAM policy document that lets a role do these actions, a statement for each service."""
+    by_service: dict[str, list[str]] = {}
+    for action in sorted(set(actions)):
+        by_service.setdefault(action.partition(":")[0], []).append(action)
+    statements = [
+        {
+            "Sid": "Coreo" + re.sub("[^A-Za-z0-9]", "", service.title()),
+            "Effect": "Allow",
+            "Action": names,
+            "Resource": "*",
+        }
+        for service, names in by_service.items()
+    ]
+    return {"Version": "2012-10-17", "Statement": statements}

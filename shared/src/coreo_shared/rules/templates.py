@@ -1,0 +1,123 @@
+"""Texts with `{Field.Path}`, `{var.name}` and, in ARNs and call parameters, `{account}` `{region}` `{partition}`."""
+
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from coreo_shared.rules.errors import DefinitionError, Path, did_you_mean
+from coreo_shared.rules.paths import FieldPath, parse_path, reader
+from coreo_shared.rules.values import Unknown
+
+CONTEXT = frozenset({"account", "region", "partition"})
+MAX_TEXT = 2_000
+MAX_SHOWN = 200  # characters of one value within a message
+_MAX_PLACEHOLDERS = 20
+_PART = re.compile(r"\{([^{}]*)\}|([^{}]+)|(.)", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Hole:
+    """A place to fill. `source`: "field", "var" or "context"."""
+
+    source: str
+    name: str
+    path: FieldPath
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """Literal texts and holes, in order."""
+
+    parts: tuple[str | Hole, ...]
+
+    @property
+    def fields(self) -> Iterator[FieldPath]:
+        """The field paths that the text reads."""
+        return (part.path for part in self.parts if isinstance(part, Hole) and part.source == "field")
+
+    @property
+    def variables(self) -> Iterator[str]:
+        """The parameters that the text shows."""
+        return (part.name for part in self.parts if isinstance(part, Hole) and part.source == "var")
+
+
+def parse_template(text: str, place: Path, *, context: bool = False) -> Template:
+    """A template from its text. `context` allows {account}, {region} and {partition}; braces have no other use."""
+    if len(text) > MAX_TEXT:
+        raise DefinitionError(f"longer than {MAX_TEXT} characters", place)
+    parts: list[str | Hole] = []
+    for inside, literal, stray in _PART.findall(text):
+        if stray:
+            raise DefinitionError("a brace without its partner", place)
+        parts.append(literal or _hole(inside, place, context=context))
+    if sum(isinstance(part, Hole) for part in parts) > _MAX_PLACEHOLDERS:
+        raise DefinitionError(f"more than {_MAX_PLACEHOLDERS} placeholders", place)
+    return Template(tuple(parts))
+
+
+def _hole(inside: str, place: Path, *, context: bool) -> Hole:
+    nothing = FieldPath((), ())
+    if inside.startswith("var."):
+        return Hole("var", inside.removeprefix("var."), nothing)
+    if context and inside in CONTEXT:
+        return Hole("context", inside, nothing)
+    if context and inside.islower():
+        raise DefinitionError(
+            f"neither a field nor one of {', '.join(sorted(CONTEXT))}{did_you_mean(inside, CONTEXT)}", place
+        )
+    return Hole("field", inside, parse_path(inside, place))
+
+
+def compile_message(template: Template, variables: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], str]:
+    """A closure that writes the message for an item; what could not be read shows as `(unknown)`."""
+    writers: list[Callable[[Any], str]] = []
+    for part in template.parts:
+        if isinstance(part, str):
+            writers.append(lambda _item, text=part: text)  # type: ignore[misc]  # mypy has no type for the default
+        elif part.source == "var":
+            writers.append(lambda _item, text=show(variables[part.name]): text)  # type: ignore[misc]
+        else:
+            writers.append(lambda item, read=reader(part.path): show(read(item)))  # type: ignore[misc]
+    return lambda item: "".join(write(item) for write in writers)
+
+
+def show(value: Any) -> str:
+    """A value in a message, for people: short, and never more than MAX_SHOWN characters."""
+    if value is None:
+        return "none"
+    if isinstance(value, Unknown):
+        return "(unknown)"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        return value.isoformat(timespec="seconds")
+    if isinstance(value, str | int | float):
+        return _short(str(value))
+    if isinstance(value, list) and all(isinstance(element, str | int) for element in value[:MAX_SHOWN]):
+        return _short(", ".join(str(element) for element in value[:MAX_SHOWN]) or "none")
+    return _short(json.dumps(value, default=show))
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= MAX_SHOWN else text[: MAX_SHOWN - 1] + "…"
+
+
+def fill(template: Template, value: Mapping[str, Any], context: Mapping[str, str]) -> Any:
+    """The text for a call or a key. A lone placeholder gives the value as it is.
+
+    None where a field has no value, Unknown where one could not be read.
+    """
+    filled = [_filled(part, value, context) for part in template.parts]
+    for part in filled:
+        if part is None or part.__class__ is Unknown:
+            return part
+    return filled[0] if len(filled) == 1 else "".join(str(part) for part in filled)
+
+
+def _filled(part: str | Hole, value: Mapping[str, Any], context: Mapping[str, str]) -> Any:
+    if isinstance(part, str):
+        return part
+    return context[part.name] if part.source == "context" else reader(part.path)(value)
