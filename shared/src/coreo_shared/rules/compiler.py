@@ -100,18 +100,17 @@ def bind_parameters(rule: Rule, parameters: Mapping[str, Any]) -> dict[str, Any]
         raise ParameterError("must be an object of parameter names and values", field)
     for position, name in enumerate(given):
         if name not in rule.parameters:
-            problem = (
-                f"the rule has no parameter like its number {position + 1}{did_you_mean(str(name), rule.parameters)}"
-            )
-            raise ParameterError(problem, field)
+            hint = did_you_mean(str(name), rule.parameters)
+            raise ParameterError(f"the rule has no parameter like number {position + 1}{hint}", field)
     bound: dict[str, Any] = {}
     for name, parameter in rule.parameters.items():
-        bound[name] = given.get(name, parameter.default)
-        problem = check_parameter(parameter, bound[name])
+        value = given.get(name, parameter.default)
+        problem = check_parameter(parameter, value)
         if problem is None and name in rule.pattern_parameters:
-            problem = _pattern_problem(bound[name])
+            problem = _pattern_problem(value)
         if problem is not None:
             raise ParameterError(problem, f"{field}.{name}")
+        bound[name] = value
     return bound
 
 
@@ -128,17 +127,15 @@ def compile_condition(node: Node, variables: Mapping[str, Any]) -> Condition:
     match node:
         case Test():
             return _test(node, variables)
-        case Both(parts):
-            return _both(tuple(compile_condition(part, variables) for part in parts))
-        case Either(parts):
-            return _either(tuple(compile_condition(part, variables) for part in parts))
+        case Both() | Either():
+            parts = tuple(compile_condition(part, variables) for part in node.parts)
+            return _both(parts) if isinstance(node, Both) else _either(parts)
         case Opposite(part):
             return _opposite(compile_condition(part, variables))
         case Each():
             return _each(node, compile_condition(node.where, variables))
         case Related():
-            where = None if node.where is None else compile_condition(node.where, variables)
-            return _exists(node, where) if node.kind == "exists" else _related(node, where)
+            return _relation(node, None if node.where is None else compile_condition(node.where, variables))
         case Apply():
             return _apply(node, variables)
 
@@ -228,20 +225,22 @@ def _each(node: Each, where: Condition) -> Condition:
 
 def _key_reader(node: Related) -> Callable[[Any, Run], Any]:
     """A closure that gives the listing with our key, Unknown when the key is, None when we have no key."""
-    their_field, our_path = node.their_field, node.our_path
+    their_field, our_path, here = node.their_field, node.our_path, node.same_region
     if their_field is None or our_path is None:
-        return lambda _value, run: run.relations.all(node.resource_type)
+        return lambda _value, run: run.relations.all(node.resource_type, here=here)
     read = reader(our_path)
 
     def listing(value: Any, run: Run) -> Any:
         key = read(value)
-        return (
-            key
-            if key is None or key.__class__ is Unknown
-            else run.relations.by_field(node.resource_type, their_field, key)
-        )
+        if key is None or key.__class__ is Unknown:
+            return key
+        return run.relations.by_field(node.resource_type, their_field, key, here=here)
 
     return listing
+
+
+def _relation(node: Related, where: Condition | None) -> Condition:
+    return _exists(node, where) if node.kind == "exists" else _related(node, where)
 
 
 def _exists(node: Related, where: Condition | None) -> Condition:

@@ -17,7 +17,7 @@ from coreo_shared.rules.arguments import Argument, Parameter, read_argument
 from coreo_shared.rules.errors import DefinitionError, Path, did_you_mean
 from coreo_shared.rules.functions import FUNCTIONS, FunctionArgument
 from coreo_shared.rules.operators import OPERATORS
-from coreo_shared.rules.paths import FieldPath, parse_path, type_at
+from coreo_shared.rules.paths import FieldPath, parse_path, resolve
 from coreo_shared.rules.shapes import FieldType, Shapes
 
 MAX_DEPTH = 16
@@ -74,6 +74,7 @@ class Related:
     resource_type: str
     their_field: str | None
     our_path: FieldPath | None
+    same_region: bool
     where: "Node | None"
     cost: int
 
@@ -123,8 +124,7 @@ class ConditionParser:
 
     def field(self, text: str, place: Place, path: Path) -> tuple[FieldPath, FieldType]:
         """A field path and its type; notes that it is read."""
-        field_path = parse_path(text, path)
-        field_type = type_at(self._shapes, place.type, field_path, path)
+        field_path, field_type = resolve(self._shapes, place.type, parse_path(text, path), path)
         if names := place.names + field_path.names:
             self.reads.add((place.resource_type, names))
         return field_path, field_type
@@ -197,8 +197,10 @@ class ConditionParser:
         return Each(key, list_path, where, cost=1 + self._nodes - before)
 
     def _related(self, kind: Any, raw: Any, place: Place, path: Path, depth: int) -> Node:
-        if not isinstance(raw, dict) or not {"type"} <= raw.keys() <= {"type", "key", "where"}:
-            raise DefinitionError("must have type, and may have key and where", path)
+        if not isinstance(raw, dict) or not {"type"} <= raw.keys() <= {"type", "key", "same_region", "where"}:
+            raise DefinitionError("must have type, and may have key, same_region and where", path)
+        if not isinstance(raw.get("same_region", False), bool):
+            raise DefinitionError("must be true or false", (*path, "same_region"))
         other = _text(raw["type"], (*path, "type"))
         if other not in self._resource_types:
             problem = f"no such resource type{did_you_mean(other, self._resource_types)}"
@@ -210,7 +212,8 @@ class ConditionParser:
             raise DefinitionError("related needs key and where", path)
         before = self._nodes
         where = self._where(raw["where"], there, (*path, "where"), depth) if "where" in raw else None
-        return Related(kind, other, their_field, our_path, where, cost=1 + self._nodes - before)
+        cost = 1 + self._nodes - before
+        return Related(kind, other, their_field, our_path, raw.get("same_region", False), where, cost)
 
     def _key(self, raw: Any, ours: Place, theirs: Place, path: Path) -> tuple[str | None, FieldPath | None]:
         if raw is None:

@@ -1,4 +1,4 @@
-"""What can be wrong with a definition, a parameter or a name. Texts name the place and never repeat what was written."""
+"""What can be wrong with a definition, a parameter or a name. Texts name the place and never repeat the input."""
 
 import difflib
 from collections.abc import Iterable

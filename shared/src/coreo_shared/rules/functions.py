@@ -84,7 +84,7 @@ def _spans(bound: Bound, covering: list[tuple[int, int, Any]]) -> Iterable[tuple
     if "ports" in bound:
         return [(port, port) for port in bound["ports"]]
     if "other_than" not in bound:
-        return [(0, LAST_PORT)] if covering else []
+        return [(1, LAST_PORT)] if covering else []  # nothing listens on port 0
     allowed = frozenset(bound["other_than"])
     edges = {first for first, _, _ in covering} | {last + 1 for _, last, _ in covering} | {port + 1 for port in allowed}
     return [(port, port) for port in sorted(edges) if port not in allowed and port <= LAST_PORT]
@@ -109,7 +109,7 @@ def _is_open(permissions: list[Any], run: Run) -> bool | frozenset[Unknown]:
 
 
 def _prefix_list_blocks(list_id: Any, run: Run, unknown: set[Unknown]) -> list[Any]:
-    listing = run.relations.by_field(PREFIX_LIST, "PrefixListId", list_id)
+    listing = run.relations.by_field(PREFIX_LIST, "PrefixListId", list_id, here=True)
     if not listing.items:
         unknown.update(listing.missing or (Unknown("a prefix list is not among those of this account and region"),))
         return []

@@ -16,10 +16,14 @@ _SEGMENT = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,127}(\[\])?")
 
 @dataclass(frozen=True, slots=True)
 class FieldPath:
-    """Names to follow; after one of `spread` all elements of the list are followed. No names: the element itself."""
+    """Names to follow; after one of `spread` all elements of the list are followed. No names: the element itself.
+
+    Names at which `fetched` is true are enrichments: where one is missing, it was not read.
+    """
 
     names: tuple[str, ...]
     spread: tuple[bool, ...]
+    fetched: tuple[bool, ...]
 
     def __str__(self) -> str:
         return ".".join(name + "[]" * all_ for name, all_ in zip(self.names, self.spread, strict=True)) or "this"
@@ -30,67 +34,75 @@ class FieldPath:
         return self.names[0] if self.names else ""
 
 
+THIS = FieldPath((), (), ())
+_NOT_READ = Unknown("a field that the rule looks at was not read")
+
+
 def parse_path(text: str, place: Path) -> FieldPath:
     """A path from its text; DefinitionError when it is none."""
     if text == "this":
-        return FieldPath((), ())
+        return THIS
     segments = text.split(".") if len(text) < 1_000 else []
     if not 0 < len(segments) <= MAX_SEGMENTS or not all(_SEGMENT.fullmatch(segment) for segment in segments):
         raise DefinitionError("not a field path such as Placement.Tenancy or Tags[].Key", place)
     spread = tuple(segment.endswith("[]") for segment in segments)
-    return FieldPath(tuple(segment.removesuffix("[]") for segment in segments), spread)
+    return FieldPath(tuple(segment.removesuffix("[]") for segment in segments), spread, (False,) * len(spread))
 
 
 def type_at(shapes: Shapes, owner: FieldType, path: FieldPath, place: Path) -> FieldType:
     """The type that the path leads to from `owner`; DefinitionError when it leads nowhere."""
+    return resolve(shapes, owner, path, place)[1]
+
+
+def resolve(shapes: Shapes, owner: FieldType, path: FieldPath, place: Path) -> tuple[FieldPath, FieldType]:
+    """The path with `fetched` filled in, and the type that it leads to; DefinitionError when it leads nowhere."""
     here, spreads = owner, False
+    fetched: list[bool] = []
     for name, spread in zip(path.names, path.spread, strict=True):
+        fetched.append(shapes.is_fetched(here, name))
         here = shapes.member(here, name, place)
         if spread:
             if here.kind != "list":
                 raise DefinitionError(f"[] after {name}, which is {here} and no list", place)
             here, spreads = shapes.type_of(here.of), True
-    return shapes.type_of(f"[{here.reference}]") if spreads else here
+    full = FieldPath(path.names, path.spread, tuple(fetched))
+    return full, shapes.type_of(f"[{here.reference}]") if spreads else here
 
 
 def reader(path: FieldPath) -> Reader:
     """A closure that follows the path: None where AWS gave nothing, Unknown where something could not be read."""
-    if not path.names:
-        return lambda value: value
-    if len(path.names) == 1 and not path.spread[0]:
-        return _one(path.names[0])
-    return _many(tuple(zip(path.names, path.spread, strict=True)))
+    read: Reader | None = None
+    is_list = False
+    for name, spread, fetched in reversed(list(zip(path.names, path.spread, path.fetched, strict=True))):
+        if spread:
+            read = _spread(read, inner_lists=is_list)
+            is_list = True
+        read = _step(name, _NOT_READ if fetched else None, read)
+    return read or (lambda value: value)
 
 
-def _one(name: str) -> Reader:
-    def read(value: Any) -> Any:
-        return value.get(name)
+def _step(name: str, default: Unknown | None, rest: Reader | None) -> Reader:
+    def last(value: Any) -> Any:
+        return value.get(name, default)
 
-    return read
+    def step(value: Any) -> Any:
+        value = value.get(name, default)
+        return value if value is None or value.__class__ is Unknown else rest(value)  # type: ignore[misc]  # not None here
+
+    return last if rest is None else step
 
 
-def _many(steps: tuple[tuple[str, bool], ...]) -> Reader:
-    def read(value: Any, start: int = 0) -> Any:
-        for index in range(start, len(steps)):
-            name, spread = steps[index]
-            value = value.get(name)
-            if value is None:
-                return [] if any(all_ for _, all_ in steps[: index + 1]) else None
-            if value.__class__ is Unknown:
-                return value
-            if spread:
-                return _spread(value, index + 1)
-        return value
+def _spread(rest: Reader | None, *, inner_lists: bool) -> Reader:
+    """Follows the rest of the path in each element; an element that could not be read stays in as Unknown."""
 
-    def _spread(elements: list[Any], start: int) -> list[Any]:
+    def spread(elements: Any) -> list[Any]:
         found: list[Any] = []
-        inner_lists = any(all_ for _, all_ in steps[start:])
         for element in elements:
-            value = element if element.__class__ is Unknown else read(element, start)
+            value = element if rest is None or element.__class__ is Unknown else rest(element)
             if inner_lists and isinstance(value, list):
                 found.extend(value)
             elif value is not None:
                 found.append(value)
         return found
 
-    return read
+    return spread

@@ -21,7 +21,8 @@ _NEVER_WIDEN_TO = (
     "ecr:GetDownloadUrlForLayer", "kinesis:GetRecords", "lambda:GetFunction", "logs:GetLogEvents",
     "logs:GetQueryResults", "rds:DownloadDBLogFilePortion", "redshift:GetClusterCredentials", "s3:GetObject",
     "s3:GetObjectTorrent", "s3:GetObjectVersion", "secretsmanager:GetSecretValue", "sqs:ReceiveMessage",
-    "ssm:GetParameter", "ssm:GetParameterHistory", "ssm:GetParameters", "ssm:GetParametersByPath", "sts:GetSessionToken",
+    "ssm:GetParameter", "ssm:GetParameterHistory", "ssm:GetParameters", "ssm:GetParametersByPath",
+    "sts:GetSessionToken",
 )  # fmt: skip
 
 

@@ -96,6 +96,8 @@ class _Builder:
             problem = "there is a field of this name" if is_new else f"no such field{did_you_mean(names[-1], members)}"
             raise DefinitionError(problem, path)
         self.shapes.define(owner, {**members, names[-1]: reference})
+        if is_new:
+            self.shapes.mark_fetched(owner, names[-1])
 
     def _taken(self, name: str, definition: EnrichmentDefinition) -> str:
         """The type reference of what an enrichment puts into the item."""

@@ -37,7 +37,10 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class FieldType:
-    """A type and the reference that means it. `of` refers to a list's or map's element, `name` to a structure, `values` are an enum's."""
+    """A type and the reference that means it.
+
+    `of` refers to a list's or map's element, `name` to a structure, `values` are an enum's.
+    """
 
     kind: Kind
     reference: str = ""
@@ -55,12 +58,21 @@ class Shapes:
     def __init__(self, snapshot: Snapshot) -> None:
         self.operations: Mapping[str, Operation] = snapshot.operations
         self._structures = dict(snapshot.structures)
+        self._fetched: set[tuple[str, str]] = set()
         self._enums = {name: frozenset(values) for name, values in snapshot.enums.items()}
         self._types: dict[str, FieldType] = {}
 
     def define(self, name: str, members: Mapping[str, str]) -> None:
         """Adds a structure."""
         self._structures[name] = dict(members)
+
+    def mark_fetched(self, structure: str, member: str) -> None:
+        """Notes that a member takes a call of its own: where it is missing it was not read, which is not "none"."""
+        self._fetched.add((structure, member))
+
+    def is_fetched(self, owner: FieldType, member: str) -> bool:
+        """Whether a member takes a call of its own."""
+        return (owner.name, member) in self._fetched
 
     def members(self, name: str) -> Mapping[str, str]:
         """Member names and type references of a structure."""

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from coreo_shared.rules.errors import DefinitionError, Path, did_you_mean
-from coreo_shared.rules.paths import FieldPath, parse_path, reader
+from coreo_shared.rules.paths import THIS, FieldPath, parse_path, reader
 from coreo_shared.rules.values import Unknown
 
 CONTEXT = frozenset({"account", "region", "partition"})
@@ -59,11 +59,10 @@ def parse_template(text: str, place: Path, *, context: bool = False) -> Template
 
 
 def _hole(inside: str, place: Path, *, context: bool) -> Hole:
-    nothing = FieldPath((), ())
     if inside.startswith("var."):
-        return Hole("var", inside.removeprefix("var."), nothing)
+        return Hole("var", inside.removeprefix("var."), THIS)
     if context and inside in CONTEXT:
-        return Hole("context", inside, nothing)
+        return Hole("context", inside, THIS)
     if context and inside.islower():
         raise DefinitionError(
             f"neither a field nor one of {', '.join(sorted(CONTEXT))}{did_you_mean(inside, CONTEXT)}", place
@@ -73,30 +72,29 @@ def _hole(inside: str, place: Path, *, context: bool) -> Hole:
 
 def compile_message(template: Template, variables: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], str]:
     """A closure that writes the message for an item; what could not be read shows as `(unknown)`."""
-    writers: list[Callable[[Any], str]] = []
-    for part in template.parts:
-        if isinstance(part, str):
-            writers.append(lambda _item, text=part: text)  # type: ignore[misc]  # mypy has no type for the default
-        elif part.source == "var":
-            writers.append(lambda _item, text=show(variables[part.name]): text)  # type: ignore[misc]
-        else:
-            writers.append(lambda item, read=reader(part.path): show(read(item)))  # type: ignore[misc]
-    return lambda item: "".join(write(item) for write in writers)
+    writers = [_writer(part, variables) for part in template.parts]
+    return lambda item: "".join([write(item) for write in writers])
+
+
+def _writer(part: str | Hole, variables: Mapping[str, Any]) -> Callable[[Any], str]:
+    if isinstance(part, Hole) and part.source == "field":
+        read = reader(part.path)
+        return lambda item: show(read(item))
+    text = part if isinstance(part, str) else show(variables[part.name])
+    return lambda _item: text
 
 
 def show(value: Any) -> str:
     """A value in a message, for people: short, and never more than MAX_SHOWN characters."""
-    if value is None:
-        return "none"
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "true", False: "false"}[value]
     if isinstance(value, Unknown):
         return "(unknown)"
-    if isinstance(value, bool):
-        return "true" if value else "false"
     if isinstance(value, datetime):
         return value.isoformat(timespec="seconds")
     if isinstance(value, str | int | float):
         return _short(str(value))
-    if isinstance(value, list) and all(isinstance(element, str | int) for element in value[:MAX_SHOWN]):
+    if isinstance(value, list | tuple) and all(isinstance(element, str | int) for element in value[:MAX_SHOWN]):
         return _short(", ".join(str(element) for element in value[:MAX_SHOWN]) or "none")
     return _short(json.dumps(value, default=show))
 

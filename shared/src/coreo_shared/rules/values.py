@@ -24,7 +24,7 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The items of one resource type in this run. `missing` says which parts (regions) could not be listed, and why."""
+    """The items of one resource type in one region (or "global"). `missing` says why some could not be listed."""
 
     items: Sequence[Item] = ()
     missing: tuple[Unknown, ...] = ()
@@ -34,25 +34,44 @@ _NOT_LISTED = Listing(missing=(Unknown("the resources that this rule compares wi
 
 
 class Relations:
-    """Other resources of the run, by type; what a rule may look at beside the item it judges.
+    """Other resources of the run, by type and region; what a rule may look at beside the item it judges.
 
-    Give it what `Needs` says is related. A type that was not listed is unknown, never empty.
+    Give it what `Needs` says is related. A type or region that was not listed is unknown, never empty.
     """
 
-    def __init__(self, listings: Mapping[str, Listing] | None = None) -> None:
-        self._listings = dict(listings or {})
-        self._indexes: dict[tuple[str, str], dict[Any, list[Item]]] = {}
+    def __init__(self, listings: Mapping[str, Mapping[str, Listing]] | None = None, region: str | None = None) -> None:
+        self._listings = listings or {}
+        self._region = region
+        self._whole: dict[str, Listing] = {}
+        self._indexes: dict[tuple[str, str | None, str], dict[Any, list[Item]]] = {}
 
-    def all(self, resource_type: str) -> Listing:
-        """Every item of the type that the run knows."""
-        return self._listings.get(resource_type, _NOT_LISTED)
+    def seen_from(self, region: str) -> "Relations":
+        """The same, for judging items of this region."""
+        relations = Relations(self._listings, region)
+        relations._whole, relations._indexes = self._whole, self._indexes
+        return relations
 
-    def by_field(self, resource_type: str, name: str, value: Any) -> Listing:
+    def all(self, resource_type: str, *, here: bool = False) -> Listing:
+        """Every item of the type that the run knows; with `here`, of the judged item's region alone."""
+        regions = self._listings.get(resource_type)
+        if not regions:
+            return _NOT_LISTED
+        if here:
+            return regions.get(self._region or "", _NOT_LISTED)
+        whole = self._whole.get(resource_type)
+        if whole is None:
+            items = [item for listing in regions.values() for item in listing.items]
+            missing = tuple(unknown for listing in regions.values() for unknown in listing.missing)
+            whole = self._whole[resource_type] = Listing(items, missing)
+        return whole
+
+    def by_field(self, resource_type: str, name: str, value: Any, *, here: bool = False) -> Listing:
         """The items of the type whose top-level field `name` has this value. The first call makes an index."""
-        listing = self.all(resource_type)
-        index = self._indexes.get((resource_type, name))
+        listing = self.all(resource_type, here=here)
+        key = (resource_type, self._region if here else None, name)
+        index = self._indexes.get(key)
         if index is None:
-            index = self._indexes[resource_type, name] = {}
+            index = self._indexes[key] = {}
             for item in listing.items:
                 index.setdefault(item.get(name), []).append(item)
         return Listing(index.get(value, ()), listing.missing)
@@ -83,5 +102,4 @@ def describe_unknowns(unknowns: Iterable[Unknown]) -> tuple[str, tuple[str, ...]
 
 def fingerprint(account_id: str, rule_id: str, resource: str) -> str:
     """32 hex digits that name this finding in every run. `resource` is its ARN or, where it has none, type and id."""
-    text = "\0".join((account_id, rule_id, resource))
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return hashlib.sha256(f"{account_id}\0{rule_id}\0{resource}".encode()).hexdigest()[:32]
