@@ -1,0 +1,127 @@
+"""The audit engine: all units of a run at once, each fact read once, findings handed on as the pages come.
+
+A rule that looks at other resource types waits until these are listed in full, and only these are held in memory.
+"""
+
+import asyncio
+from contextlib import aclosing
+from typing import Any
+
+from coreo_shared.catalogue import Catalogue, load_catalogue
+from coreo_shared.rules.needs import TypeNeeds
+from coreo_shared.rules.values import Item, Listing, Relations, Unknown
+from coreo_worker.audit.chunks import AuditSink, ChunkWriter
+from coreo_worker.audit.evaluate import Judge
+from coreo_worker.audit.fetch import Reader, unknown_for
+from coreo_worker.audit.limits import Limits, Slots
+from coreo_worker.audit.planning import AuditRequest, AuditRequestError, Plan, Unit, plan_audit
+from coreo_worker.aws.calls import CallError, SessionExpiredError
+from coreo_worker.aws.clients import ClientFactory
+
+__all__ = ["AuditRequest", "AuditRequestError", "AuditSink", "Limits", "SessionExpiredError", "run_audit"]
+
+
+async def run_audit(
+    request: AuditRequest,
+    clients: ClientFactory,
+    sink: AuditSink,
+    *,
+    limits: Limits | None = None,
+    catalogue: Catalogue | None = None,
+) -> None:
+    """Audits the account and gives `sink` the findings of each unit that is not done yet.
+
+    What cannot be read becomes NOT_EVALUATED findings. Raises AuditRequestError or ParameterError for a request that
+    cannot be run, SessionExpiredError when the credentials end, and what the sink raises.
+    """
+    slots = Slots(limits or Limits())
+    plan = await plan_audit(request, catalogue or load_catalogue(), clients, slots)
+    units = plan.units
+    await sink.planned(len(units))
+    remaining = [unit for unit in units if unit.name not in request.units_done]
+    audit = _Audit(plan, Reader(plan.account, clients, slots), sink)
+    try:
+        await audit.run(remaining)
+    except ExceptionGroup as group:
+        raise _first_of(group) from group
+
+
+class _Audit:
+    """One run of the engine."""
+
+    def __init__(self, plan: Plan, reader: Reader, sink: AuditSink) -> None:
+        self._plan = plan
+        self._reader = reader
+        self._sink = sink
+        self._parts: dict[tuple[str, str], asyncio.Task[Listing]] = {}
+        self._relations: dict[frozenset[str], Relations] = {}
+
+    async def run(self, units: list[Unit]) -> None:
+        """Does these units, and lists what their rules look at besides."""
+        async with asyncio.TaskGroup() as group:
+            for name in sorted(frozenset[str]().union(*(unit.needs.waits_for for unit in units))):
+                needs = self._plan.needs.types[name]
+                for region in self._plan.regions_of(needs):
+                    self._parts[name, region] = group.create_task(self._list(needs, region))
+            for unit in units:
+                group.create_task(self._do(unit))
+
+    async def _list(self, needs: TypeNeeds, region: str) -> Listing:
+        """All items of a type in a region; `missing` says why some are not there."""
+        if self._plan.no_regions is not None and needs.resource_type.scope == "region":
+            return Listing(missing=(self._plan.no_regions,))
+        items: list[Item] = []
+        try:
+            async with aclosing(self._reader.pages(needs.resource_type, region, needs.enrichments)) as pages:
+                async for page in pages:
+                    items.extend(page)
+        except CallError as error:
+            return Listing(items, (unknown_for(error),))
+        return Listing(items)
+
+    async def _do(self, unit: Unit) -> None:
+        """Reads and judges one unit, and hands on its findings."""
+        kind, rules = unit.needs.resource_type, self._plan.rules[unit.needs.resource_type.name]
+        writer = ChunkWriter(self._sink, unit.name)
+        relations = (await self._relations_of(unit.needs.waits_for)).seen_from(unit.region)
+        judge = Judge(self._plan.account, kind, unit.region, rules, relations)
+        for missing in await self._judge(judge, unit, writer):
+            await judge.unread(missing, writer)
+        await writer.finish()
+
+    async def _judge(self, judge: Judge, unit: Unit, writer: ChunkWriter) -> tuple[Unknown, ...]:
+        """Judges what can be listed of the unit; why the rest could not be, if there is a rest."""
+        kind, fields = unit.needs.resource_type, unit.needs.enrichments
+        if self._plan.no_regions is not None and kind.scope == "region":
+            return (self._plan.no_regions,)
+        listed = self._parts.get((kind.name, unit.region))
+        if listed is not None:
+            listing = await listed
+            await judge.page(listing.items, writer)
+            return tuple(listing.missing)
+        try:
+            async with aclosing(self._reader.pages(kind, unit.region, fields)) as pages:
+                async for page in pages:
+                    await judge.page(page, writer)
+        except CallError as error:
+            return (unknown_for(error),)
+        return ()
+
+    async def _relations_of(self, names: frozenset[str]) -> Relations:
+        """The other resources that rules look at, once all of them are listed; units share them and their indexes."""
+        if names not in self._relations:
+            listings = {name: await self._listings(self._plan.needs.types[name]) for name in sorted(names)}
+            # Another unit may have come first while this one waited.
+            self._relations.setdefault(names, Relations(listings))
+        return self._relations[names]
+
+    async def _listings(self, needs: TypeNeeds) -> dict[str, Listing]:
+        """What was listed of a type, by region."""
+        name = needs.resource_type.name
+        return {region: await self._parts[name, region] for region in self._plan.regions_of(needs)}
+
+
+def _first_of(group: BaseExceptionGroup[Any]) -> BaseException:
+    """The first error of several that came together: the callers' own kind, not a group."""
+    first = group.exceptions[0]
+    return _first_of(first) if isinstance(first, BaseExceptionGroup) else first

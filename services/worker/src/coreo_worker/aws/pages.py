@@ -1,0 +1,64 @@
+"""How an operation's answers go on over several pages, by the SDK's own description of it.
+
+The SDK's paginators are tied to one client; here each page is a call of its own, so that it has the newest credentials
+and takes its place among the other calls.
+"""
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jmespath  # type: ignore[import-untyped]  # it ships no types
+from botocore import xform_name
+from botocore.exceptions import UnknownServiceError
+
+from coreo_worker.aws.clients import sdk_session
+
+PAGE_SIZE = 100  # parsing a page of 1,000 instances blocks for half a second
+
+
+@dataclass(frozen=True)
+class Pagination:
+    """The parameters that ask for the next page, the paths in an answer that give their values, and the page's size."""
+
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    more: str | None
+    limit: str | None
+
+    def first(self, size: int) -> dict[str, Any]:
+        """What the first call asks for besides its parameters, in pages of `size`."""
+        return {self.limit: size} if self.limit else {}
+
+    def following(self, answer: Mapping[str, Any], size: int) -> dict[str, Any] | None:
+        """What the call after `answer` asks for besides its parameters; None after the last page."""
+        if self.more is not None and not jmespath.search(self.more, answer):
+            return None
+        tokens = [jmespath.search(path, answer) for path in self.outputs]
+        if not any(tokens):
+            return None
+        given = {name: token for name, token in zip(self.inputs, tokens, strict=True) if token}
+        return self.first(size) | given
+
+
+@functools.cache
+def pagination(service: str, operation: str) -> Pagination | None:
+    """The pagination of `operation` (as `describe_instances`); None where the whole answer comes at once."""
+    try:
+        model = sdk_session().get_component("data_loader").load_service_model(service, "paginators-1")
+    except UnknownServiceError:
+        return None
+    for name, described in model["pagination"].items():
+        if xform_name(name) == operation:
+            return Pagination(
+                inputs=_names(described["input_token"]),
+                outputs=_names(described["output_token"]),
+                more=described.get("more_results"),
+                limit=described.get("limit_key"),
+            )
+    return None
+
+
+def _names(value: str | list[str]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else tuple(value)
