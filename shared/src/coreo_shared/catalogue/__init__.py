@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from coreo_shared.rules.cases import Case, read_case
 from coreo_shared.rules.definitions import build_rule, convert, read_document
 from coreo_shared.rules.errors import DefinitionError, UnknownNameError, did_you_mean
 from coreo_shared.rules.model import GLOBAL, ResourceType, ResourceTypeDefinition, Rule, RuleSetDefinition
@@ -76,6 +77,25 @@ def load_catalogue() -> Catalogue:
     )
 
 
+def load_cases() -> dict[str, tuple[Case, ...]]:
+    """The example cases of the catalogue's rules, by rule id. Not read by `load_catalogue`: no audit needs them."""
+    catalogue = load_catalogue()
+    found: dict[str, tuple[Case, ...]] = {}
+    for file in sorted((_FOLDER / "cases").glob("*.yaml")):
+
+        def make(raw: Any) -> None:
+            for rule_id, cases in convert(raw, dict[str, list[Any]], ()).items():
+                if rule_id not in catalogue.rules:
+                    raise DefinitionError(f"no such rule{did_you_mean(rule_id, catalogue.rules)}", (rule_id,))
+                rule, types = catalogue.rules[rule_id], catalogue.item_types
+                found[rule_id] = tuple(
+                    read_case(one, rule, catalogue.shapes, types, (rule_id, index)) for index, one in enumerate(cases)
+                )
+
+        read_document(file.read_text(encoding="utf-8"), file.name, make)
+    return found
+
+
 def read_resource_documents() -> dict[str, ResourceTypeDefinition]:
     """The resource types as written, by file name; not yet checked against the shapes."""
     return {
@@ -134,4 +154,4 @@ def _rule_sets(rules: Mapping[str, Rule]) -> tuple[dict[str, RuleSetDefinition],
     return read_document(file.read_text(encoding="utf-8"), file.name, make)
 
 
-__all__ = ["GLOBAL", "Catalogue", "Partition", "Snapshot", "load_catalogue", "read_resource_documents"]
+__all__ = ["GLOBAL", "Catalogue", "Partition", "Snapshot", "load_cases", "load_catalogue", "read_resource_documents"]

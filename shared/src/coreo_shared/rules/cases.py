@@ -113,14 +113,14 @@ def _value(raw: Any, of: FieldType, shapes: Shapes, path: Path) -> Any:
         return None
     if not isinstance(raw, _PYTHON_TYPES[of.kind]) or (isinstance(raw, bool) and of.kind != "boolean"):
         raise DefinitionError(f"AWS gives {of} here", path)
-    if of.kind in {"structure", "map"}:
+    if of.kind in {"structure", "map"} and isinstance(raw, dict):
         return _structure(raw, of, shapes, path)
-    if of.kind == "list":
+    if isinstance(raw, list):
         element = shapes.type_of(of.of)
         return [_value(one, element, shapes, (*path, index)) for index, one in enumerate(raw)]
     if of.kind == "timestamp":
         return _date(raw, path)
-    if of.values and raw not in of.values:
+    if of.values and isinstance(raw, str) and raw not in of.values:
         raise DefinitionError(f"AWS never gives this value here{did_you_mean(raw, of.values)}", path)
     return raw
 
