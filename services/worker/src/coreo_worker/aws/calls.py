@@ -144,23 +144,31 @@ def _from_answer(
     code = error.response.get("Error", {}).get("Code") or "Unknown"
     status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     where = f"{call_name} in {region}"
-    if code in absent_on:
-        return AbsentError(f"{where}: {code}", code=code, actions=actions)
     if code in _EXPIRED:
         return SessionExpiredError(f"{where}: {code}")
+    kind = AbsentError if code in absent_on else _kind_of(code, status)
+    denier = _denier(error) if kind is DeniedError else None
+    if denier is not None:  # no action that the role lacks would help
+        return DeniedError(f"{where}: {code} by a {denier}", code=code)
+    return kind(f"{where}: {code}{_HINTS.get(kind, '')}", code=code, actions=actions)
+
+
+_HINTS: Final[dict[type[CallError], str]] = {
+    ThrottledError: "; AWS throttled every try",
+    UnsupportedError: "; the region or service is not enabled for the account, or the role is gone",
+}
+
+
+def _kind_of(code: str, status: int | None) -> type[CallError]:
     if code in _THROTTLED:
-        return ThrottledError(f"AWS throttled {where} to the last try ({code})", code=code, actions=actions)
+        return ThrottledError
     if code in _UNSUPPORTED:
-        message = f"{where}: {code}; the region or service is not enabled for the account, or the role is gone"
-        return UnsupportedError(message, code=code, actions=actions)
-    if code in _DENIED or status == 403:
-        return DeniedError(_denial(where, code, error), code=code, actions=actions)
-    return FailedError(f"{where}: {code}", code=code, actions=actions)
+        return UnsupportedError
+    return DeniedError if code in _DENIED or status == 403 else FailedError
 
 
-def _denial(where: str, code: str, error: ClientError) -> str:
-    """A denial, with the kind of policy that made it where AWS says so."""
+def _denier(error: ClientError) -> str | None:
+    """The kind of policy that denies the call by name, where AWS says so; None where it is only not allowed."""
     text = error.response.get("Error", {}).get("Message", "")
     kinds = ("service control policy", "resource control policy", "permissions boundary", "resource-based policy")
-    kind = next((kind for kind in kinds if f"deny in a {kind}" in text), None)
-    return f"{where}: {code}" + (f" by a {kind}" if kind else "")
+    return next((kind for kind in kinds if f"deny in a {kind}" in text), None)
