@@ -56,9 +56,11 @@ _CONDITIONS = st.recursive(
         st.sampled_from(["any_of", "all_of", "none_of"]),
         _element_conditions(),
     ),
-    lambda inner: st.builds(lambda part: {"not": part}, inner)
-    | st.builds(
-        lambda kind, parts: {kind: parts}, st.sampled_from(["and", "or"]), st.lists(inner, min_size=1, max_size=4)
+    lambda inner: (
+        st.builds(lambda part: {"not": part}, inner)
+        | st.builds(
+            lambda kind, parts: {kind: parts}, st.sampled_from(["and", "or"]), st.lists(inner, min_size=1, max_size=4)
+        )
     ),
     max_leaves=8,
 )

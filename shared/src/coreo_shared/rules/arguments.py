@@ -126,7 +126,7 @@ def _check(kind: ArgumentKind, value: Any, wanted: FieldType, path: Path) -> Non
             check_pattern(value, path)
     elif not isinstance(value, bool):
         limit = MAX_DAYS if kind == "days" else MAX_NUMBER
-        low = 0 if kind in {"days", "count"} else -limit
+        low = 0 if kind in {"days", "count", "count_list"} else -limit
         if not low <= value <= limit:
             raise DefinitionError(f"must be from {low} to {limit}", path)
 

@@ -43,8 +43,8 @@ def convert(raw: Any, kind: type[T], path: Path) -> T:
 def _schema_error(text: str, kind: type[Any], path: Path) -> DefinitionError:
     found = _MSGSPEC_PATH.search(text)
     problem = text[: found.start()] if found else text
-    for part in re.findall(r"\.(\w+)|\[(\d+)\]", found["path"] if found else ""):
-        path = (*path, part[0] or int(part[1]))
+    for name, index in re.findall(r"\.(\w+)|\[(\d+|\.\.\.)\]", found["path"] if found else ""):
+        path = (*path, name or ("*" if index == "..." else int(index)))
     if unknown := _UNKNOWN_FIELD.fullmatch(problem):
         return DefinitionError(f"a key that does not belong here{_close_field(unknown['name'], kind)}", path)
     return DefinitionError("not one of the known values" if problem.startswith("Invalid enum") else problem, path)

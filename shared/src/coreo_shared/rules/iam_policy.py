@@ -16,7 +16,8 @@ from coreo_shared.rules.network import is_internet as ranges_are_internet
 from coreo_shared.rules.network import parse_cidr
 from coreo_shared.rules.values import Unknown
 
-MAX_DOCUMENT = 256 * 1024
+MAX_DOCUMENT = 64 * 1024  # AWS's own limits end at 32 KiB (KMS)
+MAX_NAME = 2_048  # of an action, resource or principal: an ARN has no more
 _PARTITIONS = ("aws", "aws-us-gov", "aws-cn")
 
 # Conditions on these keep strangers out when every value is fixed (S3 user guide, "The meaning of public").
@@ -133,6 +134,8 @@ def _strings(value: Any, name: str) -> tuple[str, ...]:
     values = value if isinstance(value, list) else [value]
     if not all(isinstance(element, str) for element in values):
         raise _MalformedError(f"{name} is neither text nor a list of texts")
+    if any(len(element) > MAX_NAME for element in values):
+        raise _MalformedError(f"{name} is longer than {MAX_NAME} characters")
     return tuple(values)
 
 
@@ -157,7 +160,7 @@ def _condition_values(values: Any) -> tuple[str, ...]:
 
 
 def pattern_covers(pattern: str, text: str) -> bool:
-    """Whether an IAM pattern (`*`, `?`) matches all that `text` does, itself a pattern. Linear-time but for `*`s."""
+    """Whether an IAM pattern (`*`, `?`) matches all that `text`, itself a pattern, can match."""
     here = there = 0
     star, retry = -1, 0
     while there < len(text):
@@ -195,7 +198,7 @@ def is_public(statements: Iterable[Statement]) -> bool:
 def _is_for_everyone(statement: Statement) -> bool:
     if statement.principals is None:
         return False
-    return statement.not_principal or any(name == "*" for _, name in statement.principals)
+    return statement.not_principal or any(name == "*" or ":iam::*:" in name for _, name in statement.principals)
 
 
 def _knows_caller(statement: Statement) -> bool:
@@ -216,7 +219,11 @@ def _is_fixed(key: str, value: str) -> bool:
         fields = value.split(":", 5)  # the account within an ARN is what counts; S3's ARNs have none but a name
         if len(fields) == 6:
             return bool(fields[4] or fields[5]) and not set("*?$") & set(fields[4] or fields[5].split("/")[0])
-    return value != "" and not set("*?$") & set(value.split("/", maxsplit=1)[0] if "orgpaths" in key else value)
+    if "orgpaths" in key:
+        value = value.split("/", maxsplit=1)[0]
+    elif key == "aws:userid":
+        value = value.split(":", maxsplit=1)[0]  # of ROLE-ID:SESSION the first names the role
+    return value != "" and not set("*?$") & set(value)
 
 
 def _are_few_addresses(values: tuple[str, ...]) -> bool:
@@ -226,9 +233,12 @@ def _are_few_addresses(values: tuple[str, ...]) -> bool:
 
 def _shuts_strangers_out(statement: Statement) -> bool:
     """Whether a Deny stops everyone, or everyone but callers that are named."""
-    if statement.not_principal:
-        return bool(statement.principals) and all(name != "*" for _, name in statement.principals or ())
-    if not _is_for_everyone(statement) or statement.not_action or statement.not_resource:
+    if statement.not_action or statement.not_resource:
+        return False
+    if statement.not_principal:  # everyone but these
+        named = bool(statement.principals) and all("*" not in name for _, name in statement.principals or ())
+        return named and not statement.conditions
+    if not _is_for_everyone(statement):
         return False
     if len(statement.conditions) > 1:
         return False  # all of them must hold for the Deny to act: a stranger may well escape one

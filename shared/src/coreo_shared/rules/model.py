@@ -182,6 +182,8 @@ class ResourceType:
     def _region_of(self, item: Item) -> str | None:
         for name in self.key.region:
             value = item.get(name)
+            if isinstance(value, Unknown):
+                return None  # a default would be a guess
             if isinstance(value, str) and value:
                 return self.key.region_names.get(value, value)
         return self.key.default_region

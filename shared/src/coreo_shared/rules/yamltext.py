@@ -38,7 +38,7 @@ class _Reader:
         self._lines: dict[Path, int] = {}
         self._positions = positions
         self._stack: list[dict[str, Any] | list[Any]] = []
-        self._keys: list[str | int | None] = []  # the key awaiting its value, one for each container on the stack
+        self._keys: list[str | int | None] = []  # for each container on the stack the key of the value under way
         self._nodes = 0
         self._root: list[Any] = []
 
@@ -68,6 +68,7 @@ class _Reader:
         elif kind is yaml.MappingEndEvent or kind is yaml.SequenceEndEvent:
             self._stack.pop()
             self._keys.pop()
+            self._value_is_complete()
         elif kind is yaml.AliasEvent:
             raise self._error("aliases are not allowed", event)
 
@@ -98,6 +99,7 @@ class _Reader:
             self._mark(event)
         else:
             self._put(event.value if not event.implicit[0] else _plain(event.value), event)
+            self._value_is_complete()
 
     def _put(self, value: Any, event: Any) -> None:
         if not self._stack:
@@ -107,24 +109,20 @@ class _Reader:
         top = self._stack[-1]
         if isinstance(top, dict):
             top[str(self._keys[-1])] = value
-            self._keys[-1] = None
         else:
             self._keys[-1] = len(top)
             self._mark(event)
             top.append(value)
 
+    def _value_is_complete(self) -> None:
+        """The next scalar of a mapping is a key again."""
+        if self._stack and isinstance(self._stack[-1], dict):
+            self._keys[-1] = None
+
     def _mark(self, event: Any) -> None:
         if self._positions:
-            self._lines[self._path()] = event.start_mark.line + 1
-
-    def _path(self) -> Path:
-        path: list[str | int] = []
-        for container, key in zip(self._stack, self._keys, strict=True):
-            if key is not None:
-                path.append(key)
-            elif isinstance(container, dict):
-                path.append("")
-        return tuple(path)
+            path = tuple(key for key in self._keys if key is not None)
+            self._lines[path] = event.start_mark.line + 1
 
     def _error(self, problem: str, event: Any) -> DefinitionError:
         return DefinitionError(problem, file=self._file, line=event.start_mark.line + 1)

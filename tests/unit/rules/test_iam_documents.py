@@ -1,0 +1,128 @@
+"""Session policies and required policies."""
+
+import json
+import random
+
+import pytest
+
+from coreo_shared.catalogue import load_catalogue
+from coreo_shared.rules.iam_policy import pattern_covers
+from coreo_shared.rules.needs import REGION_ACTIONS, needs_of
+from coreo_shared.rules.policy import MAX_SESSION_POLICY, PolicyTooLargeError, required_policy, session_policy
+
+_ALL = needs_of(load_catalogue(), load_catalogue().rules).actions | REGION_ACTIONS
+_VERBS = ("Describe", "List", "Get")
+_NOUNS = ("Bucket", "Instance", "Volume", "Snapshot", "Policy", "Role", "Cluster", "Table", "Stream", "Domain", "Key")
+_PARTS = ("Configuration", "Status", "Attributes", "Tags", "Logging", "Encryption", "Versions", "Permissions")
+
+
+def _many(count: int) -> set[str]:
+    rng = random.Random(count)  # noqa: S311  an example, not a secret
+    services = ("ec2", "s3", "iam", "rds", "kms", "lambda", "dynamodb", "secretsmanager")
+    names = [
+        f"{service}:{verb}{noun}{part}" for service in services for verb in _VERBS for noun in _NOUNS for part in _PARTS
+    ]
+    return set(rng.sample(names, count))
+
+
+def _allowed(document: str) -> list[str]:
+    [statement] = json.loads(document)["Statement"]
+    assert (statement["Effect"], statement["Resource"]) == ("Allow", "*")
+    actions: list[str] = statement["Action"]
+    return actions
+
+
+def test_whole_catalogue_fits_without_widening() -> None:
+    policy = session_policy(_ALL)
+
+    assert len(policy.document) <= MAX_SESSION_POLICY
+    assert policy.widened == ()
+    assert _allowed(policy.document) == sorted(_ALL)
+
+
+@pytest.mark.parametrize("count", [1, 40, 80, 150, 400, 1_000, 2_000])
+def test_session_policy_fits_and_covers_every_action(count: int) -> None:
+    actions = _many(count)
+    policy = session_policy(actions)
+    allowed = _allowed(policy.document)
+
+    assert len(policy.document) <= MAX_SESSION_POLICY
+    assert all(any(pattern_covers(pattern, action) for pattern in allowed) for action in actions)
+    assert set(policy.widened) == set(allowed) - actions
+
+
+@pytest.mark.parametrize("count", [80, 400, 2_000])
+def test_wildcards_stay_within_a_service_and_name_a_verb(count: int) -> None:
+    policy = session_policy(_many(count))
+
+    assert policy.widened
+    for pattern in policy.widened:
+        service, _, name = pattern.partition(":")
+        assert service
+        assert name.endswith("*")
+        assert name.startswith(_VERBS)
+        assert sum(action.startswith(pattern[:-1]) for action in _many(count)) > 1
+
+
+def test_narrow_beginnings_are_joined_first() -> None:
+    """What begins alike for longest gives way; nothing else is touched once that is enough."""
+    alike = {f"ec2:DescribeInstance{part}{noun}" for part in _PARTS for noun in _NOUNS[:4]}
+    others = {f"iam:{verb}{noun}" for verb in _VERBS for noun in _NOUNS}
+
+    assert len(session_policy(alike | others).document) <= MAX_SESSION_POLICY
+    assert all(pattern.startswith("ec2:DescribeInstance") for pattern in session_policy(alike | others).widened)
+    assert others <= set(_allowed(session_policy(alike | others).document))
+
+
+def test_order_of_actions_does_not_matter() -> None:
+    actions = sorted(_many(400))
+
+    assert session_policy(actions) == session_policy(reversed(actions))
+
+
+def test_wildcards_never_take_in_actions_that_hand_out_data() -> None:
+    actions = {f"s3:GetObj{'ect' * (n % 2)}X{n:04}" for n in range(60)} | {f"s3:GetBucket{n:04}" for n in range(60)}
+    document = session_policy(actions | {f"secretsmanager:GetS{n:03}" for n in range(5)}).document
+    allowed = _allowed(document)
+
+    for sensitive in ("s3:GetObject", "secretsmanager:GetSecretValue"):
+        assert not any(pattern_covers(pattern, sensitive) for pattern in allowed)
+
+
+def test_action_that_hands_out_data_is_allowed_when_asked_for() -> None:
+    assert "s3:GetObject" in _allowed(session_policy({"s3:GetObject"}).document)
+
+
+def test_what_cannot_fit_is_an_error() -> None:
+    with pytest.raises(PolicyTooLargeError, match="split it"):
+        session_policy({f"service{number}:DescribeThings" for number in range(200)})
+
+
+def test_empty_selection_is_a_policy_all_the_same() -> None:
+    assert _allowed(session_policy([]).document) == []
+
+
+def test_required_policy_lists_actions_by_service() -> None:
+    document = required_policy(
+        ["s3:GetBucketAcl", "ec2:DescribeRegions", "s3:GetBucketAcl", "access-analyzer:ListAnalyzers"]
+    )
+
+    assert document == {
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "CoreoAccessAnalyzer",
+                "Effect": "Allow",
+                "Action": ["access-analyzer:ListAnalyzers"],
+                "Resource": "*",
+            },
+            {"Sid": "CoreoEc2", "Effect": "Allow", "Action": ["ec2:DescribeRegions"], "Resource": "*"},
+            {"Sid": "CoreoS3", "Effect": "Allow", "Action": ["s3:GetBucketAcl"], "Resource": "*"},
+        ],
+    }
+
+
+def test_session_and_required_policy_are_the_same_computation() -> None:
+    required = {action for statement in required_policy(_ALL)["Statement"] for action in statement["Action"]}
+
+    assert required == set(_allowed(session_policy(_ALL).document)) == set(_ALL)
