@@ -10,7 +10,7 @@ from tests.support.rules import NOW, judge
 
 _DENIED = Unknown("AWS denied it", ("x:Get",))
 _ALLOW_ALL = {"Statement": {"Effect": "Allow", "Principal": "*", "Action": "*", "Resource": "*"}}
-_LOCKED = {"Statement": []}
+_LOCKED: dict[str, Any] = {"Statement": []}
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_logic_has_three_values(condition: dict[str, Any], expected: str) -> Non
     assert judge(condition, _ITEM) == expected
 
 
-def _parts(*keys: str | None | Unknown) -> dict[str, Any]:
+def _parts(*keys: str | Unknown | None) -> dict[str, Any]:
     return {"Parts": [key if isinstance(key, Unknown) else {"Key": key} for key in keys]}
 
 

@@ -42,7 +42,9 @@ _TESTS = st.sampled_from(
         {"related": {"type": "other", "key": {"OtherName": "Name"}, "where": {"Good": True}}},
     ]
 )
-_ELEMENT_TESTS = st.sampled_from([{"Key": "a"}, {"Key": {"absent": True}}, {"Weight": {"more_than": 1}}])
+_ELEMENT_TESTS: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [{"Key": "a"}, {"Key": {"absent": True}}, {"Weight": {"more_than": 1}}]
+)
 
 
 def _element_conditions() -> st.SearchStrategy[dict[str, Any]]:
