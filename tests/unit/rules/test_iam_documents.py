@@ -81,12 +81,14 @@ def test_order_of_actions_does_not_matter() -> None:
 
 
 def test_wildcards_never_take_in_actions_that_hand_out_data() -> None:
-    actions = {f"s3:GetObj{'ect' * (n % 2)}X{n:04}" for n in range(60)} | {f"s3:GetBucket{n:04}" for n in range(60)}
-    document = session_policy(actions | {f"secretsmanager:GetS{n:03}" for n in range(5)}).document
-    allowed = _allowed(document)
+    """`s3:GetObject*` would save most here, and would let the session read every object."""
+    tempting = {f"s3:GetObject{part}{noun}" for part in _PARTS for noun in _NOUNS[:3]}
+    others = {f"ec2:Describe{noun}{part}" for part in _PARTS for noun in _NOUNS}
 
-    for sensitive in ("s3:GetObject", "secretsmanager:GetSecretValue"):
-        assert not any(pattern_covers(pattern, sensitive) for pattern in allowed)
+    policy = session_policy(tempting | others)
+
+    assert policy.widened
+    assert not any(pattern_covers(pattern, "s3:GetObject") for pattern in _allowed(policy.document))
 
 
 def test_action_that_hands_out_data_is_allowed_when_asked_for() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from coreo_shared.rules.functions import PREFIX_LIST
 from coreo_shared.rules.network import AddressRange, is_internet, parse_cidr, port_range, protocol_covers
-from coreo_shared.rules.values import Listing, Relations
+from coreo_shared.rules.values import Listing, Relations, Unknown
 from tests.support.rules import judge
 
 
@@ -152,3 +152,29 @@ def test_thousand_permissions_are_judged_within_the_step_limit() -> None:
     item = {"Rules": [_rule(port * 7, port * 7 + 3, "10.0.0.0/8") for port in range(500)]}
 
     assert judge({"reachable_from_internet": {"permissions": "Rules", "other_than": [80, 443]}}, item, _EMPTY) == "PASS"
+
+
+@pytest.mark.parametrize(
+    ("prefix_list", "expected"),
+    [
+        ({"Entries": [{"Cidr": "0.0.0.0/0"}]}, "FAIL"),
+        ({"Entries": [{"Cidr": "10.0.0.0/8"}]}, "PASS"),
+        ({"Entries": Unknown("denied", ("ec2:GetManagedPrefixListEntries",))}, "NOT_EVALUATED"),
+        ({}, "NOT_EVALUATED"),
+        ({"OwnerId": "AWS"}, "PASS"),
+    ],
+)
+def test_prefix_list_counts_as_what_it_holds(prefix_list: dict[str, object], expected: str) -> None:
+    item = {"Rules": [{"IpProtocol": "-1", "PrefixListIds": [{"PrefixListId": "pl-1"}]}]}
+    relations = Relations({PREFIX_LIST: {"r": Listing([{"PrefixListId": "pl-1"} | prefix_list])}}, "r")
+
+    assert judge({"reachable_from_internet": {"permissions": "Rules", "ports": [22]}}, item, relations) == expected
+
+
+def test_prefix_list_of_another_region_is_another_list() -> None:
+    item = {"Rules": [{"IpProtocol": "-1", "PrefixListIds": [{"PrefixListId": "pl-1"}]}]}
+    elsewhere = Listing([{"PrefixListId": "pl-1", "Entries": [{"Cidr": "0.0.0.0/0"}]}])
+    relations = Relations({PREFIX_LIST: {"r": Listing(), "s": elsewhere}}, "r")
+
+    condition = {"reachable_from_internet": {"permissions": "Rules", "ports": [22]}}
+    assert judge(condition, item, relations) == "NOT_EVALUATED"

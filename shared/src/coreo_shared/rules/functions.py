@@ -91,6 +91,8 @@ def _spans(bound: Bound, covering: list[tuple[int, int, Any]]) -> Iterable[tuple
 
 
 def _is_open(permissions: list[Any], run: Run) -> bool | frozenset[Unknown]:
+    if not permissions:
+        return False
     ranges: list[AddressRange] = []
     unknown: set[Unknown] = set()
     for permission in permissions:
