@@ -82,8 +82,8 @@ def test_order_of_actions_does_not_matter() -> None:
 
 def test_wildcards_never_take_in_actions_that_hand_out_data() -> None:
     """`s3:GetObject*` would save most here, and would let the session read every object."""
-    tempting = {f"s3:GetObject{part}{noun}" for part in _PARTS for noun in _NOUNS[:3]}
-    others = {f"ec2:Describe{noun}{part}" for part in _PARTS for noun in _NOUNS}
+    tempting = {f"s3:GetObject{noun}{part.lower()}" for part in _PARTS for noun in _NOUNS[:3]}
+    others = {f"ec2:Describe{noun}{part.lower()}" for part in _PARTS for noun in _NOUNS}
 
     policy = session_policy(tempting | others)
 
