@@ -1,3 +1,3 @@
 """Fixtures of the whole suite; each plugin holds one part's."""
 
-pytest_plugins = ["tests.support.postgres", "tests.support.aws"]
+pytest_plugins = ["tests.support.postgres", "tests.support.aws", "tests.support.api"]

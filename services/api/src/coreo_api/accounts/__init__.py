@@ -1,0 +1,1 @@
+"""Cloud accounts: whose AWS account Coreo may look into, and by which role."""

@@ -1,0 +1,84 @@
+"""The api: HTTP routes, and the background tasks that run beside them in each replica."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from importlib.metadata import version
+
+import httpx
+from fastapi import FastAPI
+
+from coreo_api import health, openapi, signals
+from coreo_api.accounts import endpoints as accounts
+from coreo_api.context import Clock, Context, utc_now
+from coreo_api.dispatch.background import Task, running
+from coreo_api.dispatch.dispatcher import Dispatcher
+from coreo_api.dispatch.projector import Projector
+from coreo_api.dispatch.queue import JobQueue
+from coreo_api.dispatch.scheduler import Scheduler
+from coreo_api.dispatch.sqs import open_queue
+from coreo_api.dispatch.wishes import Wishes
+from coreo_api.findings import endpoints as findings
+from coreo_api.plans import endpoints as plans
+from coreo_api.results import ResultsClient
+from coreo_api.rules import endpoints as rules
+from coreo_api.runs import endpoints as runs
+from coreo_api.settings import ApiSettings
+from coreo_api.signals import Signals
+from coreo_api.teams import endpoints as teams
+from coreo_shared.catalogue import load_catalogue
+from coreo_shared.db import Database
+from coreo_shared.web import install
+
+MAX_BODY_BYTES = 256 * 1024
+
+
+def create_app(
+    settings: ApiSettings,
+    *,
+    queue: JobQueue | None = None,
+    results_transport: httpx.AsyncBaseTransport | None = None,
+    clock: Clock = utc_now,
+) -> FastAPI:
+    """The application. Its background tasks run during its lifespan; queue and network can be stood in for."""
+    context = Context(
+        settings=settings,
+        database=Database(settings.database_url.get_secret_value()),
+        system_database=Database(settings.system_database_url.get_secret_value()),
+        results=ResultsClient(settings.results_url, settings.signer(), transport=results_transport),
+        signals=Signals(settings.system_database_url.get_secret_value()),
+        catalogue=load_catalogue(),
+        clock=clock,
+        stopping=asyncio.Event(),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            for closing in (context.results.close, context.system_database.close, context.database.close):
+                stack.push_async_callback(closing)
+            opened = (
+                queue
+                if queue is not None
+                else await stack.enter_async_context(open_queue(settings.queue_url_audit, region=settings.aws_region))
+            )
+            await stack.enter_async_context(running(context, background_tasks(context, opened)))
+            yield
+
+    app = FastAPI(title="Coreo", version=version("coreo-api"), lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.context = context
+    install(app, max_body_bytes=MAX_BODY_BYTES)
+    for feature in (teams, accounts, rules, plans, runs, findings, health):
+        app.include_router(feature.router)
+    openapi.describe(app)
+    return app
+
+
+def background_tasks(context: Context, queue: JobQueue) -> list[Task]:
+    """All that goes on beside the requests."""
+    return [
+        Task("dispatcher", Dispatcher(context, queue).step, signals.OUTBOX),
+        Task("wishes", Wishes(context).step, signals.OUTBOX),
+        Task("scheduler", Scheduler(context).step, signals.SCHEDULE),
+        Task("projector", Projector(context).step),
+    ]

@@ -1,0 +1,57 @@
+"""Makes the signed job of a run. It is made when it is sent: what waits in the database forges nothing."""
+
+from datetime import datetime
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row
+
+from coreo_api.results import ISSUER
+from coreo_shared.contracts.jobs import JOB_TYPE, AuditSpec, Job, TargetAccount, job_audience
+from coreo_shared.contracts.terms import Pool
+from coreo_shared.contracts.tokens import RESULTS_AUDIENCE, RUN_CAPABILITY_TYPE, RunCapability
+from coreo_shared.crypto.jose import Signer
+from coreo_shared.ids import new_id
+
+_CAPABILITY_SECONDS = 24 * 3600  # longer than any audit: a worker must be able to finish what it began in time
+
+
+def signed_job(signer: Signer, row: Row[Any], *, partition: str, now: datetime) -> str:
+    """The job of a row of outbox.take_jobs, for the audit pool, with the run's capability inside."""
+    issued_at = int(now.timestamp())
+    expires_at = int(row.expires_at.timestamp())
+    capability = RunCapability(
+        iss=ISSUER,
+        aud=RESULTS_AUDIENCE,
+        jti=str(new_id()),
+        iat=issued_at,
+        exp=expires_at + _CAPABILITY_SECONDS,
+        team_id=row.team_id,
+        run_id=row.run_id,
+        plan_id=row.plan_id,
+        plan_revision=row.plan_revision,
+        cloud_account_id=row.cloud_account_id,
+        account_id=row.account_id,
+        pool=Pool.AUDIT,
+    )
+    job = Job(
+        iss=ISSUER,
+        aud=job_audience(Pool.AUDIT),
+        jti=str(new_id()),
+        iat=issued_at,
+        exp=expires_at,
+        team_id=row.team_id,
+        run_id=row.run_id,
+        plan_id=row.plan_id,
+        plan_revision=row.plan_revision,
+        target=TargetAccount(
+            cloud_account_id=row.cloud_account_id,
+            account_id=row.account_id,
+            partition=partition,
+            role_arn=row.role_arn,
+            external_id=row.external_id,
+        ),
+        audit=msgspec.convert(row.spec, AuditSpec),
+        run_token=signer.sign(capability, typ=RUN_CAPABILITY_TYPE),
+    )
+    return signer.sign(job, typ=JOB_TYPE)

@@ -1,0 +1,105 @@
+"""Queries on the outbox, as the role coreo_api_system: over all teams."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+_TEAM_LOCK = 0x436F  # the first half of the lock's name; the second is the team
+
+
+async def teams_with_jobs(connection: AsyncConnection, now: datetime) -> Sequence[UUID]:
+    """Teams that have jobs to be sent, who waits longest first."""
+    statement = text(
+        "SELECT team_id FROM outbox WHERE kind = 'job' AND due_at <= :now GROUP BY team_id ORDER BY min(created_at)"
+    )
+    return (await connection.execute(statement, {"now": now})).scalars().all()
+
+
+async def lock_team(connection: AsyncConnection, team_id: UUID) -> bool:
+    """Whether no other replica is sending the team's jobs; none begins to until the transaction ends."""
+    statement = text("SELECT pg_try_advisory_xact_lock(:lock, hashtext(:team))")
+    return bool((await connection.execute(statement, {"lock": _TEAM_LOCK, "team": str(team_id)})).scalar_one())
+
+
+async def drop_needless_jobs(connection: AsyncConnection, team_id: UUID) -> None:
+    """Takes back the jobs of runs that ended, or that nobody wants any more, before they were sent."""
+    statement = text(
+        "DELETE FROM outbox o USING runs r WHERE o.team_id = :team AND o.kind = 'job' "
+        "AND (r.team_id, r.id) = (o.team_id, o.run_id) AND (r.ended_at IS NOT NULL OR r.cancel_requested)"
+    )
+    await connection.execute(statement, {"team": team_id})
+
+
+async def count_at_work(connection: AsyncConnection, team_id: UUID) -> int:
+    """How many of the team's runs were sent and have not ended."""
+    statement = text(
+        "SELECT count(*) FROM runs WHERE team_id = :team AND ended_at IS NULL AND dispatched_at IS NOT NULL"
+    )
+    return int((await connection.execute(statement, {"team": team_id})).scalar_one())
+
+
+async def take_jobs(connection: AsyncConnection, team_id: UUID, now: datetime, limit: int) -> Sequence[Row[Any]]:
+    """Jobs to be sent now, oldest first, locked; with all that goes into them."""
+    statement = text(
+        "SELECT o.id, o.attempts, o.team_id, r.id AS run_id, r.plan_id, r.plan_revision, r.expires_at, g.spec, "
+        "c.id AS cloud_account_id, c.account_id, c.role_arn, c.external_id "
+        "FROM outbox o JOIN runs r ON (r.team_id, r.id) = (o.team_id, o.run_id) "
+        "JOIN run_groups g ON (g.team_id, g.id) = (r.team_id, r.group_id) "
+        "JOIN cloud_accounts c ON (c.team_id, c.id) = (r.team_id, r.cloud_account_id) "
+        "WHERE o.team_id = :team AND o.kind = 'job' AND o.due_at <= :now AND r.expires_at > :now "
+        "ORDER BY o.created_at, o.id LIMIT :limit FOR UPDATE OF o SKIP LOCKED"
+    )
+    return (await connection.execute(statement, {"team": team_id, "now": now, "limit": limit})).all()
+
+
+async def mark_sent(connection: AsyncConnection, team_id: UUID, run_ids: Sequence[UUID], now: datetime) -> None:
+    """These runs' jobs are on the queue."""
+    values = {"team": team_id, "ids": list(run_ids), "now": now}
+    for statement in (
+        "DELETE FROM outbox WHERE team_id = :team AND kind = 'job' AND run_id = ANY(CAST(:ids AS uuid[]))",
+        "UPDATE runs SET dispatched_at = :now WHERE team_id = :team AND id = ANY(CAST(:ids AS uuid[]))",
+    ):
+        await connection.execute(text(statement), values)
+
+
+async def postpone(connection: AsyncConnection, team_id: UUID, row_id: UUID, problem: str, due_at: datetime) -> None:
+    """This row could not be delivered; it is due again later."""
+    statement = text(
+        "UPDATE outbox SET attempts = attempts + 1, problem = :problem, due_at = :due_at "
+        "WHERE team_id = :team AND id = :id"
+    )
+    await connection.execute(statement, {"team": team_id, "id": row_id, "problem": problem, "due_at": due_at})
+
+
+async def add_expiries(connection: AsyncConnection, reason_sent: str, reason_unsent: str, now: datetime) -> None:
+    """A row of kind expire for each run that no worker has taken in time."""
+    statement = text(
+        "INSERT INTO outbox (team_id, id, kind, run_id, reason, created_at, due_at) "
+        "SELECT team_id, gen_random_uuid(), 'expire', id, "
+        "CASE WHEN dispatched_at IS NULL THEN :unsent ELSE :sent END, CAST(:now AS timestamptz), "
+        "CAST(:now AS timestamptz) FROM runs WHERE state = 'QUEUED' AND expires_at <= :now ON CONFLICT DO NOTHING"
+    )
+    await connection.execute(statement, {"sent": reason_sent, "unsent": reason_unsent, "now": now})
+
+
+async def take_wishes(connection: AsyncConnection, now: datetime, limit: int) -> Sequence[Row[Any]]:
+    """Rows of kind cancel and expire to be delivered now, locked."""
+    statement = text(
+        "SELECT o.id, o.team_id, o.kind, o.reason, o.attempts, r.id AS run_id, r.plan_id, r.plan_revision, r.ended_at, "
+        "r.cloud_account_id, c.account_id "
+        "FROM outbox o JOIN runs r ON (r.team_id, r.id) = (o.team_id, o.run_id) "
+        "JOIN cloud_accounts c ON (c.team_id, c.id) = (r.team_id, r.cloud_account_id) "
+        "WHERE o.kind IN ('cancel', 'expire') AND o.due_at <= :now "
+        "ORDER BY o.created_at LIMIT :limit FOR UPDATE OF o SKIP LOCKED"
+    )
+    return (await connection.execute(statement, {"now": now, "limit": limit})).all()
+
+
+async def remove(connection: AsyncConnection, team_id: UUID, row_id: UUID) -> None:
+    """This row is delivered."""
+    statement = text("DELETE FROM outbox WHERE team_id = :team AND id = :id")
+    await connection.execute(statement, {"team": team_id, "id": row_id})

@@ -1,0 +1,1 @@
+"""Findings of a run, read from the results service."""

@@ -1,0 +1,70 @@
+"""What can be asked about a run's findings, and the answers."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, StringConstraints
+
+from coreo_api.pages import Cursor, Limit
+from coreo_api.schemas import Body, View
+from coreo_shared.contracts.terms import FindingStatus, Severity
+
+_Text = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
+
+
+class FindingQuery(Body):
+    """Which findings to list. Filters may be given several times: any of the values of one, and all filters."""
+
+    status: Annotated[tuple[FindingStatus, ...], Field(max_length=10)] = ()
+    severity: Annotated[tuple[Severity, ...], Field(max_length=10)] = ()
+    rule_id: Annotated[tuple[_Text, ...], Field(max_length=100)] = ()
+    region: Annotated[tuple[_Text, ...], Field(max_length=100)] = ()
+    resource: Annotated[tuple[_Text, ...], Field(max_length=10, description="A resource's id or ARN, whole.")] = ()
+    cursor: Cursor = None
+    limit: Limit = 50
+
+    def parameters(self) -> list[tuple[str, str]]:
+        """As the results service takes them."""
+        names = ("status", "severity", "rule_id", "region", "resource")
+        parameters = [(name, str(value)) for name in names for value in getattr(self, name)]
+        parameters.append(("limit", str(self.limit)))
+        return parameters if self.cursor is None else [*parameters, ("cursor", self.cursor)]
+
+
+class FindingView(View):
+    """What one rule says of one resource."""
+
+    fingerprint: Annotated[str, Field(description="The same over runs: follows from account, rule and resource.")]
+    rule_id: str
+    status: FindingStatus
+    severity: Severity
+    resource_type: str
+    resource_id: str
+    resource_arn: str | None
+    region: Annotated[str, Field(description='"global" where the resource has none.')]
+    message: str
+    evidence: Annotated[dict[str, Any], Field(description="What the verdict rests on.")]
+    reason: Annotated[str | None, Field(description="For NOT_EVALUATED: why.")]
+    missing_actions: Annotated[list[str], Field(description="For NOT_EVALUATED: IAM actions that would help.")]
+
+
+class FindingPageView(View):
+    """A part of a run's findings, most severe first."""
+
+    items: list[FindingView]
+    total: Annotated[int, Field(description="How many there are in all pages.")]
+    next_cursor: str | None
+
+
+class RuleCountsView(View):
+    """How one rule came out in a run."""
+
+    rule_id: str
+    severity: Severity
+    by_status: dict[FindingStatus, int]
+
+
+class RuleCountsPage(View):
+    """All rules of a run."""
+
+    items: list[RuleCountsView]
+    next_cursor: None = None

@@ -1,0 +1,76 @@
+"""The OpenAPI document: what FastAPI derives, with our problem answers in place of its own."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+_DESCRIPTION = """
+Coreo audits AWS accounts: add a cloud account with its role, make a plan of rules, run it, read the findings.
+
+Every request carries a team token, `Authorization: Bearer coreo_…`, and sees that team alone. Lists come in pages: send
+`next_cursor` back as `cursor`. What is not right is answered as a problem (RFC 9457): `code` is for programs, `detail`
+says what to do, `errors` names the fields. Unknown fields are refused.
+"""
+_PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "title": "Problem",
+    "required": ["type", "title", "status", "code", "detail"],
+    "properties": {
+        "type": {"type": "string", "examples": ["urn:coreo:problem:invalid"]},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "code": {"type": "string", "description": "Stable; for programs."},
+        "detail": {"type": "string", "description": "For people: what is wrong, and what to do."},
+        "request_id": {"type": ["string", "null"], "description": "Name it when you ask for support."},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["field", "message"],
+                "properties": {"field": {"type": "string"}, "message": {"type": "string"}},
+            },
+        },
+    },
+}
+_WORDS = {
+    "401": "No valid token.",
+    "404": "There is no such thing for this team.",
+    "409": "It clashes with the present state.",
+    "413": "The body is too large.",
+    "422": "Some fields are not valid.",
+    "503": "Something Coreo needs does not answer just now.",
+}
+
+
+def describe(app: FastAPI) -> None:
+    """Makes `/openapi.json` say what the api does."""
+
+    def document() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            made = get_openapi(title=app.title, version=app.version, description=_DESCRIPTION, routes=app.routes)
+            schemas = made["components"]["schemas"]
+            schemas["Problem"] = _PROBLEM
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)
+            for path, operations in made["paths"].items():
+                for operation in operations.values():
+                    _describe_problems(path, operation)
+            app.openapi_schema = made
+        return app.openapi_schema
+
+    app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def _describe_problems(path: str, operation: dict[str, Any]) -> None:
+    statuses = {"503"} if path.startswith("/health/") else {"401", "422"}
+    if "{" in path:
+        statuses.add("404")
+    if "requestBody" in operation:
+        statuses |= {"409", "413"}
+    if path.endswith(("/findings", "/rules")):
+        statuses.add("503")
+    operation["responses"].pop("422", None)
+    content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    for status in sorted(statuses):
+        operation["responses"][status] = {"description": _WORDS[status], "content": content}

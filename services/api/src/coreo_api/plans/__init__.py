@@ -1,0 +1,1 @@
+"""Plans: what to audit, where and when."""

@@ -1,0 +1,173 @@
+"""What can be done with plans."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import Row
+
+from coreo_api import signals
+from coreo_api.context import Context
+from coreo_api.plans import repository, specs
+from coreo_api.plans.schedule import Schedule, next_tick
+from coreo_api.plans.schemas import AuditSpec, ChangePlan, CreatePlan, PlanView, RequiredPolicy, RevisionView
+from coreo_api.runs import repository as runs
+from coreo_api.runs.problems import runs_at_work
+from coreo_api.teams.session import Session
+from coreo_shared.ids import new_id
+from coreo_shared.rules.errors import UnknownNameError
+from coreo_shared.rules.policy import required_policy, session_policy
+from coreo_shared.web import FieldError, Problem
+from coreo_shared.web.problems import not_found
+
+
+def view(row: Row[Any]) -> PlanView:
+    """The plan as it is answered."""
+    return PlanView(
+        id=row.id,
+        name=row.name,
+        kind=row.kind,
+        revision=row.revision,
+        spec=AuditSpec.model_validate(row.spec),
+        cloud_account_ids=row.cloud_account_ids,
+        schedule=schedule_of(row),
+        enabled=row.enabled,
+        next_run_at=row.next_tick_at,
+        last_tick_at=row.last_tick_at,
+        last_tick_problem=row.last_tick_problem,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
+
+
+def revision_view(row: Row[Any]) -> RevisionView:
+    """A revision as it is answered."""
+    return RevisionView(revision=row.revision, spec=AuditSpec.model_validate(row.spec), created_at=row.created_at)
+
+
+def schedule_of(row: Row[Any]) -> Schedule | None:
+    """The schedule of a plan's row."""
+    return None if row.schedule is None else Schedule.model_validate(row.schedule)
+
+
+async def create(session: Session, context: Context, wish: CreatePlan) -> Row[Any]:
+    """A plan. Raises Problem."""
+    specs.check(context.catalogue, context.settings.partition, wish.spec)
+    plan_id = new_id()
+    values = {
+        "name": wish.name,
+        "kind": wish.kind,
+        "schedule": _json(wish.schedule),
+        "enabled": wish.enabled,
+        "next_tick_at": _next(wish.schedule, plan_id, session.now) if wish.enabled else None,
+    }
+    spec = wish.spec.model_dump_json()
+    await repository.insert(session.connection, session.team_id, plan_id, values=values, spec=spec, now=session.now)
+    await _set_accounts(session, plan_id, wish.cloud_account_ids)
+    await signals.announce(session.connection, signals.SCHEDULE)
+    return await find(session, plan_id)
+
+
+async def find(session: Session, plan_id: UUID, *, lock: bool = False) -> Row[Any]:
+    """The team's plan. Raises Problem."""
+    row = await repository.find(session.connection, session.team_id, plan_id, lock=lock)
+    if row is None:
+        raise not_found("plan")
+    return row
+
+
+async def change(session: Session, context: Context, plan_id: UUID, wish: ChangePlan) -> Row[Any]:
+    """The plan after the change. Raises Problem."""
+    row = await find(session, plan_id, lock=True)
+    revision = await _revise(session, context, row, wish.spec)
+    schedule = wish.schedule if "schedule" in wish.model_fields_set else schedule_of(row)
+    enabled = row.enabled if wish.enabled is None else wish.enabled
+    values = {
+        "name": wish.name or row.name,
+        "revision": revision,
+        "schedule": _json(schedule),
+        "enabled": enabled,
+        "next_tick_at": row.next_tick_at,
+    }
+    if (schedule, enabled) != (schedule_of(row), row.enabled):
+        # Ticks from before the change, or while it was off, are not made up for.
+        values["next_tick_at"] = _next(schedule, plan_id, session.now) if enabled else None
+    await repository.update(session.connection, session.team_id, plan_id, values=values, now=session.now)
+    if wish.cloud_account_ids is not None:
+        await _set_accounts(session, plan_id, wish.cloud_account_ids)
+    await signals.announce(session.connection, signals.SCHEDULE)
+    return await find(session, plan_id)
+
+
+async def _revise(session: Session, context: Context, row: Row[Any], spec: AuditSpec | None) -> int:
+    """The plan's revision, which is a new one when the spec is another."""
+    present = int(row.revision)
+    if spec is None or spec == AuditSpec.model_validate(row.spec):
+        return present
+    specs.check(context.catalogue, context.settings.partition, spec)
+    await repository.insert_revision(
+        session.connection,
+        session.team_id,
+        row.id,
+        revision=present + 1,
+        spec=spec.model_dump_json(),
+        now=session.now,
+    )
+    return present + 1
+
+
+async def _set_accounts(session: Session, plan_id: UUID, account_ids: Sequence[UUID]) -> None:
+    known = await repository.lock_accounts(session.connection, session.team_id, account_ids)
+    field = "body.cloud_account_ids"
+    errors = [
+        FieldError(f"{field}.{index}", "there is no such cloud account")
+        for index, account_id in enumerate(account_ids)
+        if account_id not in known
+    ]
+    if len(set(account_ids)) != len(account_ids):
+        errors.append(FieldError(field, "the same cloud account is there twice"))
+    if errors:
+        named = ", ".join(error.field for error in errors)
+        raise Problem(422, "invalid", f"Not valid: {named}.", errors=tuple(errors))
+    await repository.set_accounts(session.connection, session.team_id, plan_id, account_ids)
+
+
+async def delete(session: Session, plan_id: UUID) -> None:
+    """Takes the plan away, unless a run of it is at work. Raises Problem."""
+    await find(session, plan_id, lock=True)
+    if await runs.count_active(session.connection, session.team_id, plan_id=plan_id):
+        raise runs_at_work("plan")
+    await repository.delete(session.connection, session.team_id, plan_id, session.now)
+
+
+async def required(session: Session, context: Context, plan_id: UUID) -> RequiredPolicy:
+    """What the plan's rules take of AWS. Raises Problem."""
+    row = await find(session, plan_id)
+    try:
+        audit = specs.resolve(context.catalogue, AuditSpec.model_validate(row.spec))
+    except UnknownNameError as error:
+        raise outdated(error) from None
+    actions = specs.actions_of(context.catalogue, audit)
+    session_wide = session_policy(actions)
+    return RequiredPolicy(
+        actions=sorted(actions),
+        policy=required_policy(actions),
+        session_policy=msgspec.json.decode(session_wide.document),
+        widened=list(session_wide.widened),
+    )
+
+
+def outdated(error: UnknownNameError) -> Problem:
+    """The answer when a rule of the plan is no longer in the catalogue."""
+    detail = f"The catalogue has changed since this plan was made: {error.field} of its spec is gone. Send a new spec."
+    return Problem(409, "plan_outdated", detail)
+
+
+def _next(schedule: Schedule | None, plan_id: UUID, now: datetime) -> datetime | None:
+    return None if schedule is None else next_tick(schedule, plan_id, now)
+
+
+def _json(schedule: Schedule | None) -> str | None:
+    return None if schedule is None else schedule.model_dump_json()

@@ -1,0 +1,103 @@
+"""A plan's spec against the catalogue: what it names must be there, and every value must fit."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from coreo_api.plans.schemas import MAX_RULES, AuditSpec
+from coreo_api.schemas import plain_text
+from coreo_shared.catalogue import Catalogue
+from coreo_shared.contracts import jobs
+from coreo_shared.rules.compiler import bind_parameters
+from coreo_shared.rules.errors import ParameterError, UnknownNameError
+from coreo_shared.rules.needs import REGION_ACTIONS, needs_of
+from coreo_shared.rules.policy import PolicyTooLargeError, session_policy
+from coreo_shared.web import FieldError, Problem
+
+ALL_REGIONS = "all"
+_FIELD = "body.spec"
+_MAX_PARAMETERS = 64 * 1024  # they travel in each job
+
+
+def resolve(catalogue: Catalogue, spec: AuditSpec) -> jobs.AuditSpec:
+    """What a run of this spec does, with today's catalogue. Raises UnknownNameError."""
+    return jobs.AuditSpec(
+        rules=catalogue.select(spec.rules, spec.rule_sets),
+        regions=sorted(set(spec.regions)),
+        parameters=spec.parameters,
+    )
+
+
+def actions_of(catalogue: Catalogue, audit: jobs.AuditSpec) -> frozenset[str]:
+    """The IAM actions that a run takes."""
+    actions = needs_of(catalogue, audit.rules).actions
+    return actions | REGION_ACTIONS if ALL_REGIONS in audit.regions else actions
+
+
+def check(catalogue: Catalogue, partition: str, spec: AuditSpec) -> None:
+    """Raises a Problem that names every field that is wrong."""
+    try:
+        audit = resolve(catalogue, spec)
+    except UnknownNameError as error:
+        raise _problem([FieldError(f"{_FIELD}.{error.field}", error.problem)]) from None
+    errors = [*_selection_errors(audit), *_region_errors(catalogue, partition, spec)]
+    errors += _parameter_errors(catalogue, audit)
+    if errors:
+        raise _problem(errors)
+    try:
+        session_policy(actions_of(catalogue, audit))
+    except PolicyTooLargeError as error:
+        raise _problem([FieldError(f"{_FIELD}.rules", str(error))]) from None
+
+
+def _problem(errors: list[FieldError]) -> Problem:
+    named = ", ".join(error.field for error in errors)
+    return Problem(422, "invalid", f"Not valid: {named}.", errors=tuple(errors))
+
+
+def _selection_errors(audit: jobs.AuditSpec) -> Iterator[FieldError]:
+    if not audit.rules:
+        yield FieldError(f"{_FIELD}.rules", "choose at least one rule, or a rule set in rule_sets")
+    if len(audit.rules) > MAX_RULES:
+        yield FieldError(f"{_FIELD}.rules", f"more than {MAX_RULES} rules with those of the rule sets; split the plan")
+
+
+def _region_errors(catalogue: Catalogue, partition: str, spec: AuditSpec) -> Iterator[FieldError]:
+    if spec.regions == (ALL_REGIONS,):
+        return
+    known = catalogue.regions[partition]
+    for index, region in enumerate(spec.regions):
+        if region == ALL_REGIONS:
+            yield FieldError(f"{_FIELD}.regions.{index}", '"all" must be the only entry')
+        elif region not in known:
+            yield FieldError(f"{_FIELD}.regions.{index}", f"no region of this name in the partition {partition}")
+
+
+def _parameter_errors(catalogue: Catalogue, audit: jobs.AuditSpec) -> Iterator[FieldError]:
+    field = f"{_FIELD}.parameters"
+    chosen = set(audit.rules)
+    for position, rule_id in enumerate(audit.parameters):
+        if rule_id not in chosen:
+            yield FieldError(field, f"entry {position} is for no rule of this plan")
+            return
+        try:
+            bind_parameters(catalogue.rules[rule_id], audit.parameters)
+        except ParameterError as error:
+            yield FieldError(f"{_FIELD}.{error.field}", error.problem)
+            return
+        if not all(_is_storable(value) for value in audit.parameters[rule_id].values()):
+            yield FieldError(f"{field}.{rule_id}", "must not contain control characters or broken Unicode")
+            return
+    if len(json.dumps(audit.parameters)) > _MAX_PARAMETERS:
+        yield FieldError(field, f"more than {_MAX_PARAMETERS} characters as JSON; split the plan")
+
+
+def _is_storable(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(_is_storable(element) for element in value)
+    if isinstance(value, str):
+        try:
+            plain_text(value)
+        except ValueError:
+            return False
+    return True

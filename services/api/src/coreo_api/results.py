@@ -1,0 +1,147 @@
+"""Client of the results service. Every call carries a token of its own, signed here and good for a minute."""
+
+import time
+from collections.abc import Sequence
+from typing import TypeVar
+from uuid import UUID
+
+import httpx
+import msgspec
+
+from coreo_shared.contracts.base import MalformedMessageError, Message, decode_json, encode_json
+from coreo_shared.contracts.results import CancelRun, EventPage, FindingPage, RunAnswer
+from coreo_shared.contracts.terms import FindingStatus, Severity
+from coreo_shared.contracts.tokens import RESULTS_AUDIENCE, SERVICE_TOKEN_TYPE, ServiceToken
+from coreo_shared.crypto.jose import Signer
+from coreo_shared.ids import new_id
+
+ISSUER = "coreo-api"
+_TOKEN_SECONDS = 60
+_TIMEOUT = httpx.Timeout(10, connect=3)
+T = TypeVar("T")
+Parameters = Sequence[tuple[str, str]]
+
+
+class ResultsUnavailableError(Exception):
+    """The results service did not answer, or not with sense: try again later."""
+
+
+class FieldProblem(msgspec.Struct, frozen=True):
+    """A field that the results service refuses."""
+
+    field: str
+    message: str
+
+
+class ResultsRefusedError(Exception):
+    """The results service refused the call: 4xx. `errors` are about the fields of the request."""
+
+    def __init__(self, status: int, code: str, detail: str, errors: tuple[FieldProblem, ...]) -> None:
+        super().__init__(f"the results service answered {status} {code}")
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.errors = errors
+
+
+class RuleCounts(Message, frozen=True, kw_only=True):
+    """How one rule came out in a run."""
+
+    rule_id: str
+    severity: Severity
+    by_status: dict[FindingStatus, int]
+
+
+class RuleCountsAnswer(Message, frozen=True, kw_only=True):
+    """All rules of a run."""
+
+    rules: list[RuleCounts]
+
+
+class _Problem(msgspec.Struct, frozen=True):
+    code: str = "error"
+    detail: str = ""
+    errors: tuple[FieldProblem, ...] = ()
+
+
+class ResultsClient:
+    """`transport` stands in for the network in tests."""
+
+    def __init__(self, url: str, signer: Signer, *, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._signer = signer
+        self._http = httpx.AsyncClient(base_url=url, timeout=_TIMEOUT, transport=transport)
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._http.aclose()
+
+    async def events(self, after: str | None, *, limit: int, wait_seconds: float) -> EventPage:
+        """The event feed after a cursor; waits up to `wait_seconds` when there is nothing new."""
+        parameters = [("limit", str(limit)), ("wait_seconds", f"{wait_seconds:g}")]
+        if after is not None:
+            parameters.append(("after", after))
+        request = self._request("GET", "/internal/v1/events", None, parameters)
+        request.extensions["timeout"] = httpx.Timeout(10, connect=3, read=wait_seconds + 10).as_dict()
+        return await self._send(request, EventPage)
+
+    async def findings(self, team_id: UUID, run_id: UUID, parameters: Parameters) -> FindingPage:
+        """Findings of a run; `parameters` are the filters, cursor and limit."""
+        path = f"/internal/v1/runs/{run_id}/findings"
+        return await self._send(self._request("GET", path, team_id, parameters), FindingPage)
+
+    async def rules(self, team_id: UUID, run_id: UUID) -> RuleCountsAnswer:
+        """How each rule came out in a run."""
+        path = f"/internal/v1/runs/{run_id}/rules"
+        return await self._send(self._request("GET", path, team_id, ()), RuleCountsAnswer)
+
+    async def cancel(self, team_id: UUID, run_id: UUID, wish: CancelRun) -> RunAnswer:
+        """Asks for a run's end."""
+        request = self._request("POST", f"/internal/v1/runs/{run_id}/cancel", team_id, (), wish)
+        return await self._send(request, RunAnswer)
+
+    def _request(
+        self, method: str, path: str, team_id: UUID | None, parameters: Parameters, body: object = None
+    ) -> httpx.Request:
+        headers = {"authorization": f"Bearer {self._token(team_id)}"}
+        if body is not None:
+            headers["content-type"] = "application/json"
+        content = None if body is None else encode_json(body)
+        return self._http.build_request(
+            method, path, params=httpx.QueryParams(tuple(parameters)), content=content, headers=headers
+        )
+
+    def _token(self, team_id: UUID | None) -> str:
+        """For one team's results or, without a team, for the event feed."""
+        now = int(time.time())
+        claims = ServiceToken(
+            iss=ISSUER,
+            aud=RESULTS_AUDIENCE,
+            jti=str(new_id()),
+            iat=now,
+            exp=now + _TOKEN_SECONDS,
+            scope="feed" if team_id is None else "team",
+            team_id=team_id,
+        )
+        return self._signer.sign(claims, typ=SERVICE_TOKEN_TYPE)
+
+    async def _send(self, request: httpx.Request, kind: type[T]) -> T:
+        try:
+            answer = await self._http.send(request)
+        except httpx.TransportError as error:
+            raise ResultsUnavailableError(type(error).__name__) from error
+        if answer.is_client_error and answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
+            problem = _problem_of(answer)
+            raise ResultsRefusedError(answer.status_code, problem.code, problem.detail, problem.errors)
+        if not answer.is_success:
+            raise ResultsUnavailableError(f"status {answer.status_code}")
+        try:
+            return decode_json(answer.content, kind)
+        except MalformedMessageError as error:
+            raise ResultsUnavailableError(f"an answer that is no {kind.__name__}: {error}") from error
+
+
+def _problem_of(answer: httpx.Response) -> _Problem:
+    try:
+        return msgspec.json.decode(answer.content, type=_Problem)
+    except msgspec.DecodeError:
+        return _Problem()

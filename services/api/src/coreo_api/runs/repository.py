@@ -1,0 +1,160 @@
+"""Queries on runs, as customers see and request them. What background tasks do to them is in coreo_api.dispatch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from coreo_shared.ids import new_id
+
+COLUMNS = (
+    "id, group_id, plan_id, plan_revision, cloud_account_id, trigger, state, reason, attempt, units_done, units_total, "
+    "counts, version, cancel_requested, created_at, updated_at, ended_at, dispatched_at, expires_at"
+)
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which runs to list; None means any."""
+
+    plan_id: UUID | None = None
+    cloud_account_id: UUID | None = None
+    group_id: UUID | None = None
+    states: Sequence[str] | None = None
+
+
+@dataclass(frozen=True)
+class Group:
+    """A group of runs to be stored. `spec` is the job's AuditSpec as JSON."""
+
+    id: UUID
+    team_id: UUID
+    plan_id: UUID
+    plan_revision: int
+    trigger: str
+    tick_at: datetime | None
+    idempotency_key: str | None
+    request_hash: bytes | None
+    spec: str
+    created_at: datetime
+
+
+async def insert_group(connection: AsyncConnection, group: Group) -> bool:
+    """Stores a group; False when there is one for this tick or with this idempotency key."""
+    statement = text(
+        "INSERT INTO run_groups (team_id, id, plan_id, plan_revision, trigger, tick_at, idempotency_key, "
+        "request_hash, spec, created_at) VALUES (:team_id, :id, :plan_id, :plan_revision, :trigger, :tick_at, "
+        ":idempotency_key, :request_hash, CAST(:spec AS jsonb), :created_at) ON CONFLICT DO NOTHING RETURNING id"
+    )
+    return (await connection.execute(statement, vars(group))).first() is not None
+
+
+async def insert_runs(
+    connection: AsyncConnection, group: Group, runs: Sequence[tuple[UUID, UUID]], expires_at: datetime
+) -> None:
+    """Stores a group's runs, (id, cloud account id), and for each what the outbox has to deliver."""
+    if not runs:
+        return
+    values = [
+        {
+            "team": group.team_id,
+            "id": run_id,
+            "group": group.id,
+            "plan": group.plan_id,
+            "revision": group.plan_revision,
+            "account": account_id,
+            "trigger": group.trigger,
+            "now": group.created_at,
+            "expires_at": expires_at,
+        }
+        for run_id, account_id in runs
+    ]
+    await connection.execute(
+        text(
+            "INSERT INTO runs (team_id, id, group_id, plan_id, plan_revision, cloud_account_id, trigger, created_at, "
+            "updated_at, expires_at) "
+            "VALUES (:team, :id, :group, :plan, :revision, :account, :trigger, :now, :now, :expires_at)"
+        ),
+        values,
+    )
+    jobs = [{"team": group.team_id, "run": run_id, "now": group.created_at} for run_id, _ in runs]
+    await connection.execute(
+        text(
+            "INSERT INTO outbox (team_id, id, kind, run_id, created_at, due_at) "
+            "VALUES (:team, :run, 'job', :run, :now, :now)"
+        ),
+        jobs,
+    )
+
+
+async def find_group_by_key(connection: AsyncConnection, team_id: UUID, key: str) -> Row[Any] | None:
+    """The group (id, request_hash) that was made with this idempotency key."""
+    statement = text("SELECT id, request_hash FROM run_groups WHERE team_id = :team AND idempotency_key = :key")
+    return (await connection.execute(statement, {"team": team_id, "key": key})).first()
+
+
+async def find(connection: AsyncConnection, team_id: UUID, run_id: UUID, *, lock: bool = False) -> Row[Any] | None:
+    """A run by its id; locked against other changes if asked."""
+    statement = text(
+        f"SELECT {COLUMNS} FROM runs WHERE team_id = :team AND id = :id {'FOR UPDATE' if lock else ''}"  # noqa: S608  constants
+    )
+    return (await connection.execute(statement, {"team": team_id, "id": run_id})).first()
+
+
+async def list_page(
+    connection: AsyncConnection, team_id: UUID, wanted: Filter, before: UUID, limit: int
+) -> Sequence[Row[Any]]:
+    """Runs, newest first."""
+    conditions = {
+        "plan_id = :plan_id": wanted.plan_id,
+        "cloud_account_id = :cloud_account_id": wanted.cloud_account_id,
+        "group_id = :group_id": wanted.group_id,
+        "state = ANY(CAST(:states AS text[]))": wanted.states,
+    }
+    chosen = "".join(f" AND {condition}" for condition, value in conditions.items() if value is not None)
+    values = {name: value for name, value in vars(wanted).items() if value is not None}
+    statement = text(
+        f"SELECT {COLUMNS} FROM runs WHERE team_id = :team AND id < :before{chosen} ORDER BY id DESC LIMIT :limit"  # noqa: S608  constants
+    )
+    return (await connection.execute(statement, values | {"team": team_id, "before": before, "limit": limit})).all()
+
+
+async def count_active(
+    connection: AsyncConnection, team_id: UUID, *, plan_id: UUID | None = None, cloud_account_id: UUID | None = None
+) -> int:
+    """How many runs of the plan or in the cloud account have not ended."""
+    statement = text(
+        "SELECT count(*) FROM runs WHERE team_id = :team AND ended_at IS NULL "
+        "AND (plan_id = CAST(:plan AS uuid) OR cloud_account_id = CAST(:account AS uuid))"
+    )
+    values = {"team": team_id, "plan": plan_id, "account": cloud_account_id}
+    return int((await connection.execute(statement, values)).scalar_one())
+
+
+async def request_cancel(connection: AsyncConnection, team_id: UUID, run_id: UUID, reason: str, now: datetime) -> None:
+    """Notes that somebody wants the run to end, and what the outbox has to deliver."""
+    values = {"team": team_id, "id": run_id, "reason": reason, "now": now}
+    await connection.execute(
+        text("UPDATE runs SET cancel_requested = true, updated_at = :now WHERE team_id = :team AND id = :id"), values
+    )
+    await connection.execute(
+        text(
+            "INSERT INTO outbox (team_id, id, kind, run_id, reason, created_at, due_at) "
+            "VALUES (:team, :outbox_id, 'cancel', :id, :reason, :now, :now)"
+        ),
+        values | {"outbox_id": new_id()},
+    )
+
+
+async def targets_of(connection: AsyncConnection, team_id: UUID, plan_id: UUID) -> Sequence[Row[Any]]:
+    """The plan's cloud accounts (id, name, role_arn), in the plan's order."""
+    statement = text(
+        "SELECT c.id, c.name, c.role_arn FROM plan_accounts p "
+        "JOIN cloud_accounts c ON (c.team_id, c.id) = (p.team_id, p.cloud_account_id) "
+        "WHERE p.team_id = :team AND p.plan_id = :plan ORDER BY p.position"
+    )
+    return (await connection.execute(statement, {"team": team_id, "plan": plan_id})).all()

@@ -1,0 +1,1 @@
+"""Teams and the tokens by which their people and programs show who they are."""
