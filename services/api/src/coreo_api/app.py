@@ -80,5 +80,5 @@ def background_tasks(context: Context, queue: JobQueue) -> list[Task]:
         Task("dispatcher", Dispatcher(context, queue).step, signals.OUTBOX),
         Task("wishes", Wishes(context).step, signals.OUTBOX),
         Task("scheduler", Scheduler(context).step, signals.SCHEDULE),
-        Task("projector", Projector(context).step),
+        Task("projector", Projector(context).step, waits_long=True),
     ]

@@ -12,7 +12,7 @@ from coreo_shared.settings import ServiceSettings
 
 def _signing_key(value: SecretStr) -> SecretStr:
     try:
-        Signer(json.loads(value.get_secret_value()))
+        Signer(json.loads(value.get_secret_value())).sign({}, typ="check")  # a public key fails only here
     except (ValueError, KeyError, TypeError, AttributeError, JoseError):
         raise ValueError(
             'expected a private Ed25519 JWK: {"kty": "OKP", "crv": "Ed25519", "kid": ..., "x": ..., "d": ...}'
@@ -20,10 +20,17 @@ def _signing_key(value: SecretStr) -> SecretStr:
     return value
 
 
+def _database_url(value: SecretStr) -> SecretStr:
+    if not value.get_secret_value().startswith("postgresql+asyncpg://"):
+        raise ValueError("expected postgresql+asyncpg://role:password@host:port/database")
+    return value
+
+
 def _without_slash(value: str) -> str:
     return value.rstrip("/")
 
 
+DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[!-~]+$"), AfterValidator(_without_slash)]
 AccountId = Annotated[str, StringConstraints(pattern=r"^[0-9]{12}$")]
 
@@ -31,19 +38,19 @@ AccountId = Annotated[str, StringConstraints(pattern=r"^[0-9]{12}$")]
 class MigrationSettings(ServiceSettings):
     """For `coreo-api migrate`."""
 
-    migration_database_url: SecretStr  # of the role that owns the tables
+    migration_database_url: DatabaseUrl  # of the role that owns the tables
 
 
 class DatabaseSettings(ServiceSettings):
     """For `coreo-api create-team`."""
 
-    database_url: SecretStr  # postgresql+asyncpg://coreo_api:password@host:port/coreo_api
+    database_url: DatabaseUrl  # postgresql+asyncpg://coreo_api:password@host:port/coreo_api
 
 
 class ApiSettings(DatabaseSettings):
     """For `coreo-api serve`."""
 
-    system_database_url: SecretStr  # the same database as the role coreo_api_system, for background tasks
+    system_database_url: DatabaseUrl  # the same database as the role coreo_api_system, for background tasks
     results_url: Url
     signing_jwk: Annotated[SecretStr, AfterValidator(_signing_key)]  # signs jobs, run capabilities, service tokens
     queue_url_audit: Url

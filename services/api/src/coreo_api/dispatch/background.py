@@ -26,11 +26,13 @@ class Task:
     """`step` does what there is to do and gives the seconds until it is worth another look without a signal.
 
     `channel` is the signal that wakes it early. A failed step is tried again later: steps must bear that.
+    `waits_long`: a step may take long without doing anything, so at the end it is cancelled at once.
     """
 
     name: str
     step: Callable[[], Awaitable[float]]
     channel: str = ""
+    waits_long: bool = False
 
 
 @asynccontextmanager
@@ -43,9 +45,13 @@ async def running(context: Context, tasks: Sequence[Task]) -> AsyncIterator[None
     finally:
         context.stopping.set()
         context.signals.ring_all()
+        listener.cancel()
+        for task, loop in zip(tasks, loops, strict=True):
+            if task.waits_long:
+                loop.cancel()
         _, late = await asyncio.wait(loops, timeout=_STOP_SECONDS)
-        for task in (listener, *late):
-            task.cancel()
+        for loop in late:
+            loop.cancel()
         await asyncio.gather(listener, *loops, return_exceptions=True)
 
 
