@@ -94,6 +94,16 @@ def test_regular_expressions_are_linear(pattern: str) -> None:
     assert time.monotonic() - start < 1
 
 
+def test_costly_pattern_on_long_text_ends_with_a_reason() -> None:
+    """Linear, but 20 µs for each character."""
+    start = time.monotonic()
+    condition = {"Name": {"matches": "(a|b|x){0,500}(x[ab]{0,300}){0,3}z$"}}
+
+    assert judge(condition, {"Name": "ab" * 50_000}) == "NOT_EVALUATED"
+    assert judge(condition, {"Name": "abz"}) == "FAIL"
+    assert time.monotonic() - start < 1
+
+
 def test_spread_paths_over_much_data_end_within_a_second() -> None:
     start = time.monotonic()
     judge({"Parts[].Parts[].Parts[].Key": {"contains": "a"}}, {"Parts": _parts(80, 3)})

@@ -40,7 +40,7 @@ def test_whole_catalogue_fits_without_widening() -> None:
     assert _allowed(policy.document) == sorted(_ALL)
 
 
-@pytest.mark.parametrize("count", [1, 40, 80, 150, 400, 1_000, 2_000])
+@pytest.mark.parametrize("count", [1, 40, 80, 150, 400, 1_000])
 def test_session_policy_fits_and_covers_every_action(count: int) -> None:
     actions = _many(count)
     policy = session_policy(actions)
@@ -51,17 +51,18 @@ def test_session_policy_fits_and_covers_every_action(count: int) -> None:
     assert set(policy.widened) == set(allowed) - actions
 
 
-@pytest.mark.parametrize("count", [80, 400, 2_000])
+@pytest.mark.parametrize("count", [80, 400, 1_000])
 def test_wildcards_stay_within_a_service_and_name_a_verb(count: int) -> None:
     policy = session_policy(_many(count))
 
     assert policy.widened
+    actions = _many(count)
     for pattern in policy.widened:
         service, _, name = pattern.partition(":")
         assert service
         assert name.endswith("*")
         assert name.startswith(_VERBS)
-        assert sum(action.startswith(pattern[:-1]) for action in _many(count)) > 1
+        assert sum(action.startswith(pattern[:-1]) for action in actions) > 1
 
 
 def test_narrow_beginnings_are_joined_first() -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from coreo_shared.rules.compiler import compile_rule
 from coreo_shared.rules.errors import DefinitionError, ParameterError
+from coreo_shared.rules.values import Relations
 from tests.support.rules import rule_from, rule_of
 
 _TEXT = """\
@@ -54,7 +55,7 @@ def test_error_names_file_line_and_field() -> None:
         ({"Size": True}, "fail_when.Size.equals", "must be an integer"),
         ({"On": 1}, "fail_when.On.equals", "must be a boolean"),
         ({"On": "true"}, "fail_when.On.equals", "must be a boolean"),
-        ({"Mode": "fast"}, "fail_when.Mode.equals", "AWS never gives this value here; did you mean Fast?"),
+        ({"Mode": "fast"}, "fail_when.Mode.equals", "this value cannot occur here; did you mean Fast?"),
         ({"Mode": {"in": ["Fast", "Sow"]}}, "fail_when.Mode.in.1", "did you mean Slow?"),
         ({"Name": {"in": "a"}}, "fail_when.Name.in", "must be a list of 1 to 500"),
         ({"Name": {"in": []}}, "fail_when.Name.in", "must be a list of 1 to 500"),
@@ -106,6 +107,21 @@ def test_error_names_file_line_and_field() -> None:
             "needs a string",
         ),
         ({"denies_plain_http": {"policy": "Name", "bucket": "Name"}}, "fail_when.denies_plain_http.policy", "a policy"),
+        (
+            {"protocol_covers": {"field": "Name", "protocol": "tpc"}},
+            "fail_when.protocol_covers.protocol",
+            "this value cannot occur here; did you mean tcp?",
+        ),
+        (
+            {"reachable_from_internet": {"permissions": "Rules", "ports": [22], "other_than": [443]}},
+            "fail_when.reachable_from_internet",
+            "takes only one of other_than, ports",
+        ),
+        (
+            {"reachable_from_internet": {"permissions": "Rules", "ports": [65536]}},
+            "fail_when.reachable_from_internet.ports.0",
+            "must be from 0 to 65535",
+        ),
         (
             {"reachable_from_internet": {"permissions": "Parts"}},
             "fail_when.reachable_from_internet.permissions",
@@ -253,11 +269,23 @@ def test_parameter_is_refused_by_name(given: dict[str, Any], field: str, problem
         ({"Name": {"equals": {"var": "words"}}}, "of type strings, and string is needed"),
         ({"Name": {"in": {"var": "mode"}}}, "of type string, and strings is needed"),
         ({"Size": {"equals": {"var": "dayz"}}}, "did you mean days?"),
+        ({"Mode": {"equals": {"var": "mode"}}}, "the parameter must have choices, all of them values that can occur"),
+        ({"Mode": {"equals": {"var": "pattern"}}}, "the parameter must have choices"),
     ],
 )
 def test_parameter_must_be_of_the_type_of_its_place(condition: dict[str, Any], problem: str) -> None:
     with pytest.raises(DefinitionError, match=problem):
         rule_of(condition, parameters=_PARAMETERS)
+
+
+def test_parameter_with_fitting_choices_may_stand_for_an_enum() -> None:
+    parameter = {"type": "string", "default": "Fast", "choices": ["Fast", "Slow"], "description": "m"}
+    rule = rule_of({"Mode": {"equals": {"var": "mode"}}}, parameters={"mode": parameter})
+
+    verdict = compile_rule(rule, {"thing-bad": {"mode": "Slow"}}).evaluate({"Mode": "Slow"}, Relations())
+
+    assert verdict is not None
+    assert verdict.status == "FAIL"
 
 
 def test_comments_and_quotes_do_not_move_the_line() -> None:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from coreo_shared.rules.errors import DefinitionError, Path, did_you_mean
+from coreo_shared.rules.network import LAST_PORT
 from coreo_shared.rules.operators import MAX_PATTERN, ArgumentKind, compile_pattern
 from coreo_shared.rules.shapes import FieldType, Shapes
 
@@ -15,6 +16,7 @@ MAX_LIST = 500
 MAX_STRING = 1_000
 MAX_DAYS = 36_500
 MAX_NUMBER = 2**53
+_LIMITS = {"days": MAX_DAYS, "port": LAST_PORT, "port_list": LAST_PORT}
 ParameterKind = Literal["integer", "number", "boolean", "string", "strings", "integers"]
 
 
@@ -86,7 +88,7 @@ def read_argument(
     scalar = _wanted(kind, of, shapes, path)
     is_list = kind.endswith("_list")
     if isinstance(raw, dict):
-        return _variable(raw, scalar.kind, is_list=is_list, parameters=parameters, path=path)
+        return _variable(raw, scalar, is_list=is_list, parameters=parameters, path=path)
     if not is_list:
         _check(kind, raw, scalar, path)
         return Argument(raw)
@@ -108,7 +110,7 @@ def _wanted(kind: ArgumentKind, of: FieldType, shapes: Shapes, path: Path) -> Fi
         return element
     if kind == "flag":
         return FieldType("boolean")
-    if kind in {"count", "count_list"}:
+    if kind in {"count", "port", "port_list"}:
         return FieldType("integer")
     return FieldType("number" if kind in {"number", "days"} else "string")
 
@@ -121,12 +123,12 @@ def _check(kind: ArgumentKind, value: Any, wanted: FieldType, path: Path) -> Non
         if len(value) > limit:
             raise DefinitionError(f"longer than {limit} characters", path)
         if wanted.values and value not in wanted.values:
-            raise DefinitionError(f"AWS never gives this value here{did_you_mean(value, wanted.values)}", path)
+            raise DefinitionError(f"this value cannot occur here{did_you_mean(value, wanted.values)}", path)
         if kind == "pattern":
             check_pattern(value, path)
     elif not isinstance(value, bool):
-        limit = MAX_DAYS if kind == "days" else MAX_NUMBER
-        low = 0 if kind in {"days", "count", "count_list"} else -limit
+        limit = _LIMITS.get(kind, MAX_NUMBER)
+        low = 0 if kind in {"days", "count", "port", "port_list"} else -limit
         if not low <= value <= limit:
             raise DefinitionError(f"must be from {low} to {limit}", path)
 
@@ -140,7 +142,7 @@ def check_pattern(text: str, path: Path) -> None:
 
 
 def _variable(
-    raw: dict[str, Any], wanted: str, *, is_list: bool, parameters: Mapping[str, Parameter], path: Path
+    raw: dict[str, Any], wanted: FieldType, *, is_list: bool, parameters: Mapping[str, Parameter], path: Path
 ) -> Argument:
     name = raw.get("var")
     if set(raw) != {"var"} or not isinstance(name, str):
@@ -148,7 +150,9 @@ def _variable(
     parameter = parameters.get(name)
     if parameter is None:
         raise DefinitionError(f"the rule has no such parameter{did_you_mean(name, parameters)}", path)
-    needed = wanted + "s" * is_list
+    needed = wanted.kind + "s" * is_list
     if parameter.type != needed and not (needed == "number" and parameter.type == "integer"):
         raise DefinitionError(f"the parameter is of type {parameter.type}, and {needed} is needed here", path)
+    if wanted.values and not (parameter.choices and wanted.values.issuperset(parameter.choices)):
+        raise DefinitionError("the parameter must have choices, all of them values that can occur here", path)
     return Argument(None, name)

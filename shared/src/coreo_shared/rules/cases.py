@@ -121,7 +121,7 @@ def _value(raw: Any, of: FieldType, shapes: Shapes, path: Path) -> Any:
     if of.kind == "timestamp":
         return _date(raw, path)
     if of.values and isinstance(raw, str) and raw not in of.values:
-        raise DefinitionError(f"AWS never gives this value here{did_you_mean(raw, of.values)}", path)
+        raise DefinitionError(f"this value cannot occur here{did_you_mean(raw, of.values)}", path)
     return raw
 
 

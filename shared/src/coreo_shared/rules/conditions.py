@@ -244,6 +244,8 @@ class ConditionParser:
                 arguments[key] = self._function_argument(wanted, raw[key], place, (*path, key))
             elif not wanted.optional:
                 raise DefinitionError(f"{key} is missing", path)
+        if len(function.alternatives & raw.keys()) > 1:
+            raise DefinitionError(f"takes only one of {', '.join(sorted(function.alternatives))}", path)
         for other, names in function.relations.items():
             self.relations.add(other)
             self.reads.update((other, (field_name,)) for field_name in names)
@@ -251,7 +253,8 @@ class ConditionParser:
 
     def _function_argument(self, wanted: FunctionArgument, raw: Any, place: Place, path: Path) -> FieldPath | Argument:
         if wanted.value is not None:
-            return read_argument(wanted.value, raw, FieldType("string"), self._shapes, self._parameters, path)
+            of = FieldType("string", "string", values=wanted.choices)
+            return read_argument(wanted.value, raw, of, self._shapes, self._parameters, path)
         field_path, field_type = self.field(_text(raw, path), place, path)
         wanted.check(self._shapes, field_type, path)
         if wanted.members:

@@ -17,11 +17,12 @@ Bound = Mapping[str, Any]  # argument values; for field arguments, what the fiel
 
 @dataclass(frozen=True, slots=True)
 class FunctionArgument:
-    """A field (`kind`, and the members its elements must have) or a value (`value` is its argument kind)."""
+    """A field (`kind`, and the members its elements must have) or a value (its argument kind, and its choices)."""
 
     kind: str = ""
     members: tuple[str, ...] = ()
     value: ArgumentKind | None = None
+    choices: frozenset[str] = frozenset()
     optional: bool = False
 
     def check(self, shapes: Shapes, given: FieldType, path: Path) -> None:
@@ -41,6 +42,7 @@ class Function:
     arguments: Mapping[str, FunctionArgument]
     judge: Callable[[Bound, Run], Judgement | frozenset[Unknown]]
     relations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    alternatives: frozenset[str] = frozenset()  # arguments of which at most one may be given
 
 
 _PERMISSION = ("IpProtocol", "FromPort", "ToPort", "IpRanges", "Ipv6Ranges", "PrefixListIds")
@@ -63,9 +65,7 @@ def _reachable(bound: Bound, run: Run) -> Judgement | frozenset[Unknown]:
     unknown: frozenset[Unknown] = frozenset()
     for protocol in protocols:
         covering = [
-            (*port_range(permission.get("FromPort"), permission.get("ToPort")), permission)
-            if permission["IpProtocol"] != "-1"
-            else (0, LAST_PORT, permission)
+            (*_ports_of(permission), permission)
             for permission in permissions
             if protocol_covers(permission.get("IpProtocol", ""), protocol)
         ]
@@ -77,6 +77,12 @@ def _reachable(bound: Bound, run: Run) -> Judgement | frozenset[Unknown]:
             if open_ is not False:
                 unknown |= open_
     return unknown or False
+
+
+def _ports_of(permission: Any) -> tuple[int, int]:
+    if permission["IpProtocol"] == "-1":
+        return 0, LAST_PORT
+    return port_range(permission.get("FromPort"), permission.get("ToPort"))
 
 
 def _spans(bound: Bound, covering: list[tuple[int, int, Any]]) -> Iterable[tuple[int, int]]:
@@ -135,15 +141,20 @@ def _denies_plain_http(bound: Bound, _run: Run) -> Judgement:
     return statements if isinstance(statements, Unknown) else denies_plain_http(statements, bound["bucket"])
 
 
+_TRANSPORTS = frozenset(_PROTOCOLS)
 FUNCTIONS: dict[str, Function] = {
     "protocol_covers": Function(
-        {"field": FunctionArgument("string"), "protocol": FunctionArgument(value="text")}, _protocol_covers
+        {
+            "field": FunctionArgument("string"),
+            "protocol": FunctionArgument(value="same", choices=_TRANSPORTS | {"icmp", "icmpv6"}),
+        },
+        _protocol_covers,
     ),
     "port_covers": Function(
         {
             "from": FunctionArgument("integer"),
             "to": FunctionArgument("integer"),
-            "port": FunctionArgument(value="count"),
+            "port": FunctionArgument(value="port"),
         },
         _port_covers,
     ),
@@ -151,12 +162,13 @@ FUNCTIONS: dict[str, Function] = {
     "reachable_from_internet": Function(
         {
             "permissions": FunctionArgument("list", _PERMISSION),
-            "protocol": FunctionArgument(value="text", optional=True),
-            "ports": FunctionArgument(value="count_list", optional=True),
-            "other_than": FunctionArgument(value="count_list", optional=True),
+            "protocol": FunctionArgument(value="same", choices=_TRANSPORTS, optional=True),
+            "ports": FunctionArgument(value="port_list", optional=True),
+            "other_than": FunctionArgument(value="port_list", optional=True),
         },
         _reachable,
         {PREFIX_LIST: ("PrefixListId", "OwnerId", "Entries")},
+        frozenset({"ports", "other_than"}),
     ),
     "denies_plain_http": Function(
         {"policy": FunctionArgument("policy"), "bucket": FunctionArgument("string")}, _denies_plain_http

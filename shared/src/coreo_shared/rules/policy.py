@@ -7,8 +7,10 @@ the answer says so. The session never gets more than the role itself allows.
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
 from typing import Any
 
 MAX_SESSION_POLICY = 2_048
@@ -75,13 +77,12 @@ def _narrowest_merge(entries: set[str], wanted: frozenset[str]) -> str | None:
     return max(candidates)[2] + "*" if candidates else None
 
 
-def _beginnings(entry: str) -> Iterator[tuple[int, str]]:
+@lru_cache(maxsize=4_096)
+def _beginnings(entry: str) -> tuple[tuple[int, str], ...]:
     """`ec2:Describe`, `ec2:DescribeVpc` … with the number of words; never a service alone."""
     service, _, name = entry.removesuffix("*").partition(":")
-    end = 0
-    for count, word in enumerate(_WORD.findall(name), start=1):
-        end += len(word)
-        yield count, f"{service}:{name[:end]}"
+    ends = accumulate(len(word) for word in _WORD.findall(name))
+    return tuple((count, f"{service}:{name[:end]}") for count, end in enumerate(ends, start=1))
 
 
 def required_policy(actions: Iterable[str]) -> dict[str, Any]:
