@@ -13,7 +13,7 @@ from coreo_shared.rules.definitions import build_rule, convert, read_document
 from coreo_shared.rules.errors import DefinitionError, UnknownNameError, did_you_mean
 from coreo_shared.rules.model import GLOBAL, ResourceType, ResourceTypeDefinition, Rule, RuleSetDefinition
 from coreo_shared.rules.resources import define_resource_type, order_enrichments
-from coreo_shared.rules.shapes import FieldType, Shapes, Snapshot, load_snapshot
+from coreo_shared.rules.shapes import FieldType, Shapes, load_snapshot
 
 _FOLDER = Path(__file__).parent
 
@@ -154,4 +154,4 @@ def _rule_sets(rules: Mapping[str, Rule]) -> tuple[dict[str, RuleSetDefinition],
     return read_document(file.read_text(encoding="utf-8"), file.name, make)
 
 
-__all__ = ["GLOBAL", "Catalogue", "Partition", "Snapshot", "load_cases", "load_catalogue", "read_resource_documents"]
+__all__ = ["GLOBAL", "Catalogue", "Partition", "load_cases", "load_catalogue", "read_resource_documents"]
