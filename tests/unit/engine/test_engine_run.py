@@ -11,7 +11,7 @@ import pytest
 from coreo_shared.contracts.findings import Finding
 from coreo_shared.contracts.terms import FindingStatus
 from coreo_shared.rules.compiler import CompiledRule
-from coreo_worker.audit.engine import AuditRequestError, Limits, SessionExpiredError, run_audit
+from coreo_worker.audit.engine import AuditRequest, AuditRequestError, Limits, SessionExpiredError, run_audit
 from tests.support.engine import ACCOUNT, Answer, PlainAws, RememberingSink, audit, refuse, request
 
 SSH = "ec2-security-group-open-ssh"
@@ -82,6 +82,13 @@ async def test_a_finding_says_what_where_and_why() -> None:
 async def test_the_same_id_in_two_regions_is_two_findings() -> None:
     aws = PlainAws({GROUPS: pages("SecurityGroups", [group("sg-1", "0.0.0.0/0")]), **lists()})
     findings = (await audit(request(SSH, regions=("eu-west-1", "eu-west-2")), aws)).findings
+    assert len({finding.fingerprint for finding in findings}) == 2
+
+
+async def test_the_same_id_in_two_regions_is_two_findings_also_without_an_arn() -> None:
+    aws = PlainAws({"rds.describe_db_instances": lambda _r, _p: {"DBInstances": [{"DBInstanceIdentifier": "db"}]}})
+    findings = (await audit(request(DB, regions=("eu-west-1", "eu-west-2")), aws)).findings
+    assert [finding.resource_arn for finding in findings] == [None, None]
     assert len({finding.fingerprint for finding in findings}) == 2
 
 
@@ -200,6 +207,17 @@ async def test_the_region_of_a_bucket_is_found_out_at_home_before_anything_else_
     assert finding.region == "ap-south-1"
 
 
+async def test_another_partition_is_asked_in_its_own_home() -> None:
+    aws = buckets(
+        list_buckets=lambda _r, _p: {"Buckets": [{"Name": "b"}]},
+        get_bucket_location=lambda _r, _p: {"LocationConstraint": "cn-northwest-1"},
+    )
+    asked = AuditRequest(ACCOUNT, "aws-cn", ("s3-bucket-versioning",), ("cn-north-1",), {}, frozenset())
+    [finding] = (await audit(asked, aws)).findings
+    assert [call.region for call in aws.calls] == ["cn-north-1", "cn-north-1", "cn-northwest-1"]
+    assert finding.resource_arn == "arn:aws-cn:s3:::b"
+
+
 def trails(home: str, *regions: str) -> dict[str, Answer]:
     """A multi-region trail as every region lists it."""
     arn = f"arn:aws:cloudtrail:{home}:{ACCOUNT}:trail/t"
@@ -300,6 +318,12 @@ async def test_where_the_regions_are_denied_each_regional_rule_says_so_and_globa
         assert (finding.status, finding.missing_actions) == (NOT_EVALUATED, ["ec2:DescribeRegions"])
 
 
+async def test_a_region_named_twice_is_one_unit() -> None:
+    aws = PlainAws({GROUPS: pages("SecurityGroups", []), **lists()})
+    sink = await audit(request(SSH, regions=("eu-west-1", "eu-west-1")), aws)
+    assert sink.units_total == 1
+
+
 async def test_regions_are_not_asked_for_when_no_rule_needs_them() -> None:
     aws = buckets("b")
     await audit(request("s3-bucket-versioning", regions=("all",)), aws)
@@ -329,15 +353,20 @@ async def test_a_service_that_hangs_holds_up_no_other() -> None:
     assert all(unit.startswith("aws.ec2") for unit in sink.finished[:4])
 
 
-async def test_calls_at_once_stay_within_the_limits() -> None:
-    aws = buckets(*(f"bucket-{number}" for number in range(60)))
-    aws.answers |= {GROUPS: pages("SecurityGroups", [group("a")]), **lists()}
-    limits = Limits(account=7, service=5, region=4)
-    regions = ("eu-west-1", "eu-west-2", "us-east-1")
-    await audit(request("s3-bucket-versioning", "s3-bucket-access-logging", SSH, regions=regions), aws, limits)
-    assert aws.most["s3@eu-west-1"] == 4  # used to the full,
-    assert max(aws.most["s3"], aws.most["ec2"]) <= 5  # and not beyond
-    assert aws.most["all"] <= 7
+@pytest.mark.parametrize(
+    ("limits", "most"),
+    [
+        (Limits(account=9, service=9, region=4), {"s3@eu-west-1": 4, "s3": 8}),
+        (Limits(account=9, service=5, region=4), {"s3": 5}),
+        (Limits(account=3, service=5, region=4), {"s3": 3}),
+    ],
+)
+async def test_calls_at_once_stay_within_the_limits(limits: Limits, most: dict[str, int]) -> None:
+    names = [(f"bucket-{number}", region) for number in range(30) for region in ("eu-west-1", "eu-west-2")]
+    listed = [{"Name": name, "BucketRegion": region} for name, region in names]
+    aws = buckets(list_buckets=lambda _r, _p: {"Buckets": listed})
+    await audit(request("s3-bucket-versioning", "s3-bucket-access-logging"), aws, limits)
+    assert {key: aws.most[key] for key in most} == most  # used to the full, and not beyond
 
 
 async def test_an_ended_session_ends_the_run_and_is_no_finding() -> None:

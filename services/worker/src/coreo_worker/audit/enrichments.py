@@ -9,7 +9,6 @@ from coreo_shared.rules.compiler import Condition, compile_condition
 from coreo_shared.rules.model import Call, Enrichment, ResourceType
 from coreo_shared.rules.operators import Run
 from coreo_shared.rules.paths import reader
-from coreo_shared.rules.templates import Template
 from coreo_shared.rules.values import Relations, Unknown, describe_unknowns
 
 _CONDITION_STEPS = 10_000
@@ -26,7 +25,6 @@ class Step:
     call: Call
     absent_on: frozenset[str]
     each: str | None
-    constant: bool  # the same call for every item of a region
     locates: bool  # tells the item's region, which is not known before
     _when: Condition | None
     _fields: tuple[tuple[str, Callable[[Any], Any] | None], ...]
@@ -104,12 +102,10 @@ def _same_call(one: Enrichment, other: Enrichment) -> bool:
 
 def _step(kind: ResourceType, group: list[Enrichment]) -> Step:
     first = group[0]
-    templates = (value for _, value in first.call.params if isinstance(value, Template))
     return Step(
         call=first.call,
         absent_on=first.absent_on,
         each=first.each,
-        constant=not any(any(template.fields) for template in templates),
         locates=first.name in kind.key_enrichments,
         _when=None if first.when is None else compile_condition(first.when, {}),
         _fields=tuple((e.name, None if e.take is None else reader(e.take)) for e in group),

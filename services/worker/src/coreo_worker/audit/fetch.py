@@ -5,8 +5,6 @@ raises. Nothing is asked twice.
 """
 
 import asyncio
-import json
-from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -43,8 +41,6 @@ class Reader:
         self._account = account
         self._clients = clients
         self._slots = slots
-        self._constant: dict[str, Answers] = {}
-        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def pages(
         self, kind: ResourceType, region: str, fields: Iterable[str]
@@ -88,18 +84,8 @@ class Reader:
             step.put(owner, None)
         elif isinstance(arguments, Unknown):
             step.put(owner, arguments)
-        elif step.constant:
-            step.put(owner, await self._once(step, where, arguments))
         else:
             step.put(owner, await self._ask(step, where, arguments))
-
-    async def _once(self, step: Step, region: str, arguments: dict[str, Any]) -> Answers:
-        """The answers of a call that many items share."""
-        key = json.dumps([step.call.service, region, step.call.operation, arguments, sorted(step.absent_on)])
-        async with self._locks[key]:
-            if key not in self._constant:
-                self._constant[key] = await self._ask(step, region, arguments)
-        return self._constant[key]
 
     async def _ask(self, step: Step, region: str, arguments: dict[str, Any]) -> Answers:
         try:
