@@ -93,6 +93,8 @@ class _BodyLimit:
 
         async def watched(message: Message) -> None:
             nonlocal started
+            if received > self._limit and not started:
+                raise _TooLargeError  # FastAPI took the first one for a body that it cannot parse
             started = True
             await send(message)
 

@@ -1,5 +1,6 @@
 """RFC 9457 problem answers. Every one has a stable `code`; none ever repeats what the client sent."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ from starlette.exceptions import HTTPException
 from coreo_shared.observability.logs import get_logger
 
 _log = get_logger(__name__)
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TITLES = {
     400: ("bad_request", "The request cannot be understood"),
     401: ("unauthenticated", "A valid token is needed"),
@@ -106,12 +108,18 @@ async def on_validation_error(request: Request, error: Exception) -> Response:
 def _field_error(item: dict[str, Any]) -> FieldError:
     if item["type"] == "json_invalid":
         return FieldError("body", "not valid JSON")
-    field = ".".join(str(part) for part in item["loc"])
+    path = [str(part) for part in item["loc"]]
+    if item["type"] == "extra_forbidden":  # the name is the client's own text
+        path[-1] = path[-1] if _PLAIN_NAME.fullmatch(path[-1]) else "(unknown field)"
     message = str(item["msg"]).removeprefix("Value error, ")
     # Messages of these kinds are built from the value itself.
     if item["type"] in {"literal_error", "enum"}:
         message = "expected one of: " + str(item.get("ctx", {}).get("expected", "the documented values"))
-    return FieldError(field, message)
+    elif item["type"] in {"uuid_parsing", "uuid_type"}:
+        message = "expected a UUID"
+    elif item["type"].startswith(("datetime_", "date_")):
+        message = "expected a date and time such as 2026-01-31T12:00:00Z"
+    return FieldError(".".join(path), message)
 
 
 async def on_unexpected(request: Request, error: Exception) -> Response:
