@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+import ssl
 from typing import Any
 
 import pytest
@@ -77,6 +78,20 @@ async def test_an_endpoint_stands_in_place_of_aws(monkeypatch: pytest.MonkeyPatc
         client = await clients.client("s3", "us-east-1")
         assert client.meta.endpoint_url == endpoint
         assert client.meta.config.s3["addressing_style"] == "path"
+
+
+async def test_tls_is_verified_by_one_context_for_all_clients() -> None:
+    async with ClientFactory(FIRST) as clients:
+        contexts = []
+        for service, region in (("ec2", "eu-west-1"), ("s3", "us-east-1")):
+            client = await clients.client(service, region)
+            connector = await client._endpoint.http_session._create_connector(None)
+            contexts.append(connector._ssl)
+            await connector.close()
+    assert contexts[0] is contexts[1]
+    assert contexts[0].verify_mode == ssl.CERT_REQUIRED
+    assert contexts[0].check_hostname
+    assert contexts[0].cert_store_stats()["x509_ca"] > 50
 
 
 class OneAnswer:
