@@ -150,7 +150,7 @@ def test_each_tick_fires_at_most_once_and_time_goes_on(rate: int, jitter: int, d
         {"cron": "0 0 31 4 *"},
         {"cron": "0 0 */31 2 MON#5"},
         {"cron": "0 0 * * *\n"},
-        {"cron": "٠ 0 * * *"},
+        {"cron": "\u0660 0 * * *"},
         {"cron": "0 0 * * *", "time_zone": "Mars/Olympus"},
         {"cron": "0 0 * * *", "time_zone": "../../etc/passwd"},
         {"cron": "0 0 * * *", "time_zone": "europe/berlin"},

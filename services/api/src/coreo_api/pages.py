@@ -64,6 +64,9 @@ def bad_cursor() -> Problem:
 
 def _read(cursor: str) -> UUID:
     try:
-        return UUID(bytes=base64.b64decode(cursor + "==", altchars=b"-_", validate=True))
+        last = UUID(bytes=base64.b64decode(cursor + "==", altchars=b"-_", validate=True))
     except (ValueError, binascii.Error):
         raise bad_cursor() from None
+    if cursor_of(last) != cursor:  # the decoder is lenient
+        raise bad_cursor()
+    return last
