@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
     from mypy_boto3_sts import STSClient
 
-ACCOUNT = "222222222222"
+ACCOUNT = "222222220001"  # no other test uses it
 ROLE = "CoreoAudit"
 EXTERNAL_ID = "3f1b0a1c9d5e4c7a"
 USED = ("ap-southeast-2", "eu-west-1", "us-east-1")  # where the estate has more than AWS's defaults
