@@ -68,7 +68,12 @@ async def test_findings_pass_through_with_filters_and_the_teams_token(api: Api) 
         evidence={"GroupName": "web"},
     )
     api.results.findings[UUID(run["id"])] = [finding]
-    query: dict[str, str | int | list[str]] = {"status": ["FAIL", "PASS"], "severity": "high", "region": "eu-west-1", "limit": 10}
+    query: dict[str, str | int | list[str]] = {
+        "status": ["FAIL", "PASS"],
+        "severity": "high",
+        "region": "eu-west-1",
+        "limit": 10,
+    }
     page = ok(await team.http.get(f"/v1/runs/{run['id']}/findings", params=query))
     assert page["items"][0]["evidence"] == {"GroupName": "web"}
     assert (page["total"], page["next_cursor"]) == (1, None)

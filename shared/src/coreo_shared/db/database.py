@@ -16,7 +16,9 @@ class Database:
     """A pool of connections as one database role. `url`: postgresql+asyncpg://role:password@host:port/database."""
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
-        self._engine = create_async_engine(url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True)
+        self._engine = create_async_engine(
+            url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True, hide_parameters=True
+        )
 
     @asynccontextmanager
     async def transaction(self, team_id: UUID | None = None) -> AsyncIterator[AsyncConnection]:

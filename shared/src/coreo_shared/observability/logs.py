@@ -11,7 +11,7 @@ import structlog
 _SECRET_KEYS = frozenset(
     {"authorization", "token", "run_token", "secret", "secret_access_key", "session_token", "password", "external_id"}
 )
-# These libraries log credentials, tokens and external ids when set to DEBUG.
+# These libraries log credentials, tokens and external ids: the SDK at DEBUG, SQLAlchemy (parameters) already at INFO.
 _QUIET = ("botocore", "aiobotocore", "boto3", "urllib3", "httpx", "httpcore", "aiohttp", "sqlalchemy.engine")
 
 
@@ -51,7 +51,7 @@ def configure_logging(service: str, level: str = "INFO") -> None:
     root.handlers[:] = [handler]
     root.setLevel(level)
     for name in _QUIET:
-        logging.getLogger(name).setLevel(max(logging.INFO, root.level))
+        logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
 def get_logger(name: str) -> structlog.stdlib.BoundLogger:

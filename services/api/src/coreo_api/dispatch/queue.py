@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-MAX_BATCH = 10  # messages in one call (SQS API reference, SendMessageBatch)
+MAX_BATCH = 10  # messages sent at once
 
 
 class QueueUnavailableError(Exception):
@@ -24,7 +24,7 @@ class JobQueue(Protocol):
     """A queue with at-least-once delivery."""
 
     async def send(self, messages: Sequence[QueueMessage]) -> Mapping[str, str]:
-        """Sends at most MAX_BATCH messages; those that were refused, by id, and why. The others are on the queue.
+        """Sends at most MAX_BATCH messages; those that were not taken, by id, and why. The others are on the queue.
 
         Raises QueueUnavailableError.
         """

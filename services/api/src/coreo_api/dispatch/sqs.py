@@ -1,7 +1,8 @@
 """SQS behind the queue port: the one module of the api that uses the SDK, for the one call that its role allows."""
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from aiobotocore.config import AioConfig
@@ -12,10 +13,9 @@ from coreo_api.dispatch.queue import JobQueue, QueueMessage, QueueUnavailableErr
 
 if TYPE_CHECKING:
     from types_aiobotocore_sqs import SQSClient
-    from types_aiobotocore_sqs.type_defs import SendMessageBatchRequestEntryTypeDef
 
-# All messages of a call together (SQS quotas: 1 MiB since 2025-08), with room for what the SDK puts around them.
-_MAX_BYTES = 1_000_000
+# Errors that say something of the message, not of the queue.
+_ABOUT_MESSAGE = frozenset({"InvalidMessageContents", "InvalidParameterValue"})
 # The dispatcher tries again by itself, with the rows still locked: so the SDK must not take long.
 _CONFIG = AioConfig(connect_timeout=3, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 2})
 
@@ -28,42 +28,28 @@ async def open_queue(url: str, *, region: str | None) -> AsyncIterator[JobQueue]
 
 
 class SqsQueue:
-    """A standard SQS queue."""
+    """A standard SQS queue. Messages go one by one, side by side: the role's one action is SendMessage."""
 
     def __init__(self, client: "SQSClient", url: str) -> None:
         self._client = client
         self._url = url
 
     async def send(self, messages: Sequence[QueueMessage]) -> Mapping[str, str]:
-        """As the port says; more than one call only when the messages are large."""
-        refused: dict[str, str] = {}
-        for part in _parts(messages):
-            try:
-                answer = await self._client.send_message_batch(
-                    QueueUrl=self._url, Entries=[_entry(one) for one in part]
-                )
-            except (ClientError, BotoCoreError, OSError) as error:
-                raise QueueUnavailableError(_name_of(error)) from error
-            refused |= {failure["Id"]: failure["Code"] for failure in answer.get("Failed", [])}
-        return refused
+        """As the port says."""
+        problems = await asyncio.gather(*(self._send_one(message) for message in messages))
+        failed = {message.id: problem for message, problem in zip(messages, problems, strict=True) if problem}
+        if len(failed) == len(messages) and not _ABOUT_MESSAGE.issuperset(failed.values()):
+            raise QueueUnavailableError(", ".join(sorted(set(failed.values()))))
+        return failed
 
-
-def _parts(messages: Sequence[QueueMessage]) -> Iterator[list[QueueMessage]]:
-    part: list[QueueMessage] = []
-    size = 0
-    for message in messages:
-        if part and size + len(message.body) > _MAX_BYTES:
-            yield part
-            part, size = [], 0
-        part.append(message)
-        size += len(message.body)
-    if part:
-        yield part
-
-
-def _entry(message: QueueMessage) -> "SendMessageBatchRequestEntryTypeDef":
-    # On a standard queue the group does not order: it is the tenant among whom SQS shares fairly ("fair queues").
-    return {"Id": message.id, "MessageBody": message.body, "MessageGroupId": message.group}
+    async def _send_one(self, message: QueueMessage) -> str | None:
+        """Why the message is not on the queue, or None."""
+        try:
+            # On a standard queue the group does not order: it is the tenant among whom SQS shares fairly.
+            await self._client.send_message(QueueUrl=self._url, MessageBody=message.body, MessageGroupId=message.group)
+        except (ClientError, BotoCoreError, OSError) as error:
+            return _name_of(error)
+        return None
 
 
 def _name_of(error: Exception) -> str:

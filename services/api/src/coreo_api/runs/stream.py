@@ -4,7 +4,7 @@ Each event is the run as it stands, so a client that missed some has lost nothin
 final state, when the process is asked to stop, or when the token is no longer valid.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 from uuid import UUID
 
@@ -28,7 +28,7 @@ async def events(
     *,
     after: int | None,
     keep_alive_seconds: float = KEEP_ALIVE_SECONDS,
-) -> AsyncIterator[str]:
+) -> AsyncGenerator[str, None]:
     """Events of the run with versions above `after`; all when that is None."""
     shown: tuple[int, bool] | None = None
     with context.signals.bell(signals.RUNS, run_id) as bell:
