@@ -8,7 +8,7 @@ newest=$(python3 -c 'import datetime as d; print((d.datetime.now(d.UTC) - d.time
 compile() {
   local out=$1; shift
   uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header \
-    --no-emit-package coreo-shared --exclude-newer "$newest" -o "requirements/$out" "$@"
+    --no-emit-package coreo-shared --no-emit-package coreo-worker --exclude-newer "$newest" -o "requirements/$out" "$@"
 }
 compile dev.txt "$@" shared/pyproject.toml shared/cli/pyproject.toml services/{api,worker,results}/pyproject.toml \
   infra/embedded/pyproject.toml requirements/tools.in
