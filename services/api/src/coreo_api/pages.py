@@ -57,7 +57,7 @@ def cursor_of(last: UUID) -> str:
     return base64.urlsafe_b64encode(last.bytes).decode().rstrip("=")
 
 
-def bad_cursor() -> Problem:
+def _bad_cursor() -> Problem:
     """The answer to a cursor that we did not make."""
     return invalid("query.cursor", "Not a cursor of this list: send `next_cursor` as it was answered.")
 
@@ -66,7 +66,7 @@ def _read(cursor: str) -> UUID:
     try:
         last = UUID(bytes=base64.b64decode(cursor + "==", altchars=b"-_", validate=True))
     except (ValueError, binascii.Error):
-        raise bad_cursor() from None
+        raise _bad_cursor() from None
     if cursor_of(last) != cursor:  # the decoder is lenient
-        raise bad_cursor()
+        raise _bad_cursor()
     return last

@@ -85,10 +85,10 @@ async def delete(connection: AsyncConnection, team_id: UUID, account_id: UUID, n
     await connection.execute(statement, {"team": team_id, "id": account_id, "now": now})
 
 
-async def plans_with(connection: AsyncConnection, team_id: UUID, account_id: UUID) -> Sequence[str]:
-    """Names of the plans that target the cloud account."""
+async def count_plans(connection: AsyncConnection, team_id: UUID, account_id: UUID) -> int:
+    """How many plans target the cloud account."""
     statement = text(
-        "SELECT p.name FROM plans p JOIN plan_accounts a ON (a.team_id, a.plan_id) = (p.team_id, p.id) "
-        "WHERE p.team_id = :team AND a.cloud_account_id = :id AND p.deleted_at IS NULL ORDER BY p.name"
+        "SELECT count(*) FROM plans p JOIN plan_accounts a ON (a.team_id, a.plan_id) = (p.team_id, p.id) "
+        "WHERE p.team_id = :team AND a.cloud_account_id = :id AND p.deleted_at IS NULL"
     )
-    return (await connection.execute(statement, {"team": team_id, "id": account_id})).scalars().all()
+    return int((await connection.execute(statement, {"team": team_id, "id": account_id})).scalar_one())

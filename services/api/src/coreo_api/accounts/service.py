@@ -97,12 +97,12 @@ def _check_role(settings: ApiSettings, account_id: str, role_arn: str) -> None:
 async def delete(session: Session, account_id: UUID) -> None:
     """Takes the cloud account away, unless something still works with it. Raises Problem."""
     await find(session, account_id, lock=True)
-    plans = await repository.plans_with(session.connection, session.team_id, account_id)
+    plans = await repository.count_plans(session.connection, session.team_id, account_id)
     if plans:
         raise Problem(
             409,
             "in_use",
-            f"{len(plans)} of your plans target this cloud account. Take it out of their `cloud_account_ids`, or "
+            f"{plans} of your plans target this cloud account. Take it out of their `cloud_account_ids`, or "
             "delete them, then try again.",
         )
     if await runs.count_active(session.connection, session.team_id, cloud_account_id=account_id):

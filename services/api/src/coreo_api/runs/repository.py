@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coreo_shared.ids import new_id
 
-COLUMNS = (
+_COLUMNS = (
     "id, group_id, plan_id, plan_revision, cloud_account_id, trigger, state, reason, attempt, units_done, units_total, "
     "counts, version, cancel_requested, created_at, updated_at, ended_at, dispatched_at, expires_at"
 )
@@ -100,7 +100,7 @@ async def find_group_by_key(connection: AsyncConnection, team_id: UUID, key: str
 async def find(connection: AsyncConnection, team_id: UUID, run_id: UUID, *, lock: bool = False) -> Row[Any] | None:
     """A run by its id; locked against other changes if asked."""
     statement = text(
-        f"SELECT {COLUMNS} FROM runs WHERE team_id = :team AND id = :id {'FOR UPDATE' if lock else ''}"  # noqa: S608  constants
+        f"SELECT {_COLUMNS} FROM runs WHERE team_id = :team AND id = :id {'FOR UPDATE' if lock else ''}"  # noqa: S608  constants
     )
     return (await connection.execute(statement, {"team": team_id, "id": run_id})).first()
 
@@ -118,7 +118,7 @@ async def list_page(
     chosen = "".join(f" AND {condition}" for condition, value in conditions.items() if value is not None)
     values = {name: value for name, value in vars(wanted).items() if value is not None}
     statement = text(
-        f"SELECT {COLUMNS} FROM runs WHERE team_id = :team AND id < :before{chosen} ORDER BY id DESC LIMIT :limit"  # noqa: S608  constants
+        f"SELECT {_COLUMNS} FROM runs WHERE team_id = :team AND id < :before{chosen} ORDER BY id DESC LIMIT :limit"  # noqa: S608  constants
     )
     return (await connection.execute(statement, values | {"team": team_id, "before": before, "limit": limit})).all()
 

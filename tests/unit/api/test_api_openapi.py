@@ -1,0 +1,87 @@
+"""The OpenAPI document says what the api does: every route described, every body with an example, every problem."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from coreo_api.app import create_app
+from coreo_api.settings import ApiSettings
+from coreo_shared.crypto.jose import generate_key
+
+
+@pytest.fixture(scope="module")
+def document() -> dict[str, Any]:
+    url = "postgresql+asyncpg://coreo_api:x@127.0.0.1:9/coreo_api"
+    settings = ApiSettings(
+        database_url=url,
+        system_database_url=url,
+        results_url="http://results",
+        signing_jwk=json.dumps(generate_key()),
+        queue_url_audit="http://queue/111111111111/coreo-audit",
+        aws_account_id="111111111111",
+    )
+    return dict(create_app(settings).openapi())
+
+
+def operations(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            yield f"{method.upper()} {path}", operation
+
+
+def test_every_route_of_the_design_is_there(document: dict[str, Any]) -> None:
+    expected = """
+        GET /v1/team
+        POST /v1/tokens, GET /v1/tokens, DELETE /v1/tokens/{token_id}
+        POST /v1/cloud-accounts, GET /v1/cloud-accounts
+        GET /v1/cloud-accounts/{account_id}, PATCH /v1/cloud-accounts/{account_id}
+        DELETE /v1/cloud-accounts/{account_id}, PUT /v1/cloud-accounts/{account_id}/role
+        GET /v1/rules, GET /v1/rules/{rule_id}, GET /v1/rule-sets
+        POST /v1/plans, GET /v1/plans, GET /v1/plans/{plan_id}, PATCH /v1/plans/{plan_id}, DELETE /v1/plans/{plan_id}
+        GET /v1/plans/{plan_id}/revisions, GET /v1/plans/{plan_id}/required-policy, POST /v1/plans/{plan_id}/runs
+        GET /v1/runs, GET /v1/runs/{run_id}, POST /v1/runs/{run_id}/cancel
+        GET /v1/runs/{run_id}/findings, GET /v1/runs/{run_id}/rules, GET /v1/runs/{run_id}/events
+        GET /health/live, GET /health/ready
+    """
+    names = {name.strip() for line in expected.strip().splitlines() for name in line.split(",")}
+    assert {name for name, _ in operations(document)} == names
+
+
+def test_every_route_is_described(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        assert operation["description"], name
+        assert name.split(" ")[1].startswith("/health/") or operation["security"] == [{"HTTPBearer": []}], name
+
+
+def test_every_body_has_an_example(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        if "requestBody" in operation:
+            schema = operation["requestBody"]["content"]["application/json"]["schema"]
+            references = [each["$ref"] for each in (schema, *schema.get("anyOf", ())) if "$ref" in each]
+            assert document["components"]["schemas"][references[0].rsplit("/", 1)[1]]["examples"], name
+
+
+def test_problems_are_described_as_they_are_sent(document: dict[str, Any]) -> None:
+    for name, operation in operations(document):
+        problems = {status: answer for status, answer in operation["responses"].items() if status >= "400"}
+        assert problems, name
+        for answer in problems.values():
+            assert set(answer["content"]) == {"application/problem+json"}
+        assert ("404" in problems) == ("{" in name), name
+
+
+def test_all_references_lead_somewhere(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    text = json.dumps(document)
+    names = {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}
+    assert names <= set(schemas)
+    assert not {"HTTPValidationError", "ValidationError"} & set(schemas)
+
+
+def test_an_external_id_is_no_documented_input(document: dict[str, Any]) -> None:
+    schemas = document["components"]["schemas"]
+    for name in ("CreateAccount", "ChangeAccount", "SetRole"):
+        assert "external_id" not in schemas[name]["properties"]
+    assert "external_id" in schemas["AccountView"]["properties"]
