@@ -6,7 +6,7 @@ from typing import TypeVar
 import msgspec
 
 T = TypeVar("T")
-_PATH = re.compile(r" - at `(?:key in `)?\$?(?P<path>[^`]*)`+$")
+_PATH = re.compile(r" - at `(?:key` in `)?\$?(?P<path>[^`]*)`+$")
 _MISSING = re.compile(r"Object missing required field `(?P<name>\w+)`")
 
 

@@ -1,0 +1,123 @@
+"""The results service as an ASGI application."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+import coreo_results.chunks.endpoints as chunk_endpoints
+import coreo_results.events.endpoints as event_endpoints
+import coreo_results.findings.endpoints as finding_endpoints
+import coreo_results.fleet.endpoints as fleet_endpoints
+import coreo_results.ledger.endpoints as ledger_endpoints
+from coreo_results import health
+from coreo_results.auth import Authenticator
+from coreo_results.chunks.service import Chunks
+from coreo_results.events.listener import EventListener, Wakeup
+from coreo_results.events.service import Events
+from coreo_results.findings.service import Findings
+from coreo_results.fleet.service import Fleet
+from coreo_results.keys.errors import RootKeyError
+from coreo_results.keys.root import RootKey, open_root_key
+from coreo_results.keys.seal import DamagedError
+from coreo_results.keys.service import Keys
+from coreo_results.ledger.service import Ledger
+from coreo_results.ledger.sweeper import Sweeper
+from coreo_results.services import Services
+from coreo_results.settings import ResultsSettings
+from coreo_shared.contracts.results import MAX_CHUNK_BYTES
+from coreo_shared.db import Database
+from coreo_shared.observability.logs import get_logger
+from coreo_shared.web import Problem, install
+from coreo_shared.web.problems import answer
+
+_log = get_logger(__name__)
+
+
+def create_app(settings: ResultsSettings) -> FastAPI:
+    """The application. It connects when its lifespan starts; RootKeyError there tells what is wrong with the key."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        stopping = asyncio.Event()
+        database = Database(settings.database_url.get_secret_value(), pool_size=16)
+        system_database = Database(settings.system_database_url.get_secret_value(), pool_size=8)
+        wakeup = Wakeup()
+
+        def begin_stop() -> None:
+            stopping.set()
+            wakeup.ring()
+
+        app.state.begin_stop = begin_stop
+        try:
+            async with open_root_key(settings.root_key) as root:
+                services = _wire(settings, database, system_database, root, Events(system_database, wakeup, stopping))
+                app.state.services = services
+                listener = EventListener(settings.system_database_url.get_secret_value(), wakeup)
+                async with _background(listener.run(stopping), services.sweeper.run(stopping)):
+                    try:
+                        yield
+                    finally:
+                        begin_stop()
+        except RootKeyError as error:
+            _log.critical("root_key_unusable", problem=str(error))
+            raise
+        finally:
+            await system_database.close()
+            await database.close()
+
+    app = FastAPI(title="Coreo results (internal)", lifespan=lifespan, openapi_url=None)
+    app.state.authenticator = Authenticator(settings.api_keys(), settings.fleet_keys())
+    install(app, max_body_bytes=MAX_CHUNK_BYTES)
+    app.add_exception_handler(DamagedError, _on_damaged)
+    for error in (OperationalError, InterfaceError, PoolTimeoutError, ConnectionError):
+        app.add_exception_handler(error, _on_database_down)
+    for part in (ledger_endpoints, chunk_endpoints, finding_endpoints, event_endpoints, fleet_endpoints, health):
+        app.include_router(part.router)
+    return app
+
+
+def _wire(
+    settings: ResultsSettings, database: Database, system_database: Database, root: RootKey, events: Events
+) -> Services:
+    keys = Keys(database, root)
+    return Services(
+        database=database,
+        system_database=system_database,
+        ledger=Ledger(database, keys, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts),
+        chunks=Chunks(database, keys),
+        findings=Findings(database, keys),
+        events=events,
+        fleet=Fleet(system_database),
+        sweeper=Sweeper(
+            system_database,
+            abandon_after_seconds=settings.abandon_after_seconds,
+            interval_seconds=settings.sweep_seconds,
+        ),
+    )
+
+
+@asynccontextmanager
+async def _background(*jobs: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs the jobs beside the block, which must make them end; what they raise is raised."""
+    async with asyncio.TaskGroup() as group:
+        for job in jobs:
+            group.create_task(job)
+        yield
+
+
+async def _on_damaged(request: Request, error: Exception) -> Response:
+    _log.error("stored_data_damaged", security_event="stored_data_damaged", exc_info=error)
+    detail = "Stored data fails its integrity check, so nothing of it is shown. Restore it from a backup."
+    return answer(Problem(500, "data_damaged", detail, title="Stored data is damaged"), request)
+
+
+async def _on_database_down(request: Request, error: Exception) -> Response:
+    _log.error("database_unavailable", exc_info=error)
+    detail = "The database cannot be reached at the moment. Nothing was changed, or the same call again does no harm."
+    problem = Problem(503, "database_unavailable", detail, title="Database unavailable", headers={"Retry-After": "2"})
+    return answer(problem, request)

@@ -1,0 +1,40 @@
+"""Bodies of requests and answers as wire contracts: msgspec in, msgspec out."""
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import msgspec
+from fastapi import Request, Response
+
+from coreo_shared.contracts.base import MalformedMessageError, decode_json
+from coreo_shared.web import Problem
+from coreo_shared.web.problems import invalid
+
+T = TypeVar("T")
+_MAX_JSON_BYTES = 64 * 1024  # chunks, the only large bodies, are MessagePack
+
+
+def json_body(kind: type[T]) -> Callable[[Request], Awaitable[T]]:
+    """A dependency that gives the body as a `kind`, or a 422 that names the field and repeats nothing."""
+
+    async def parse(request: Request) -> T:
+        body = await request.body()
+        if len(body) > _MAX_JSON_BYTES:
+            raise Problem(413, "body_too_large", f"The body may have {_MAX_JSON_BYTES} bytes at most.")
+        try:
+            return decode_json(body, kind)
+        except MalformedMessageError as error:
+            raise invalid(f"body.{error.field}".rstrip("."), error.problem) from None
+
+    return parse
+
+
+def json_answer(message: object) -> Response:
+    """The message as a 200."""
+    return Response(msgspec.json.encode(message), media_type="application/json")
+
+
+def check_text(field: str, value: str, longest: int) -> None:
+    """Refuses text that is empty, too long or has control characters, which PostgreSQL and logs do not take."""
+    if not 0 < len(value) <= longest or any(ord(character) < 32 for character in value):
+        raise invalid(field, f"expected 1 to {longest} characters, none of them control characters")

@@ -1,0 +1,84 @@
+"""From a chunk to what the database gets, and back. What stays in clear: the groups, and a keyed hash per resource."""
+
+import hmac
+from dataclasses import dataclass
+from uuid import UUID
+
+from coreo_results.chunks.columns import SCHEMA, Columns, Group, pack, to_columns, unpack
+from coreo_results.keys.material import Sealed, SecretKey
+from coreo_results.keys.seal import bind, seal, unseal
+from coreo_results.keys.service import RunKey
+from coreo_shared.contracts.results import PutChunk
+
+
+@dataclass(frozen=True)
+class ChunkPlace:
+    """Where a chunk belongs. It opens nowhere else."""
+
+    team_id: UUID
+    run_id: UUID
+    unit: str
+    index: int
+    final: bool
+
+    def context(self) -> bytes:
+        """The associated data of the encryption."""
+        return bind("chunk", SCHEMA, self.team_id, self.run_id, self.unit, self.index, int(self.final))
+
+
+@dataclass(frozen=True)
+class SealedChunk:
+    """A chunk ready to be stored.
+
+    `resource_hashes`: 64-bit hashes of the resource ids in the order of the findings, then as many of the ARNs, with
+    0 where there is no ARN or it is the id, so that a hash is found once per finding.
+    """
+
+    place: ChunkPlace
+    groups: list[Group]
+    findings: int
+    resource_hashes: list[int]
+    sealed: Sealed
+
+
+def seal_chunk(team_id: UUID, run_id: UUID, chunk: PutChunk, key: RunKey) -> SealedChunk:
+    """The chunk encrypted under its run's key. Raises TypeError where evidence has no JSON form."""
+    place = ChunkPlace(team_id, run_id, chunk.unit, chunk.index, chunk.final)
+    columns = to_columns(chunk.findings)
+    return SealedChunk(
+        place=place,
+        groups=columns.groups,
+        findings=len(chunk.findings),
+        resource_hashes=_resource_hashes(columns, key.resources),
+        sealed=seal(key.data, pack(columns), place.context()),
+    )
+
+
+def unseal_chunk(place: ChunkPlace, sealed: bytes, key: RunKey) -> Columns:
+    """The chunk's findings. Raises DamagedError."""
+    return unpack(unseal(key.data, sealed, place.context()))
+
+
+def resource_hash(resource: str, key: SecretKey) -> int:
+    """The keyed hash of a resource id or ARN: HMAC-SHA256 cut to 64 bits, signed, never 0."""
+    return _hash(resource, key.reveal())
+
+
+def _hash(resource: str, key: bytes) -> int:
+    digest = hmac.digest(key, resource.encode(), "sha256")
+    return int.from_bytes(digest[:8], "big", signed=True) or 1
+
+
+def _resource_hashes(columns: Columns, key: SecretKey) -> list[int]:
+    material = key.reveal()
+    known: dict[str | None, int] = {None: 0}
+
+    def hashed(resource: str | None) -> int:
+        found = known.get(resource)
+        if found is None:
+            found = known[resource] = _hash(resource or "", material)
+        return found
+
+    ids = [hashed(resource) for resource in columns.resource_ids]
+    pairs = zip(columns.resource_ids, columns.resource_arns, strict=True)
+    return ids + [0 if arn == resource else hashed(arn) for resource, arn in pairs]

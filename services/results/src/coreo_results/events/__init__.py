@@ -1,0 +1,1 @@
+"""The durable feed of run changes that the api follows."""

@@ -1,0 +1,54 @@
+"""What the api asks of one run's findings, with a service token for the team."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+from pydantic import BaseModel, ConfigDict, Field
+
+from coreo_results.auth import TeamToken
+from coreo_results.bodies import json_answer
+from coreo_results.findings.filters import Filters
+from coreo_results.services import Wired
+from coreo_shared.contracts.terms import FindingStatus, Severity
+from coreo_shared.web import StrictRoute
+
+MAX_LIMIT = 1_000
+_Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[!-~]+$")]
+
+router = APIRouter(prefix="/internal/v1/runs/{run_id}", route_class=StrictRoute)
+
+
+class FindingQuery(BaseModel):
+    """Query parameters; an unknown one is refused, as a misspelt filter must not show everything."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    status: list[FindingStatus] = []
+    severity: list[Severity] = []
+    rule_id: list[_Name] = []
+    region: list[_Name] = []
+    resource: str | None = Field(default=None, min_length=1, max_length=2048)
+    cursor: str | None = Field(default=None, max_length=1024)
+    limit: int = Field(default=100, ge=1, le=MAX_LIMIT)
+
+
+@router.get("/findings")
+async def list_findings(
+    run_id: UUID, team_id: TeamToken, services: Wired, query: Annotated[FindingQuery, Query()]
+) -> Response:
+    """A contracts.results.FindingPage."""
+    filters = Filters(
+        statuses=frozenset(query.status),
+        severities=frozenset(query.severity),
+        rule_ids=frozenset(query.rule_id),
+        regions=frozenset(query.region),
+        resource=query.resource,
+    )
+    return json_answer(await services.findings.page(team_id, run_id, filters, query.cursor, query.limit))
+
+
+@router.get("/rules")
+async def list_rules(run_id: UUID, team_id: TeamToken, services: Wired) -> Response:
+    """{"rules": [{"rule_id", "severity", "by_status"}]}, the most severe first."""
+    return json_answer({"rules": await services.findings.rules(team_id, run_id)})

@@ -1,0 +1,134 @@
+"""Pages of findings: chosen in clear, then decrypted and held against what was in clear."""
+
+import asyncio
+from dataclasses import dataclass
+from uuid import UUID
+
+import msgspec
+
+from coreo_results.chunks.columns import Columns, StoredFinding
+from coreo_results.chunks.repository import SEVERITIES, ChunkRepository
+from coreo_results.chunks.sealing import ChunkPlace, resource_hash, unseal_chunk
+from coreo_results.findings.filters import Filters, Position, bad_cursor, read_cursor, write_cursor
+from coreo_results.findings.repository import FindingRepository, RuleCounts, Span
+from coreo_results.keys.seal import DamagedError
+from coreo_results.keys.service import Keys, NoRunKeyError, RunKey
+from coreo_results.ledger.repository import RunRepository
+from coreo_shared.db import Database
+from coreo_shared.web.problems import not_found
+
+
+class Page(msgspec.Struct, frozen=True, kw_only=True):
+    """A `contracts.results.FindingPage` on its way out."""
+
+    findings: list[StoredFinding]
+    total: int
+    next_cursor: str | None
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """The part of a span that is on the page."""
+
+    span: Span
+    first: int
+    count: int
+
+
+class Findings:
+    """The way of findings out of the database."""
+
+    def __init__(self, database: Database, keys: Keys) -> None:
+        self._database = database
+        self._keys = keys
+
+    async def page(self, team_id: UUID, run_id: UUID, filters: Filters, cursor: str | None, limit: int) -> Page:
+        """The page after `cursor`. Raises 404 and 422 Problems, KeyUnavailableError, DamagedError."""
+        try:
+            key = await self._keys.run_key(team_id, run_id)
+        except NoRunKeyError:
+            await self._check_run(team_id, run_id)
+            if cursor is not None:
+                raise bad_cursor() from None
+            return Page(findings=[], total=0, next_cursor=None)
+        after = None if cursor is None else read_cursor(cursor, run_id, filters, key.cursors)
+        hashed = None if filters.resource is None else resource_hash(filters.resource, key.resources)
+        async with self._database.transaction(team_id) as connection:
+            repository = FindingRepository(connection, team_id, run_id)
+            total = await repository.total(filters, hashed)
+            spans = await repository.spans(filters, hashed, after, limit + 1)
+            pieces, more = _cut(spans, after, limit)
+            wanted = {(piece.span.unit, piece.span.chunk_index) for piece in pieces}
+            sealed = await ChunkRepository(connection).load(team_id, run_id, wanted)
+        findings = await asyncio.to_thread(_read, pieces, sealed, key)
+        next_cursor = write_cursor(_end_of(pieces[-1]), run_id, filters, key.cursors) if more else None
+        return Page(findings=findings, total=total, next_cursor=next_cursor)
+
+    async def rules(self, team_id: UUID, run_id: UUID) -> list[RuleCounts]:
+        """Counts by rule and status. Raises a 404 Problem."""
+        async with self._database.transaction(team_id) as connection:
+            if not await RunRepository(connection).exists(team_id, run_id):
+                raise not_found("run")
+            return await FindingRepository(connection, team_id, run_id).rules()
+
+    async def _check_run(self, team_id: UUID, run_id: UUID) -> None:
+        async with self._database.transaction(team_id) as connection:
+            if not await RunRepository(connection).exists(team_id, run_id):
+                raise not_found("run")
+
+
+def _cut(spans: list[Span], after: Position | None, limit: int) -> tuple[list[_Piece], bool]:
+    """The first `limit` findings of the spans that come after the position, and whether more follow."""
+    pieces: list[_Piece] = []
+    left = limit
+    for span in spans:
+        first = span.first
+        if after is not None and _starts_before(span, after):
+            first = after.position + 1
+        available = span.first + span.count - first
+        if left < available or left == 0:
+            if left:
+                pieces.append(_Piece(span, first, left))
+            return pieces, True
+        pieces.append(_Piece(span, first, available))
+        left -= available
+    return pieces, False
+
+
+def _starts_before(span: Span, after: Position) -> bool:
+    place = (span.severity_order, span.rule_id, span.unit, span.chunk_index)
+    return (
+        place == (after.severity_order, after.rule_id, after.unit, after.chunk_index) and span.first <= after.position
+    )
+
+
+def _end_of(piece: _Piece) -> Position:
+    span = piece.span
+    return Position(span.severity_order, span.rule_id, span.unit, span.chunk_index, piece.first + piece.count - 1)
+
+
+def _read(pieces: list[_Piece], sealed: dict[ChunkPlace, bytes], key: RunKey) -> list[StoredFinding]:
+    opened = {(place.unit, place.index): unseal_chunk(place, data, key) for place, data in sealed.items()}
+    findings: list[StoredFinding] = []
+    for piece in pieces:
+        columns = opened.get((piece.span.unit, piece.span.chunk_index))
+        if columns is None:
+            raise DamagedError("a chunk that has groups is missing")
+        _check_clear_part(piece.span, columns)
+        findings += [columns.finding_at(position) for position in range(piece.first, piece.first + piece.count)]
+    return findings
+
+
+def _check_clear_part(span: Span, columns: Columns) -> None:
+    """What stands in clear chose the finding, so it must agree with what was encrypted."""
+    if span.first + span.count > len(columns.resource_ids):
+        raise DamagedError("a group reaches beyond its chunk")
+    group = columns.group_at(span.first)
+    agrees = (group.rule_id, group.status, group.severity, group.region) == (
+        span.rule_id,
+        span.status,
+        SEVERITIES[span.severity_order],
+        span.region,
+    )
+    if not agrees or span.first + span.count > group.first + group.count:
+        raise DamagedError("a group in clear differs from the encrypted one")

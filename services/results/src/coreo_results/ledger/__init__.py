@@ -1,0 +1,1 @@
+"""The run ledger: who works on a run, how far it is, and how it ended."""

@@ -1,0 +1,73 @@
+"""What a run's worker says, with the run's capability; and the api's wish to end a run, with a service token."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Response
+
+from coreo_results.auth import RunToken, TeamToken
+from coreo_results.bodies import check_text, json_answer, json_body
+from coreo_results.ledger.run import RunIdentity
+from coreo_results.services import Wired
+from coreo_shared.contracts.results import CancelRun, ClaimRequest, FinishRun, ReleaseRun, RunHeartbeat
+from coreo_shared.web import StrictRoute
+from coreo_shared.web.problems import invalid
+
+router = APIRouter(prefix="/internal/v1/runs/{run_id}", route_class=StrictRoute)
+_MAX_REASON = 2_000
+_MAX_UNITS = 1_000_000
+
+
+@router.post("/claim")
+async def claim(
+    capability: RunToken, request: Annotated[ClaimRequest, Depends(json_body(ClaimRequest))], services: Wired
+) -> Response:
+    """A contracts.results.ClaimAnswer; 409 run_busy or run_over."""
+    check_text("body.worker_id", request.worker_id, 256)
+    return json_answer(await services.ledger.claim(RunIdentity.from_capability(capability), request))
+
+
+@router.post("/heartbeat")
+async def heartbeat(
+    capability: RunToken, beat: Annotated[RunHeartbeat, Depends(json_body(RunHeartbeat))], services: Wired
+) -> Response:
+    """A contracts.results.HeartbeatAnswer; 409 stale_fence or run_over."""
+    _check_units(beat.units_total)
+    return json_answer(await services.ledger.heartbeat(capability.team_id, capability.run_id, beat))
+
+
+@router.post("/finish")
+async def finish(
+    capability: RunToken, end: Annotated[FinishRun, Depends(json_body(FinishRun))], services: Wired
+) -> Response:
+    """A contracts.results.RunAnswer; 409 stale_fence or run_over."""
+    _check_units(end.units_total)
+    if end.reason is not None:
+        check_text("body.reason", end.reason, _MAX_REASON)
+    elif end.outcome == "failed":
+        raise invalid("body.reason", "say why, in a sentence a person can act on")
+    return json_answer(await services.ledger.finish(capability.team_id, capability.run_id, end))
+
+
+@router.post("/release")
+async def release(
+    capability: RunToken, back: Annotated[ReleaseRun, Depends(json_body(ReleaseRun))], services: Wired
+) -> Response:
+    """A contracts.results.RunAnswer; 409 stale_fence or run_over."""
+    check_text("body.reason", back.reason, _MAX_REASON)
+    return json_answer(await services.ledger.release(capability.team_id, capability.run_id, back))
+
+
+@router.post("/cancel")
+async def cancel(
+    run_id: UUID, team_id: TeamToken, wish: Annotated[CancelRun, Depends(json_body(CancelRun))], services: Wired
+) -> Response:
+    """A contracts.results.RunAnswer: the run as it stands after the wish."""
+    check_text("body.reason", wish.reason, _MAX_REASON)
+    check_text("body.account_id", wish.account_id, 12)
+    return json_answer(await services.ledger.cancel(RunIdentity.from_cancel(team_id, run_id, wish), wish))
+
+
+def _check_units(units_total: int | None) -> None:
+    if units_total is not None and not 0 <= units_total <= _MAX_UNITS:
+        raise invalid("body.units_total", f"expected 0 to {_MAX_UNITS}")

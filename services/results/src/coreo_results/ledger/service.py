@@ -1,0 +1,131 @@
+"""What workers and the api do to a run. One call is one transaction, and `ledger.states` decides it."""
+
+from uuid import UUID
+
+from coreo_results.chunks.repository import ChunkRepository
+from coreo_results.keys.repository import KeyRepository
+from coreo_results.keys.service import Keys
+from coreo_results.ledger import states
+from coreo_results.ledger.errors import RunOverError, StaleFenceError
+from coreo_results.ledger.repository import RunRepository
+from coreo_results.ledger.run import Run, RunIdentity
+from coreo_shared.contracts.results import (
+    CancelRun,
+    ClaimAnswer,
+    ClaimRequest,
+    FinishRun,
+    HeartbeatAnswer,
+    ReleaseRun,
+    RunAnswer,
+    RunHeartbeat,
+)
+from coreo_shared.contracts.terms import RunState
+from coreo_shared.db import Database
+from coreo_shared.observability.logs import get_logger
+
+_log = get_logger(__name__)
+
+
+class Ledger:
+    """The run ledger on the request path."""
+
+    def __init__(self, database: Database, keys: Keys, *, lease_seconds: float, max_attempts: int) -> None:
+        self._database = database
+        self._keys = keys
+        self._lease_seconds = lease_seconds
+        self._max_attempts = max_attempts
+
+    async def claim(self, identity: RunIdentity, request: ClaimRequest) -> ClaimAnswer:
+        """A fresh fence on the run. Raises RunBusyError, RunOverError, KeyUnavailableError."""
+        team_id, run_id = identity.team_id, identity.run_id
+        # First, as it may ask KMS: no transaction waits for that, and a run that could store nothing is not claimed.
+        team_key = await self._keys.newest_team_key(team_id)
+        units_done: list[str] = []
+        async with self._database.transaction(team_id) as connection:
+            runs = RunRepository(connection)
+            run = await runs.lock_or_create(identity)
+            claimed = states.claim(
+                run,
+                worker_id=request.worker_id,
+                lease_seconds=self._lease_seconds,
+                max_attempts=self._max_attempts,
+            )
+            await runs.save(claimed)
+            if claimed.state is RunState.CLAIMED:
+                wrapped = self._keys.new_run_key(team_id, run_id, team_key)
+                await KeyRepository(connection).add_run_key(team_id, run_id, wrapped)
+                units_done = await ChunkRepository(connection).drop_unfinished(team_id, run_id)
+        _log_change(run, claimed)
+        if claimed.state.is_final:  # committed first: the claim itself ended the run
+            raise RunOverError
+        return ClaimAnswer(
+            fence=claimed.fence,
+            attempt=claimed.attempt,
+            lease_seconds=self._lease_seconds,
+            cancel_requested=False,
+            units_done=units_done,
+        )
+
+    async def heartbeat(self, team_id: UUID, run_id: UUID, beat: RunHeartbeat) -> HeartbeatAnswer:
+        """The lease renewed. Raises StaleFenceError, RunOverError."""
+        async with self._database.transaction(team_id) as connection:
+            runs = RunRepository(connection)
+            run = await _held(runs, team_id, run_id)
+            renewed = states.heartbeat(run, beat.fence, lease_seconds=self._lease_seconds, units_total=beat.units_total)
+            if (renewed.state, renewed.units_total) == (run.state, run.units_total):
+                await runs.renew_lease(renewed)
+            else:
+                await runs.save(renewed)
+        return HeartbeatAnswer(lease_seconds=self._lease_seconds, cancel_requested=run.cancel_reason is not None)
+
+    async def finish(self, team_id: UUID, run_id: UUID, finish: FinishRun) -> RunAnswer:
+        """The run ended. Raises StaleFenceError, RunOverError."""
+        async with self._database.transaction(team_id) as connection:
+            runs = RunRepository(connection)
+            run = await _held(runs, team_id, run_id)
+            ended = states.finish(
+                run, finish.fence, finish.outcome, reason=finish.reason, units_total=finish.units_total
+            )
+            return await _store(runs, run, ended)
+
+    async def release(self, team_id: UUID, run_id: UUID, release: ReleaseRun) -> RunAnswer:
+        """The run given back. Raises StaleFenceError, RunOverError."""
+        async with self._database.transaction(team_id) as connection:
+            runs = RunRepository(connection)
+            run = await _held(runs, team_id, run_id)
+            return await _store(runs, run, states.release(run, release.fence, release.reason))
+
+    async def cancel(self, identity: RunIdentity, cancel: CancelRun) -> RunAnswer:
+        """The run ended or, when a worker has it, marked to be."""
+        change = states.expire if cancel.state == "EXPIRED" else states.cancel
+        async with self._database.transaction(identity.team_id) as connection:
+            runs = RunRepository(connection)
+            run = await runs.lock_or_create(identity)
+            return await _store(runs, run, change(run, cancel.reason))
+
+
+async def _held(runs: RunRepository, team_id: UUID, run_id: UUID) -> Run:
+    run = await runs.lock(team_id, run_id)
+    if run is None:  # never claimed, so no fence of it was ever given out
+        raise StaleFenceError
+    return run
+
+
+async def _store(runs: RunRepository, before: Run, after: Run) -> RunAnswer:
+    if after != before:
+        await runs.save(after)
+        _log_change(before, after)
+    return RunAnswer(run_id=after.identity.run_id, state=after.state, reason=after.reason)
+
+
+def _log_change(before: Run, after: Run) -> None:
+    _log.info(
+        "run_changed",
+        team_id=str(after.identity.team_id),
+        run_id=str(after.identity.run_id),
+        was=before.state,
+        state=after.state,
+        attempt=after.attempt,
+        fence=after.fence,
+        worker_id=after.worker_id,
+    )

@@ -1,0 +1,64 @@
+"""Ends runs that nobody works on any more, so that every run ends. One in each replica: they skip each other's rows."""
+
+import asyncio
+
+from coreo_results.events.repository import EventRepository
+from coreo_results.fleet.repository import FleetRepository
+from coreo_results.ledger import states
+from coreo_results.ledger.repository import RunRepository
+from coreo_shared.db import Database
+from coreo_shared.observability.logs import get_logger
+
+_log = get_logger(__name__)
+_BATCH = 100
+
+
+class Sweeper:
+    """Runs across teams, so its database connects with the system role."""
+
+    def __init__(self, system_database: Database, *, abandon_after_seconds: float, interval_seconds: float) -> None:
+        self._database = system_database
+        self._abandon_after_seconds = abandon_after_seconds
+        self._interval_seconds = interval_seconds
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """A sweep every interval until `stopping`; a failed one is logged and tried again."""
+        while not stopping.is_set():
+            try:
+                await self.sweep()
+            except Exception as error:  # noqa: BLE001  one failure, whatever it is, must not end all sweeps
+                _log.error("sweep_failed", exc_info=error)
+            try:
+                await asyncio.wait_for(stopping.wait(), self._interval_seconds)
+            except TimeoutError:
+                continue
+
+    async def sweep(self) -> int:
+        """Ends what is due and forgets old events and workers; says how many runs it ended."""
+        ended = 0
+        while batch := await self._end_lapsed():
+            ended += batch
+        async with self._database.transaction() as connection:
+            await EventRepository(connection).forget_superseded()
+            await FleetRepository(connection).forget_silent()
+        return ended
+
+    async def _end_lapsed(self) -> int:
+        async with self._database.transaction() as connection:
+            runs = RunRepository(connection)
+            ended = 0
+            lapsed = await runs.lock_lapsed(abandon_after_seconds=self._abandon_after_seconds, limit=_BATCH)
+            for run in lapsed:
+                after = states.sweep(run, abandon_after_seconds=self._abandon_after_seconds)
+                if after != run:
+                    await runs.save(after)
+                    ended += 1
+                    _log.warning(
+                        "run_swept",
+                        team_id=str(run.identity.team_id),
+                        run_id=str(run.identity.run_id),
+                        was=run.state,
+                        state=after.state,
+                        reason=after.reason,
+                    )
+            return ended

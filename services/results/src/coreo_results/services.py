@@ -1,0 +1,36 @@
+"""The service's parts, made once by `create_app` and handed to endpoints."""
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from coreo_results.chunks.service import Chunks
+from coreo_results.events.service import Events
+from coreo_results.findings.service import Findings
+from coreo_results.fleet.service import Fleet
+from coreo_results.ledger.service import Ledger
+from coreo_results.ledger.sweeper import Sweeper
+from coreo_shared.db import Database
+
+
+@dataclass(frozen=True)
+class Services:
+    """All of them."""
+
+    database: Database
+    system_database: Database
+    ledger: Ledger
+    chunks: Chunks
+    findings: Findings
+    events: Events
+    fleet: Fleet
+    sweeper: Sweeper
+
+
+async def _wired(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+Wired = Annotated[Services, Depends(_wired)]
