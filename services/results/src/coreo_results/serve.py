@@ -1,8 +1,6 @@
 """Serves until SIGTERM or SIGINT: then long polls end at once, and requests at work are finished."""
 
-import asyncio
 import socket
-from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -14,21 +12,16 @@ _GRACE_SECONDS = 20
 
 
 class _Server(uvicorn.Server):
-    """Tells the application of the signal: its lifespan ends only after the last request, and long polls are such."""
+    """Tells the application that the end has come: its lifespan ends only after the last request, long polls too."""
 
     def __init__(self, config: uvicorn.Config, app: FastAPI) -> None:
         super().__init__(config)
         self._app = app
-        self._loop: asyncio.AbstractEventLoop | None = None
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        self._loop = asyncio.get_running_loop()
-        await super().startup(sockets)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        super().handle_exit(sig, frame)
-        if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._app.state.begin_stop)
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Called on SIGTERM and SIGINT, after the main loop has ended."""
+        self._app.state.begin_stop()
+        await super().shutdown(sockets)
 
 
 def serve(settings: ResultsSettings) -> None:

@@ -25,29 +25,29 @@ _ADD = text("""
     WITH done AS (
         SELECT chunks FROM units WHERE team_id = :team AND run_id = :run AND unit = :unit
     ), before AS (
-        SELECT count(*) AS stored, max(index) AS highest, max(index) FILTER (WHERE final) AS final_index
+        SELECT count(*) AS stored, max(chunk_index) AS highest, max(chunk_index) FILTER (WHERE final) AS final_index
         FROM chunks WHERE team_id = :team AND run_id = :run AND unit = :unit
     ), inserted AS (
-        INSERT INTO chunks (team_id, run_id, unit, index, final, findings, resource_hashes, sealed)
+        INSERT INTO chunks (team_id, run_id, unit, chunk_index, final, findings, resource_hashes, sealed)
         SELECT :team, :run, :unit, CAST(:index AS int), CAST(:final AS boolean), CAST(:findings AS int),
             CAST(:hashes AS bigint[]), CAST(:sealed AS bytea)
         WHERE NOT EXISTS (SELECT FROM done)
         ON CONFLICT DO NOTHING
-        RETURNING index
+        RETURNING chunk_index
     ), grouped AS (
         INSERT INTO finding_groups
-            (team_id, run_id, unit, chunk_index, first, count, rule_id, status, severity_order, region)
+            (team_id, run_id, unit, chunk_index, first, findings, rule_id, status, severity_order, region)
         SELECT :team, :run, :unit, CAST(:index AS int),
-            g.first, g.count, g.rule_id, g.status, g.severity_order, g.region
+            g.first, g.findings, g.rule_id, g.status, g.severity_order, g.region
         FROM unnest(CAST(:firsts AS int[]), CAST(:counts AS int[]), CAST(:rules AS text[]), CAST(:statuses AS text[]),
                     CAST(:severities AS smallint[]), CAST(:regions AS text[]))
-            AS g (first, count, rule_id, status, severity_order, region)
+            AS g (first, findings, rule_id, status, severity_order, region)
         WHERE EXISTS (SELECT FROM inserted)
     )
     SELECT EXISTS (SELECT FROM inserted) AS inserted, (SELECT chunks FROM done) AS done_chunks, before.* FROM before
 """)
 _COUNTS = text("""
-    SELECT status, severity_order, sum(count)::int AS count FROM finding_groups
+    SELECT status, severity_order, sum(findings)::int AS findings FROM finding_groups
     WHERE team_id = :team AND run_id = :run AND unit = :unit GROUP BY status, severity_order
 """)
 _DONE = text("INSERT INTO units (team_id, run_id, unit, chunks) VALUES (:team, :run, :unit, :chunks)")
@@ -57,9 +57,9 @@ _DROP = text("""
 """)
 _UNITS = text("SELECT unit FROM units WHERE team_id = :team AND run_id = :run ORDER BY unit")
 _LOAD = text("""
-    SELECT c.unit, c.index, c.final, c.sealed
-    FROM unnest(CAST(:units AS text[]), CAST(:indexes AS int[])) AS wanted (unit, index)
-    JOIN chunks c ON c.team_id = :team AND c.run_id = :run AND c.unit = wanted.unit AND c.index = wanted.index
+    SELECT c.unit, c.chunk_index, c.final, c.sealed
+    FROM unnest(CAST(:units AS text[]), CAST(:indexes AS int[])) AS wanted (unit, chunk_index)
+    JOIN chunks c ON c.team_id = :team AND c.run_id = :run AND c.unit = wanted.unit AND c.chunk_index = wanted.chunk_index
 """)
 SEVERITIES = tuple(sorted(Severity, key=lambda severity: -severity.rank))  # by severity_order: 0 is the worst
 
@@ -104,7 +104,7 @@ class ChunkRepository:
     async def counts(self, place: ChunkPlace) -> list[tuple[FindingStatus, Severity, int]]:
         """How many findings of each status and severity the place's unit has stored."""
         rows = await self._connection.execute(_COUNTS, {"team": place.team_id, "run": place.run_id, "unit": place.unit})
-        return [(FindingStatus(row.status), SEVERITIES[row.severity_order], row._mapping["count"]) for row in rows]  # noqa: SLF001  named as a method of tuple
+        return [(FindingStatus(row.status), SEVERITIES[row.severity_order], row.findings) for row in rows]
 
     async def mark_done(self, place: ChunkPlace, chunks: int) -> None:
         """Makes the place's unit, which has this many chunks, count."""
@@ -126,4 +126,4 @@ class ChunkRepository:
             "indexes": [index for _, index in wanted],
         }
         rows = await self._connection.execute(_LOAD, parameters)
-        return {ChunkPlace(team_id, run_id, row.unit, row._mapping["index"], row.final): row.sealed for row in rows}  # noqa: SLF001  named as a method of tuple
+        return {ChunkPlace(team_id, run_id, row.unit, row.chunk_index, row.final): row.sealed for row in rows}

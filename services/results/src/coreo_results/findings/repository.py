@@ -40,7 +40,7 @@ class RuleCounts:
 # finding's place in the chunk (ids first, then ARNs).
 _GROUPS = "SELECT g.* FROM finding_groups g WHERE g.team_id = :team AND g.run_id = :run"
 _HITS = """
-    SELECT g.team_id, g.run_id, g.severity_order, g.rule_id, g.unit, g.chunk_index, hit.position AS first, 1 AS count,
+    SELECT g.team_id, g.run_id, g.severity_order, g.rule_id, g.unit, g.chunk_index, hit.position AS first, 1 AS findings,
         g.status, g.region
     FROM chunks c
     CROSS JOIN LATERAL (
@@ -49,7 +49,7 @@ _HITS = """
         WHERE h.hash = CAST(:resource AS bigint)
     ) AS hit
     JOIN finding_groups g ON g.team_id = c.team_id AND g.run_id = c.run_id AND g.unit = c.unit
-        AND g.chunk_index = c.index AND hit.position >= g.first AND hit.position < g.first + g.count
+        AND g.chunk_index = c.chunk_index AND hit.position >= g.first AND hit.position < g.first + g.findings
     WHERE c.team_id = :team AND c.run_id = :run
 """
 _MATCHING = """
@@ -60,14 +60,14 @@ _MATCHING = """
         AND (CAST(:rules AS text[]) IS NULL OR s.rule_id = ANY (CAST(:rules AS text[])))
         AND (CAST(:regions AS text[]) IS NULL OR s.region = ANY (CAST(:regions AS text[])))
 """
-_TOTAL = "SELECT coalesce(sum(m.count), 0)::bigint FROM ({matching}) AS m"
+_TOTAL = "SELECT coalesce(sum(m.findings), 0)::bigint FROM ({matching}) AS m"
 # A span is of the page when its last finding comes after the cursor. Every span has a finding, so as many spans as
 # findings are wanted are enough.
 _PAGE = """
-    SELECT m.severity_order, m.rule_id, m.unit, m.chunk_index, m.first, m.count, m.status, m.region
+    SELECT m.severity_order, m.rule_id, m.unit, m.chunk_index, m.first, m.findings, m.status, m.region
     FROM ({matching}) AS m
     WHERE CAST(:after AS boolean) IS FALSE
-        OR (m.severity_order, m.rule_id, m.unit, m.chunk_index, m.first + m.count - 1)
+        OR (m.severity_order, m.rule_id, m.unit, m.chunk_index, m.first + m.findings - 1)
         > (CAST(:c_severity AS smallint), CAST(:c_rule AS text), CAST(:c_unit AS text), CAST(:c_chunk AS int),
            CAST(:c_position AS int))
     ORDER BY m.severity_order, m.rule_id, m.unit, m.chunk_index, m.first
@@ -77,7 +77,7 @@ _BY_GROUP, _BY_RESOURCE = (_MATCHING.format(spans=spans) for spans in (_GROUPS, 
 _TOTALS = {by: text(_TOTAL.format(matching=by)) for by in (_BY_GROUP, _BY_RESOURCE)}
 _PAGES = {by: text(_PAGE.format(matching=by)) for by in (_BY_GROUP, _BY_RESOURCE)}
 _RULES = text("""
-    SELECT g.rule_id, g.severity_order, g.status, sum(g.count)::int AS count
+    SELECT g.rule_id, g.severity_order, g.status, sum(g.findings)::int AS findings
     FROM finding_groups g JOIN units u ON u.team_id = g.team_id AND u.run_id = g.run_id AND u.unit = g.unit
     WHERE g.team_id = :team AND g.run_id = :run
     GROUP BY g.rule_id, g.severity_order, g.status
@@ -112,7 +112,7 @@ class FindingRepository:
                 unit=row.unit,
                 chunk_index=row.chunk_index,
                 first=row.first,
-                count=row._mapping["count"],  # noqa: SLF001  named as a method of tuple
+                count=row.findings,
                 status=FindingStatus(row.status),
                 region=row.region,
             )
@@ -123,7 +123,7 @@ class FindingRepository:
         """Counts per rule, the most severe first."""
         found: dict[tuple[int, str], dict[str, int]] = {}
         for row in await self._connection.execute(_RULES, self._run):
-            found.setdefault((row.severity_order, row.rule_id), {})[row.status] = row._mapping["count"]  # noqa: SLF001  named as a method of tuple
+            found.setdefault((row.severity_order, row.rule_id), {})[row.status] = row.findings
         return [RuleCounts(rule_id, SEVERITIES[order], by_status) for (order, rule_id), by_status in found.items()]
 
     def _parameters(self, filters: Filters, resource_hash: int | None) -> Mapping[str, Any]:

@@ -53,11 +53,13 @@ class FileRootKey:
             raise RootKeyError(f"root key file {path} is open to others (mode {mode:04o}); run: chmod 600 {path}")
         try:
             content = json.loads(text)
-            if content["kind"] != _KIND:
-                raise ValueError  # noqa: TRY301  one answer for every way of being no key file
-            return cls(SecretKey(base64.b64decode(content["key"], validate=True)), str(content["id"]))
+            kind, key_id = content["kind"], str(content["id"])
+            key = SecretKey(base64.b64decode(content["key"], validate=True))
         except (ValueError, KeyError, TypeError):
-            raise RootKeyError(f"{path} is not a root key file made by coreo-results create-root-key") from None
+            kind = None
+        if kind != _KIND:
+            raise RootKeyError(f"{path} is not a root key file made by coreo-results create-root-key")
+        return cls(key, key_id)
 
     async def wrap(self, key: SecretKey, team_id: UUID) -> Sealed:
         """See RootKey."""

@@ -32,7 +32,8 @@ class SecretKey:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SecretKey) and hmac.compare_digest(self._material, other._material)
 
-    __hash__ = None  # type: ignore[assignment] # a key is no dictionary key
+    def __hash__(self) -> NoReturn:
+        raise TypeError("key material is no dictionary key")
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("key material is not pickled")

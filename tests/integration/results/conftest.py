@@ -1,0 +1,17 @@
+"""The results service on a database of its own."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.postgres import ServiceDatabase
+from tests.support.results import ResultsService, Tokens, make_root_key, make_settings, running
+
+
+@pytest.fixture
+async def service(results_database: ServiceDatabase, tmp_path: Path) -> AsyncIterator[ResultsService]:
+    """The application with a root key in a file, and clients for it."""
+    tokens = Tokens()
+    async with running(make_settings(results_database, tokens, make_root_key(tmp_path))) as app:
+        yield ResultsService(app, tokens)
