@@ -220,7 +220,7 @@ async def test_listener_comes_back_and_rings_when_its_connection_is_cut(api: Api
         pid = await admin.fetchval(listeners)
         with api.context.signals.bell("coreo_runs") as bell:
             await admin.execute("SELECT pg_terminate_backend($1)", pid)
-            assert await bell.wait(8)
+            assert await bell.wait(40)
 
         async def is_back() -> bool:
             return await admin.fetchval(listeners) not in {None, pid}
