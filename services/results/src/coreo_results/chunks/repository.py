@@ -59,7 +59,8 @@ _UNITS = text("SELECT unit FROM units WHERE team_id = :team AND run_id = :run OR
 _LOAD = text("""
     SELECT c.unit, c.chunk_index, c.final, c.sealed
     FROM unnest(CAST(:units AS text[]), CAST(:indexes AS int[])) AS wanted (unit, chunk_index)
-    JOIN chunks c ON c.team_id = :team AND c.run_id = :run AND c.unit = wanted.unit AND c.chunk_index = wanted.chunk_index
+    JOIN chunks c ON c.team_id = :team AND c.run_id = :run
+        AND c.unit = wanted.unit AND c.chunk_index = wanted.chunk_index
 """)
 SEVERITIES = tuple(sorted(Severity, key=lambda severity: -severity.rank))  # by severity_order: 0 is the worst
 

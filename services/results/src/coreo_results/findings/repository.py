@@ -40,7 +40,8 @@ class RuleCounts:
 # finding's place in the chunk (ids first, then ARNs).
 _GROUPS = "SELECT g.* FROM finding_groups g WHERE g.team_id = :team AND g.run_id = :run"
 _HITS = """
-    SELECT g.team_id, g.run_id, g.severity_order, g.rule_id, g.unit, g.chunk_index, hit.position AS first, 1 AS findings,
+    SELECT g.team_id, g.run_id, g.severity_order, g.rule_id, g.unit, g.chunk_index,
+        hit.position AS first, 1 AS findings,
         g.status, g.region
     FROM chunks c
     CROSS JOIN LATERAL (
