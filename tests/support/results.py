@@ -165,7 +165,7 @@ class RunClient:
             cloud_account_id=CLOUD_ACCOUNT,
             account_id="123456789012",
             pool=Pool.AUDIT,
-            state=state,  # type: ignore[arg-type]  tests say the words of the wire
+            state=state,  # type: ignore[arg-type]  # tests say the words of the wire
             reason="Somebody asked.",
         )
         return await self.service.call("POST", f"/runs/{self.run_id}/cancel", self.team_token, wish)
