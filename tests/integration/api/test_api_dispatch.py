@@ -297,13 +297,12 @@ async def test_idempotency_key_with_another_request_is_refused(api: Api) -> None
     ok(await stranger.http.post(f"/v1/plans/{plan['id']}/runs", headers=headers), 202)
 
 
-@pytest.mark.parametrize("key", ["", "two words", "x" * 256, "ü"])
-async def test_malformed_idempotency_key_is_refused(api: Api, key: str) -> None:
+async def test_malformed_idempotency_key_is_refused(api: Api) -> None:
     team = await api.team()
     plan = await team.add_plan((await team.add_account())["id"])
-    headers = {b"idempotency-key": key.encode("latin-1")}
-    answer = await team.http.post(f"/v1/plans/{plan['id']}/runs", headers=headers)
-    problem(answer, 422, "header.idempotency-key")
+    for key in (b"", b"two words", b"x" * 256, "ü".encode("latin-1")):
+        answer = await team.http.post(f"/v1/plans/{plan['id']}/runs", headers={b"idempotency-key": key})
+        problem(answer, 422, "header.idempotency-key")
 
 
 async def test_part_of_a_plans_accounts_can_be_run(api: Api) -> None:

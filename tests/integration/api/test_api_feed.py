@@ -210,6 +210,24 @@ async def test_stream_ends_when_the_process_stops(api: Api) -> None:
         assert await asyncio.wait_for(rest, 5) is None
 
 
+async def test_listener_outlives_any_error(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = asyncpg.connect
+    tries = 0
+
+    async def shaky(*arguments: Any, **options: Any) -> Any:
+        nonlocal tries
+        tries += bool(arguments)  # SQLAlchemy, which connects too, has keywords alone
+        if arguments and tries == 1:
+            raise asyncpg.InternalClientError("cannot switch to state 11; another operation (2) is in progress")
+        return await connect(*arguments, **options)
+
+    monkeypatch.setattr(asyncpg, "connect", shaky)
+    with api.context.signals.bell("coreo_runs") as bell:
+        async with api.running():
+            assert await bell.wait(8)
+    assert tries == 2
+
+
 async def test_listener_comes_back_and_rings_when_its_connection_is_cut(api: Api, admin: Any) -> None:
     listeners = (
         "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND usename = 'coreo_api_system' "

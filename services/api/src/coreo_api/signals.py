@@ -79,7 +79,7 @@ class Signals:
         while True:
             try:
                 await self._listen_once()
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            except Exception as error:  # noqa: BLE001  a cut at a bad moment makes the driver raise internal errors too
                 _log.warning("listening_failed", error=type(error).__name__)
             await asyncio.sleep(_RECONNECT_SECONDS)
 

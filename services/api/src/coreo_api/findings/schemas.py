@@ -4,30 +4,32 @@ from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
-from coreo_api.pages import Cursor, Limit
+from coreo_api.pages import Cursor
 from coreo_api.schemas import Body, View
 from coreo_shared.contracts.terms import FindingStatus, Severity
 
-_Text = Annotated[str, StringConstraints(min_length=1, max_length=2_000)]
+_Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r"^[!-~]+$")]
 
 
 class FindingQuery(Body):
-    """Which findings to list. Filters may be given several times: any of the values of one, and all filters."""
+    """Which findings to list. Values of one filter, given several times, are alternatives; filters narrow."""
 
     status: Annotated[tuple[FindingStatus, ...], Field(max_length=10)] = ()
     severity: Annotated[tuple[Severity, ...], Field(max_length=10)] = ()
-    rule_id: Annotated[tuple[_Text, ...], Field(max_length=100)] = ()
-    region: Annotated[tuple[_Text, ...], Field(max_length=100)] = ()
-    resource: Annotated[tuple[_Text, ...], Field(max_length=10, description="A resource's id or ARN, whole.")] = ()
+    rule_id: Annotated[tuple[_Name, ...], Field(max_length=100)] = ()
+    region: Annotated[tuple[_Name, ...], Field(max_length=100)] = ()
+    resource: Annotated[
+        str | None, Field(min_length=1, max_length=2_048, description="A resource's id or ARN, whole.")
+    ] = None
     cursor: Cursor = None
-    limit: Limit = 50
+    limit: Annotated[int, Field(ge=1, le=1_000, description="How many at most, 1 to 1,000.")] = 50
 
     def parameters(self) -> list[tuple[str, str]]:
         """As the results service takes them."""
-        names = ("status", "severity", "rule_id", "region", "resource")
-        parameters = [(name, str(value)) for name in names for value in getattr(self, name)]
-        parameters.append(("limit", str(self.limit)))
-        return parameters if self.cursor is None else [*parameters, ("cursor", self.cursor)]
+        lists = ("status", "severity", "rule_id", "region")
+        parameters = [(name, str(value)) for name in lists for value in getattr(self, name)]
+        singles = {"resource": self.resource, "cursor": self.cursor, "limit": self.limit}
+        return parameters + [(name, str(value)) for name, value in singles.items() if value is not None]
 
 
 class FindingView(View):
