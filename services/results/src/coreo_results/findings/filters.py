@@ -41,7 +41,7 @@ class Position(msgspec.Struct, array_like=True, frozen=True):
 def write_cursor(position: Position, run_id: UUID, filters: Filters, key: SecretKey) -> str:
     """The position as an opaque text that is good for this run and these filters alone."""
     payload = msgspec.msgpack.encode(position)
-    return base64.urlsafe_b64encode(_mac(payload, run_id, filters, key) + payload).decode().rstrip("=")
+    return _to_text(_mac(payload, run_id, filters, key) + payload)
 
 
 def read_cursor(cursor: str, run_id: UUID, filters: Filters, key: SecretKey) -> Position:
@@ -51,7 +51,8 @@ def read_cursor(cursor: str, run_id: UUID, filters: Filters, key: SecretKey) -> 
     except (binascii.Error, ValueError):
         raise bad_cursor() from None
     mac, payload = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-    if not hmac.compare_digest(mac, _mac(payload, run_id, filters, key)):
+    genuine = hmac.compare_digest(mac, _mac(payload, run_id, filters, key))
+    if not genuine or _to_text(raw) != cursor:  # base64 has several spellings of the same bytes
         raise bad_cursor()
     return msgspec.msgpack.decode(payload, type=Position)
 
@@ -59,6 +60,10 @@ def read_cursor(cursor: str, run_id: UUID, filters: Filters, key: SecretKey) -> 
 def bad_cursor() -> Problem:
     """The answer to any cursor that we did not give out for just this question."""
     return invalid("query.cursor", "cursor: use the next_cursor of a page of the same run with the same filters")
+
+
+def _to_text(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def _mac(payload: bytes, run_id: UUID, filters: Filters, key: SecretKey) -> bytes:

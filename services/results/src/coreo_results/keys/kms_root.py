@@ -3,6 +3,7 @@
 Needs kms:Encrypt and kms:Decrypt on the key. The only module of the service that touches the AWS SDK.
 """
 
+import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
@@ -13,8 +14,8 @@ from aiobotocore.session import get_session
 from botocore.exceptions import BotoCoreError, ClientError
 
 from coreo_results.keys.errors import KeyUnavailableError, RootKeyError
-from coreo_results.keys.material import Sealed, SecretKey
-from coreo_results.keys.seal import DamagedError
+from coreo_results.keys.material import KEY_BYTES, Sealed, SecretKey
+from coreo_results.keys.seal import DamagedError, derive
 from coreo_shared.observability.logs import get_logger
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 _log = get_logger(__name__)
 # The ciphertext itself is at fault, and will be tomorrow; all other errors are about the key, the role or the network.
-_DAMAGED = {"InvalidCiphertextException", "IncorrectKeyException"}
+_DAMAGED = {"InvalidCiphertextException", "IncorrectKeyException", "ValidationException"}
 _CONFIG = AioConfig(connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 2})
 
 
@@ -51,13 +52,14 @@ class KmsRootKey:
             )
         except (ClientError, BotoCoreError) as error:
             raise _unavailable(error) from error
-        return Sealed(answer["CiphertextBlob"])
+        return Sealed(_commitment(key) + answer["CiphertextBlob"])
 
     async def unwrap(self, wrapped: bytes, team_id: UUID) -> SecretKey:
         """See RootKey."""
+        commitment, blob = bytes(wrapped[:KEY_BYTES]), bytes(wrapped[KEY_BYTES:])
         try:
             answer = await self._client.decrypt(
-                KeyId=self.name, CiphertextBlob=bytes(wrapped), EncryptionContext=_context(team_id)
+                KeyId=self.name, CiphertextBlob=blob, EncryptionContext=_context(team_id)
             )
         except ClientError as error:
             if error.response["Error"]["Code"] in _DAMAGED:
@@ -65,7 +67,15 @@ class KmsRootKey:
             raise _unavailable(error) from error
         except BotoCoreError as error:
             raise _unavailable(error) from error
-        return SecretKey(answer["Plaintext"])
+        key = SecretKey(answer["Plaintext"]) if len(answer["Plaintext"]) == KEY_BYTES else None
+        if key is None or not hmac.compare_digest(_commitment(key), commitment):
+            raise DamagedError("KMS gave another key than the one that was wrapped")
+        return key
+
+
+def _commitment(key: SecretKey) -> bytes:
+    """Stored before KMS's ciphertext: which key it is, without telling anything else of it."""
+    return derive(key, "commitment").reveal()
 
 
 def _context(team_id: UUID) -> dict[str, str]:
