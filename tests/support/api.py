@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -293,7 +294,8 @@ def _plain_logs() -> None:
             structlog.processors.add_log_level,
             structlog.processors.format_exc_info,
             structlog.processors.KeyValueRenderer(),
-        ]
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
     )
 
 
@@ -302,7 +304,10 @@ ApiFactory = Callable[..., Api]
 
 @pytest.fixture
 async def make_api(api_database: ServiceDatabase) -> AsyncIterator[ApiFactory]:
-    """Makes replicas on the test's database: `make_api(clock=…, queue=…, results=…, team_max_active_runs=2)`."""
+    """Makes replicas on the test's database: `make_api(clock=…, queue=…, results=…, team_max_active_runs=2)`.
+
+    `results_transport` leads to another results service than the stand-in.
+    """
     made: list[Api] = []
 
     def make(
@@ -310,13 +315,14 @@ async def make_api(api_database: ServiceDatabase) -> AsyncIterator[ApiFactory]:
         clock: Clock = utc_now,
         queue: MemoryQueue | None = None,
         results: FakeResults | None = None,
+        results_transport: httpx.AsyncBaseTransport | None = None,
         **settings: Any,
     ) -> Api:
         queue, results = queue or MemoryQueue(), results or FakeResults()
         app = create_app(
             api_settings(api_database, **settings),
             queue=queue,
-            results_transport=results.transport(),
+            results_transport=results_transport or results.transport(),
             clock=clock,
         )
         made.append(Api(app, queue, results))

@@ -117,6 +117,34 @@ async def test_death_between_send_and_note_sends_again(make_api: ApiFactory) -> 
     assert sent_runs(dying.queue) == sent_runs(heir.queue) == [run["id"]]
 
 
+class SlowQueue(MemoryQueue):
+    """Does not answer until it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go_on = asyncio.Event()
+
+    async def send(self, messages: Sequence[QueueMessage]) -> Mapping[str, str]:
+        self.arrived.set()
+        await self.go_on.wait()
+        return await super().send(messages)
+
+
+async def test_waiting_for_the_queue_holds_no_transaction_id(make_api: ApiFactory, admin: Any) -> None:
+    """The results service's feed, on the same server, waits for the oldest transaction id at work."""
+    queue = SlowQueue()
+    api = make_api(queue=queue)
+    run = await (await api.team()).started_run()
+    sending = asyncio.create_task(Dispatcher(api.context, queue).step())
+    await queue.arrived.wait()
+    held = "SELECT count(*), count(backend_xid) FROM pg_stat_activity WHERE usename = 'coreo_api_system'"
+    transactions, ids = await admin.fetchrow(f"{held} AND state = 'idle in transaction'")
+    assert (transactions, ids) == (1, 0)
+    queue.go_on.set()
+    await sending
+    assert sent_runs(queue) == [run["id"]]
+
+
 async def test_message_the_queue_refuses_does_not_hold_up_the_others(make_api: ApiFactory) -> None:
     clock = VirtualClock()
     api = make_api(clock=clock)

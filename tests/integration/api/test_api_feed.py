@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import asyncpg
+import httpx
 import pytest
 
 from coreo_api.dispatch.background import Task, repeat
@@ -110,6 +111,18 @@ async def test_one_replica_follows_and_another_takes_over_when_it_dies(make_api:
     results.emit(run, team.id, 1, RunState.CLAIMED)
     await Projector(second.context).step()
     assert (await team.show(run))["state"] == "CLAIMED"
+
+
+async def test_waiting_for_the_feed_holds_no_transaction_id(api: Api, admin: Any) -> None:
+    """The feed tells what is older than the oldest transaction id at work on its server: ours would hold it up."""
+    waiting = asyncio.create_task(Projector(api.context).step())
+    await until(lambda: api.results.requests)
+    held = "SELECT count(*), count(backend_xid) FROM pg_stat_activity WHERE usename = 'coreo_api_system'"
+    transactions, ids = await admin.fetchrow(f"{held} AND state = 'idle in transaction'")
+    assert (transactions, ids) == (1, 0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
 
 
 async def test_feed_outlasts_an_outage(api: Api) -> None:
@@ -267,6 +280,14 @@ async def test_ready_says_no_when_the_database_is_gone_and_when_stopping(api: Ap
     assert ok(await client.get("/health/live")) == ok(await client.get("/health/ready")) == {"status": "ok"}
     nowhere = make_api(system_database_url="postgresql+asyncpg://coreo_api_system:x@127.0.0.1:9/coreo_api")
     assert problem(await nowhere.client().get("/health/ready"), 503)["code"] == "database_unavailable"
+    answer = await gone_database(make_api).get("/v1/team")
+    assert problem(answer, 503)["code"] == "database_unavailable"
+    assert answer.headers["retry-after"] == "2"
     api.context.stopping.set()
     assert problem(await client.get("/health/ready"), 503)["code"] == "stopping"
     ok(await client.get("/health/live"))
+
+
+def gone_database(make_api: ApiFactory) -> httpx.AsyncClient:
+    api = make_api(database_url="postgresql+asyncpg://coreo_api:x@127.0.0.1:9/coreo_api")
+    return api.client("coreo_" + "a" * 43)

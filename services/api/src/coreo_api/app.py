@@ -6,7 +6,9 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 
 import httpx
-from fastapi import FastAPI
+from fastapi import FastAPI, Request, Response
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from coreo_api import health, openapi, signals
 from coreo_api.accounts import endpoints as accounts
@@ -28,9 +30,13 @@ from coreo_api.signals import Signals
 from coreo_api.teams import endpoints as teams
 from coreo_shared.catalogue import load_catalogue
 from coreo_shared.db import Database
-from coreo_shared.web import install
+from coreo_shared.observability.logs import get_logger
+from coreo_shared.web import Problem, install
+from coreo_shared.web.problems import answer
 
 MAX_BODY_BYTES = 256 * 1024
+_DATABASE_DOWN = (OperationalError, InterfaceError, PoolTimeoutError, ConnectionError)
+_log = get_logger(__name__)
 
 
 def create_app(
@@ -68,10 +74,22 @@ def create_app(
     app = FastAPI(title="Coreo", version=version("coreo-api"), lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.context = context
     install(app, max_body_bytes=MAX_BODY_BYTES)
+    for error in _DATABASE_DOWN:
+        app.add_exception_handler(error, _on_database_down)
     for feature in (teams, accounts, rules, plans, runs, findings, health):
         app.include_router(feature.router)
     openapi.describe(app)
     return app
+
+
+async def _on_database_down(request: Request, error: Exception) -> Response:
+    _log.error("database_unavailable", error=type(error).__name__)
+    detail = (
+        "The database does not answer just now. Try again soon; what you asked for was not done, or (rarely) was done "
+        "without an answer: an Idempotency-Key keeps a run from starting twice."
+    )
+    problem = Problem(503, "database_unavailable", detail, title="Database unavailable", headers={"Retry-After": "2"})
+    return answer(problem, request)
 
 
 def background_tasks(context: Context, queue: JobQueue) -> list[Task]:

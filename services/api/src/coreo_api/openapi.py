@@ -63,13 +63,11 @@ def describe(app: FastAPI) -> None:
 
 
 def _describe_problems(path: str, operation: dict[str, Any]) -> None:
-    statuses = {"503"} if path.startswith("/health/") else {"401", "422"}
+    statuses = {"503"} if path.startswith("/health/") else {"401", "422", "503"}
     if "{" in path:
         statuses.add("404")
     if "requestBody" in operation:
         statuses |= {"409", "413"}
-    if path.endswith(("/findings", "/rules")):
-        statuses.add("503")
     operation["responses"].pop("422", None)
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     for status in sorted(statuses):

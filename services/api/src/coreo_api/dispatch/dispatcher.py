@@ -1,7 +1,7 @@
 """Sends the outbox's jobs to the queue, at least once.
 
-Rows stay locked while they are on their way and go when the queue has them, so any number of replicas may do this and
-any may die anywhere. Teams take turns, batch by batch, and none has more than its share of runs at work.
+A team's rows are one replica's while they are on their way, and go when the queue has them: so any number of replicas
+may do this and any may die anywhere. Teams take turns, batch by batch, and none has more than its share at work.
 """
 
 import asyncio
@@ -37,6 +37,7 @@ class Dispatcher:
     async def step(self) -> float:
         """Sends up to a batch for each team; the seconds until another look. Raises QueueUnavailableError."""
         async with self._context.system_database.transaction() as connection:
+            await outbox.drop_needless_jobs(connection)
             teams = await outbox.teams_with_jobs(connection, self._context.clock())
         turns = asyncio.Semaphore(_TEAMS_AT_ONCE)
 
@@ -56,7 +57,6 @@ class Dispatcher:
         async with self._context.system_database.transaction() as connection:
             if not await outbox.lock_team(connection, team_id):
                 return 0
-            await outbox.drop_needless_jobs(connection, team_id)
             room = self._context.settings.team_max_active_runs - await outbox.count_at_work(connection, team_id)
             rows = await outbox.take_jobs(connection, team_id, now, max(0, min(room, MAX_BATCH)))
             if not rows:

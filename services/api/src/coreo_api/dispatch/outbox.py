@@ -1,4 +1,8 @@
-"""Queries on the outbox, as the role coreo_api_system: over all teams."""
+"""Queries on the outbox, as the role coreo_api_system: over all teams.
+
+Who delivers holds an advisory lock, not the rows: a transaction that waits for the network must have no transaction id
+yet, as the results service's feed, should it share our server, waits for the oldest one at work.
+"""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -8,7 +12,9 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-_TEAM_LOCK = 0x436F  # the first half of the lock's name; the second is the team
+# First halves of locks' names; the second is the team, or 0.
+_TEAM_LOCK = 0x436F
+_WISHES_LOCK = 0x4370
 
 
 async def teams_with_jobs(connection: AsyncConnection, now: datetime) -> Sequence[UUID]:
@@ -25,13 +31,13 @@ async def lock_team(connection: AsyncConnection, team_id: UUID) -> bool:
     return bool((await connection.execute(statement, {"lock": _TEAM_LOCK, "team": str(team_id)})).scalar_one())
 
 
-async def drop_needless_jobs(connection: AsyncConnection, team_id: UUID) -> None:
+async def drop_needless_jobs(connection: AsyncConnection) -> None:
     """Takes back the jobs of runs that ended, or that nobody wants any more, before they were sent."""
     statement = text(
-        "DELETE FROM outbox o USING runs r WHERE o.team_id = :team AND o.kind = 'job' "
+        "DELETE FROM outbox o USING runs r WHERE o.kind = 'job' "
         "AND (r.team_id, r.id) = (o.team_id, o.run_id) AND (r.ended_at IS NOT NULL OR r.cancel_requested)"
     )
-    await connection.execute(statement, {"team": team_id})
+    await connection.execute(statement)
 
 
 async def count_at_work(connection: AsyncConnection, team_id: UUID) -> int:
@@ -43,7 +49,7 @@ async def count_at_work(connection: AsyncConnection, team_id: UUID) -> int:
 
 
 async def take_jobs(connection: AsyncConnection, team_id: UUID, now: datetime, limit: int) -> Sequence[Row[Any]]:
-    """Jobs to be sent now, oldest first, locked; with all that goes into them."""
+    """Jobs to be sent now, oldest first, with all that goes into them; under `lock_team`."""
     statement = text(
         "SELECT o.id, o.attempts, o.team_id, r.id AS run_id, r.plan_id, r.plan_revision, r.expires_at, g.spec, "
         "c.id AS cloud_account_id, c.account_id, c.role_arn, c.external_id "
@@ -51,7 +57,7 @@ async def take_jobs(connection: AsyncConnection, team_id: UUID, now: datetime, l
         "JOIN run_groups g ON (g.team_id, g.id) = (r.team_id, r.group_id) "
         "JOIN cloud_accounts c ON (c.team_id, c.id) = (r.team_id, r.cloud_account_id) "
         "WHERE o.team_id = :team AND o.kind = 'job' AND o.due_at <= :now AND r.expires_at > :now "
-        "ORDER BY o.created_at, o.id LIMIT :limit FOR UPDATE OF o SKIP LOCKED"
+        "AND r.ended_at IS NULL AND NOT r.cancel_requested ORDER BY o.created_at, o.id LIMIT :limit"
     )
     return (await connection.execute(statement, {"team": team_id, "now": now, "limit": limit})).all()
 
@@ -86,15 +92,21 @@ async def add_expiries(connection: AsyncConnection, reason_sent: str, reason_uns
     await connection.execute(statement, {"sent": reason_sent, "unsent": reason_unsent, "now": now})
 
 
+async def lock_wishes(connection: AsyncConnection) -> bool:
+    """Whether no other replica is delivering wishes; none begins to until the transaction ends."""
+    statement = text("SELECT pg_try_advisory_xact_lock(:lock, 0)")
+    return bool((await connection.execute(statement, {"lock": _WISHES_LOCK})).scalar_one())
+
+
 async def take_wishes(connection: AsyncConnection, now: datetime, limit: int) -> Sequence[Row[Any]]:
-    """Rows of kind cancel and expire to be delivered now, locked."""
+    """Rows of kind cancel and expire to be delivered now; under `lock_wishes`."""
     statement = text(
         "SELECT o.id, o.team_id, o.kind, o.reason, o.attempts, r.id AS run_id, r.plan_id, r.plan_revision, r.ended_at, "
         "r.cloud_account_id, c.account_id "
         "FROM outbox o JOIN runs r ON (r.team_id, r.id) = (o.team_id, o.run_id) "
         "JOIN cloud_accounts c ON (c.team_id, c.id) = (r.team_id, r.cloud_account_id) "
         "WHERE o.kind IN ('cancel', 'expire') AND o.due_at <= :now "
-        "ORDER BY o.created_at LIMIT :limit FOR UPDATE OF o SKIP LOCKED"
+        "ORDER BY o.created_at LIMIT :limit"
     )
     return (await connection.execute(statement, {"now": now, "limit": limit})).all()
 

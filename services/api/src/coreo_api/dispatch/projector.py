@@ -1,7 +1,7 @@
 """Follows the results service's event feed and keeps the runs that customers see up to date.
 
-The position is one row, and whoever has it locked is who follows; the others look again every now and then, so another
-replica takes over when one dies. Events may come twice: a run only ever takes on a higher version.
+Whoever has the lock is who follows; the others look again every now and then, so another replica takes over when one
+dies. Events may come twice: a run only ever takes on a higher version.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from coreo_shared.contracts.results import RunEvent
 from coreo_shared.observability.logs import get_logger
 
 _log = get_logger(__name__)
+_LOCK = 0x4371
 _PAGE = 200
 _POLL_SECONDS = 20.0
 _TAKE_OVER_SECONDS = 2.0
@@ -45,15 +46,17 @@ class Projector:
     async def step(self) -> float:
         """Takes in a page, waiting for it; the seconds until another look. Raises ResultsUnavailableError."""
         async with self._context.system_database.transaction() as connection:
-            # A host that vanished must not keep the position: the server ends its idle transaction.
+            # A host that vanished must not keep the lock: the server ends its idle transaction.
             await connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '60s'"))
-            statement = text("SELECT cursor FROM feed_position FOR UPDATE SKIP LOCKED")
-            position = (await connection.execute(statement)).first()
-            if position is None:
+            # An advisory lock gives the transaction no id while it waits: the feed tells only what is older than the
+            # oldest id at work on its server, which may be ours too.
+            locked = await connection.execute(text("SELECT pg_try_advisory_xact_lock(:lock, 0)"), {"lock": _LOCK})
+            if not locked.scalar_one():
                 return _TAKE_OVER_SECONDS
-            page = await self._context.results.events(position.cursor, limit=_PAGE, wait_seconds=_POLL_SECONDS)
+            position = (await connection.execute(text("SELECT cursor FROM feed_position"))).scalar_one()
+            page = await self._context.results.events(position, limit=_PAGE, wait_seconds=_POLL_SECONDS)
             await apply(connection, page.events)
-            if page.cursor != position.cursor:
+            if page.cursor != position:
                 await connection.execute(text("UPDATE feed_position SET cursor = :cursor"), {"cursor": page.cursor})
         return 0.0 if page.events else _PAUSE_SECONDS
 

@@ -3,12 +3,13 @@
 The ledger there is who ends a run; what came of it returns by the event feed.
 """
 
+import asyncio
 import random
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Literal
 
 from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coreo_api.context import Context
 from coreo_api.dispatch import outbox
@@ -25,6 +26,14 @@ _BATCH = 20
 _ASK_AGAIN = timedelta(minutes=5)
 
 
+@dataclass(frozen=True)
+class _Delay:
+    """The wish must be told again after this time."""
+
+    why: str
+    time: timedelta
+
+
 class Wishes:
     """Delivers the outbox's rows of kind cancel and expire."""
 
@@ -36,16 +45,22 @@ class Wishes:
         now = self._context.clock()
         async with self._context.system_database.transaction() as connection:
             await outbox.add_expiries(connection, *self._reasons(), now)
+        async with self._context.system_database.transaction() as connection:
+            if not await outbox.lock_wishes(connection):
+                return _LOOK_SECONDS  # whoever has the lock was woken by the same signal
             rows = await outbox.take_wishes(connection, now, _BATCH)
-            for row in rows:
-                await self._deliver(connection, row)
+            delays = await asyncio.gather(*(self._deliver(row) for row in rows))
+            for row, delay in zip(rows, delays, strict=True):
+                if delay is None:
+                    await outbox.remove(connection, row.team_id, row.id)
+                else:
+                    await outbox.postpone(connection, row.team_id, row.id, delay.why, now + delay.time)
         return 0.0 if len(rows) == _BATCH else _LOOK_SECONDS
 
-    async def _deliver(self, connection: AsyncConnection, row: Row[Any]) -> None:
-        if row.ended_at is not None or await self._is_done(connection, row):
-            await outbox.remove(connection, row.team_id, row.id)
-
-    async def _is_done(self, connection: AsyncConnection, row: Row[Any]) -> bool:
+    async def _deliver(self, row: Row[Any]) -> _Delay | None:
+        """None when it is done."""
+        if row.ended_at is not None:
+            return None
         state: Literal["CANCELED", "EXPIRED"] = "CANCELED" if row.kind == "cancel" else "EXPIRED"
         wish = CancelRun(
             plan_id=row.plan_id,
@@ -56,18 +71,15 @@ class Wishes:
             state=state,
             reason=row.reason,
         )
-        now = self._context.clock()
         try:
             answer = await self._context.results.cancel(row.team_id, row.run_id, wish)
         except ResultsRefusedError as error:
             _log.error("wish_refused_by_results", run_id=str(row.run_id), kind=row.kind, code=error.code)
-            delay = timedelta(seconds=retry_delay(row.attempts + 1, random.random()))  # noqa: S311  no secret
-            await outbox.postpone(connection, row.team_id, row.id, error.code, now + delay)
-            return False
+            seconds = retry_delay(row.attempts + 1, random.random())  # noqa: S311  no secret
+            return _Delay(error.code, timedelta(seconds=seconds))
         if row.kind == "expire" and not answer.state.is_final:
-            await outbox.postpone(connection, row.team_id, row.id, "a worker has it", now + _ASK_AGAIN)
-            return False
-        return True
+            return _Delay("a worker has it", _ASK_AGAIN)
+        return None
 
     def _reasons(self) -> tuple[str, str]:
         """Why a run expired: after it was put on the queue, and before."""
