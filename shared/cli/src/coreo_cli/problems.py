@@ -1,0 +1,117 @@
+"""The api's problem answers in the words of the command line: options for fields, commands for next steps."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from coreo_cli.errors import ApiError, FieldProblem
+from coreo_cli.text import plain
+
+# The api's fields and the options that fill them. Longer names come first: the first that fits is taken.
+_OPTIONS = (
+    ("body.spec.rule_sets", "--rule-set"),
+    ("body.spec.rules", "--rule"),
+    ("body.spec.regions", "--region"),
+    ("body.spec.parameters", "--param"),
+    ("body.schedule.cron", "--cron"),
+    ("body.schedule.rate_seconds", "--every"),
+    ("body.schedule.time_zone", "--time-zone"),
+    ("body.schedule.jitter_seconds", "--jitter"),
+    ("body.schedule.missed", "--missed"),
+    ("body.schedule", "--cron, --every, --jitter"),
+    ("body.cloud_account_ids", "--account"),
+    ("body.account_id", "--account-id"),
+    ("body.role_arn", "--role-arn"),
+    ("body.expires_at", "--expires"),
+    ("body.name", "--name"),
+    ("header.idempotency-key", "--idempotency-key"),
+    ("query.rule_id", "--rule"),
+    ("query.status", "--status"),
+    ("query.severity", "--severity"),
+    ("query.region", "--region"),
+    ("query.resource", "--resource"),
+    ("query.limit", "--limit"),
+    ("query.state", "--state"),
+)
+
+# Problem code -> what is wrong where the api speaks in HTTP (None: its own words), and the command that helps.
+_WORDS: Mapping[str, tuple[str | None, str]] = {
+    "unauthenticated": (
+        "The api does not know this token: it is wrong, revoked or expired.",
+        "Log in again: `coreo login --url URL --token-stdin`; or set COREO_TOKEN to a valid token.",
+    ),
+    "account_without_role": (
+        "Cloud accounts of this plan have no role yet.",
+        "See which with `coreo account list`; then `coreo account set-role ACCOUNT --role-arn ARN`.",
+    ),
+    "plan_disabled": ("This plan is not enabled.", "Enable it: `coreo plan update PLAN --enable`."),
+    "no_targets": (
+        "This plan has no cloud accounts.",
+        "Give it some: `coreo plan update PLAN --account ACCOUNT`.",
+    ),
+    "plan_outdated": (
+        None,
+        "Choose rules again: `coreo plan update PLAN --rule-set RULE_SET`; `coreo rules sets` lists them.",
+    ),
+    "in_use": (
+        "Plans target this cloud account.",
+        "See which with `coreo plan list`; then change them (`coreo plan update PLAN --account OTHER`) or remove them.",
+    ),
+    "runs_at_work": (None, "See them with `coreo run list --active`; `coreo run cancel RUN` ends one."),
+    "run_over": (None, "See how it ended: `coreo run show RUN`."),
+    "last_token": (None, "`coreo token create --name NAME`, `coreo login` with it, then revoke this one."),
+    "results_unavailable": (None, "Try again in a few seconds."),
+    "internal_error": (
+        "Something broke on the api's side; it has been logged there.",
+        "Try again later. If it stays, report the request id below.",
+    ),
+    "not_found": (None, "It may have been removed; the matching `list` command shows what there is."),
+}
+
+
+def api_error(status: int, body: Mapping[str, Any], *, request_id: str | None, retry_after: float | None) -> ApiError:
+    """The error for a problem answer."""
+    code = str(body.get("code", "error"))
+    fields = _fields(body.get("errors"))
+    said = str(body.get("title") or "The api refused this") if fields else str(body.get("detail") or body.get("title"))
+    words, next_step = _WORDS.get(code, (None, None))
+    return ApiError(
+        status,
+        code,
+        words or _sentence(said),
+        fields=fields,
+        lines=[f"{option_of(each.field)}: {each.message}" for each in fields],
+        next_step=next_step,
+        request_id=str(body.get("request_id") or request_id or "") or None,
+        retry_after=retry_after,
+    )
+
+
+def option_of(path: str) -> str:
+    """The option that fills an api field, with the position of the value where there are several: `--rule (2nd)`."""
+    for prefix, option in _OPTIONS:
+        if path == prefix:
+            return option
+        if path.startswith(f"{prefix}."):
+            rest = path.removeprefix(f"{prefix}.")
+            return f"{option} ({_ordinal(int(rest) + 1)})" if re.fullmatch(r"[0-9]{1,6}", rest) else f"{option} {rest}"
+    return path
+
+
+def _fields(errors: object) -> list[FieldProblem]:
+    if not isinstance(errors, list):
+        return []
+    return [
+        FieldProblem(plain(each.get("field", "")), plain(each.get("message", "")))
+        for each in errors
+        if isinstance(each, dict)
+    ]
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
