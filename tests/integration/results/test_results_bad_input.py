@@ -10,7 +10,7 @@ from coreo_shared.contracts.results import MAX_CHUNK_BYTES
 from coreo_shared.contracts.terms import Pool
 from tests.support.results import ResultsService, make_chunk, make_finding
 
-DEEP = b'{"fence":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
+DEEP = b'{"fence":' + b"[" * 20_000 + b"]" * 20_000 + b"}"
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,6 @@ DEEP = b'{"fence":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
         ("claim", b'{"worker_id":"\\ud800"}', "body"),
         ("heartbeat", b'{"fence":NaN}', "body"),
         ("heartbeat", {"fence": "SECRET"}, "body.fence"),
-        ("heartbeat", {"fence": 2**70}, "body.fence"),
         ("heartbeat", {"fence": 1, "units_total": -1}, "body.units_total"),
         ("heartbeat", {"fence": 1, "units_total": 2**40}, "body.units_total"),
         ("heartbeat", DEEP, "body.fence"),
@@ -53,7 +52,7 @@ async def test_a_bad_body_is_named_by_field_and_not_repeated(
 async def test_a_fence_beyond_any_is_stale(service: ResultsService) -> None:
     run = service.run()
     await run.claimed()
-    assert (await run.say("heartbeat", {"fence": 2**62})).json()["code"] == "stale_fence"
+    assert (await run.say("heartbeat", {"fence": 2**70})).json()["code"] == "stale_fence"
 
 
 async def test_a_run_id_that_is_none_is_named(service: ResultsService) -> None:

@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
+import asyncpg
 from fastapi import FastAPI, Request, Response
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 import coreo_results.chunks.endpoints as chunk_endpoints
@@ -33,7 +34,7 @@ from coreo_shared.contracts.results import MAX_CHUNK_BYTES
 from coreo_shared.db import Database
 from coreo_shared.observability.logs import get_logger
 from coreo_shared.web import Problem, install
-from coreo_shared.web.problems import answer
+from coreo_shared.web.problems import answer, on_unexpected
 
 _log = get_logger(__name__)
 
@@ -74,8 +75,12 @@ def create_app(settings: ResultsSettings) -> FastAPI:
     app.state.authenticator = Authenticator(settings.api_keys(), settings.fleet_keys())
     install(app, max_body_bytes=MAX_CHUNK_BYTES)
     app.add_exception_handler(DamagedError, _on_damaged)
-    for error in (OperationalError, InterfaceError, PoolTimeoutError, ConnectionError):
-        app.add_exception_handler(error, _on_database_down)
+    # The first three are bugs of ours, other database errors are its state; while it is away, connecting raises the
+    # driver's or the socket's own.
+    for bug in (DataError, IntegrityError, ProgrammingError):
+        app.add_exception_handler(bug, on_unexpected)
+    for trouble in (DBAPIError, PoolTimeoutError, asyncpg.PostgresError, OSError):
+        app.add_exception_handler(trouble, _on_database_down)
     for part in (ledger_endpoints, chunk_endpoints, finding_endpoints, event_endpoints, fleet_endpoints, health):
         app.include_router(part.router)
     return app
