@@ -57,7 +57,7 @@ async def take_jobs(connection: AsyncConnection, team_id: UUID, now: datetime, l
         "JOIN run_groups g ON (g.team_id, g.id) = (r.team_id, r.group_id) "
         "JOIN cloud_accounts c ON (c.team_id, c.id) = (r.team_id, r.cloud_account_id) "
         "WHERE o.team_id = :team AND o.kind = 'job' AND o.due_at <= :now AND r.expires_at > :now "
-        "AND r.ended_at IS NULL AND NOT r.cancel_requested ORDER BY o.created_at, o.id LIMIT :limit"
+        "ORDER BY o.created_at, o.id LIMIT :limit"
     )
     return (await connection.execute(statement, {"team": team_id, "now": now, "limit": limit})).all()
 
