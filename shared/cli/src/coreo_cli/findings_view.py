@@ -11,36 +11,42 @@ from rich.text import Text
 
 from coreo_cli import layout
 from coreo_cli.tables import text_of
-from coreo_cli.text import Json
+from coreo_cli.text import Json, plain
 from coreo_cli.words import plural
 
-_TABLE_WIDTH: Final = 100
+_GAP: Final = 2
+_STATUS_WIDTH: Final = 4
+_COLUMNS: Final = ("rule_id", "resource_id", "region")
+_NARROWER: Final = ((1_000, 1_000, 20), (44, 44, 20), (36, 32, 16), (30, 24, 16))  # tried in turn
+_MIN_WHAT: Final = 28
 
 
 def draw(findings: Sequence[Json], *, width: int) -> RenderableType:
     """Sections by severity, in the order in which the findings come."""
     parts: list[RenderableType] = []
-    columns = _widths(findings)
+    widths = _widths(findings, width)
     for severity, group in groupby(findings, key=lambda finding: str(finding["severity"])):
         members = list(group)
         parts.append(text_of(layout.severity(severity, f"{severity.upper()}  {plural(len(members), 'finding')}")))
-        parts.append(Padding(_table(members, columns) if width >= _TABLE_WIDTH else _stack(members), (0, 0, 1, 2)))
+        parts.append(Padding(_stack(members) if widths is None else _table(members, widths), (0, 0, 1, _GAP)))
     return Group(*parts)
 
 
-def _widths(findings: Sequence[Json]) -> dict[str, int]:
-    """One width for a column in all sections, so that they line up."""
-    names = ("rule_id", "resource_id", "region")
-    return {name: max((text_of(str(each[name])).cell_len for each in findings), default=0) for name in names}
+def _widths(findings: Sequence[Json], width: int) -> list[int] | None:
+    """The widths of the columns, the same in all sections so that they line up; None when a table does not fit."""
+    natural = [max((text_of(str(each[name])).cell_len for each in findings), default=0) for name in _COLUMNS]
+    for most in _NARROWER:
+        widths = [_STATUS_WIDTH, *(min(pair) for pair in zip(natural, most, strict=True))]
+        rest = width - _GAP - sum(widths) - _GAP * len(widths)
+        if rest >= _MIN_WHAT:
+            return [*widths, rest]
+    return None
 
 
-def _table(findings: Sequence[Json], widths: dict[str, int]) -> Table:
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column(no_wrap=True, min_width=4)
-    table.add_column(overflow="fold", min_width=min(widths["rule_id"], 40), max_width=44)
-    table.add_column(overflow="fold", min_width=min(widths["resource_id"], 20), max_width=48)
-    table.add_column(no_wrap=True, min_width=widths["region"])
-    table.add_column(overflow="fold", ratio=1)
+def _table(findings: Sequence[Json], widths: Sequence[int]) -> Table:
+    table = Table(box=None, show_header=False, padding=(0, _GAP, 0, 0), pad_edge=False)
+    for width in widths:
+        table.add_column(overflow="fold", width=width)
     for finding in findings:
         table.add_row(
             _status(finding),
@@ -54,11 +60,13 @@ def _table(findings: Sequence[Json], widths: dict[str, int]) -> Table:
 
 def _stack(findings: Sequence[Json]) -> RenderableType:
     lines: list[RenderableType] = []
-    for finding in findings:
-        where = text_of(layout.Styled(finding["resource_id"], "bold")).append_text(text_of(f"  {finding['region']}"))
-        lines.append(_status(finding).append_text(text_of(layout.Styled(f" {finding['rule_id']}", "not bold"))))
-        lines.append(Padding(where, (0, 0, 0, 2)))
-        lines.append(Padding(text_of(what(finding)), (0, 0, 0, 2)))
+    for (_, rule_id), group in groupby(findings, key=lambda finding: (finding["status"], finding["rule_id"])):
+        for index, finding in enumerate(group):
+            if index == 0:
+                lines.append(_status(finding).append(f" {plain(rule_id)}", style="not bold default"))
+            where = text_of(layout.Styled(finding["resource_id"], "bold"))
+            lines.append(Padding(where.append_text(text_of(f"  {finding['region']}")), (0, 0, 0, _GAP)))
+            lines.append(Padding(text_of(what(finding)), (0, 0, 0, 2 * _GAP)))
     return Group(*lines)
 
 

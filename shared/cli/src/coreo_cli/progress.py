@@ -21,6 +21,7 @@ from coreo_cli.words import failed_by_severity, failed_words, moment
 _NARROW: Final = 76
 _MAX_BARS: Final = 20
 _MAX_LABEL: Final = 28
+_CTRL_C: Final = 2  # room for the ^C that a terminal writes; without it the bars would be drawn twice
 _WORDS: Final = {"QUEUED": "waiting for a worker", "CLAIMED": "starting", "RUNNING": "running"}
 
 
@@ -107,6 +108,7 @@ def open_view(runs: Sequence[Json], labels: Mapping[str, str]) -> View:
     """The view that fits standard error. `labels`: run id -> what to call it."""
     out = console(stderr=True)
     if out.is_terminal and not out.is_dumb_terminal and len(runs) <= _MAX_BARS:
+        out.width -= _CTRL_C
         return Bars(out, runs, labels)
     return View(runs, labels)
 
@@ -124,7 +126,11 @@ class _Cell(ProgressColumn):
 
 
 def _columns(width: int) -> list[ProgressColumn]:
-    label, bar, units = _Cell("label", max_width=min(_MAX_LABEL, width // 3)), BarColumn(bar_width=None), _Cell("units")
+    label, bar, units = (
+        _Cell("label", max_width=min(_MAX_LABEL, width // 3)),
+        BarColumn(bar_width=None, complete_style="cyan", finished_style="cyan", pulse_style="cyan"),
+        _Cell("units"),
+    )
     if width < _NARROW:
         return [label, bar, units]
     return [label, _Cell("state"), bar, units, _Cell("failed"), TimeElapsedColumn()]

@@ -96,7 +96,8 @@ def _ambiguous(kind: Kind, wanted: str, found: list[Json]) -> CliError:
 
 
 def _missing(kind: Kind, wanted: str, names: set[str]) -> CliError:
-    close = difflib.get_close_matches(wanted, sorted(names), n=3)
+    close = [name for name in sorted(names) if wanted and wanted.lower() in name.lower()][:3]
+    close = close or difflib.get_close_matches(wanted, sorted(names), n=3)
     meant = f" Did you mean {' or '.join(repr(plain(name)) for name in close)}?" if close else ""
     return CliError(
         f"There is no {kind.noun} {plain(wanted)!r}.{meant}", next_step=f"`{kind.list_command}` shows what there is."

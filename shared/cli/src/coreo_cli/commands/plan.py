@@ -136,15 +136,15 @@ def create(
     }
     schedule = ScheduleWish(cron, every, time_zone, jitter, missed).over(None)
     with connect() as client:
-        ids = _account_ids(client, account or [])
-        body = {"name": name, "kind": "audit", "spec": spec, "cloud_account_ids": ids, "schedule": schedule}
+        targets = _targets(client, account or [])
+        body = {"name": name, "kind": "audit", "spec": spec, "cloud_account_ids": list(targets), "schedule": schedule}
         plan = client.post("/v1/plans", body)
     if output is Output.JSON:
         write_json(plan)
         return
-    _show(plan, account or [])
+    _show(plan, list(targets.values()))
     word = shlex.quote(plain(plan["name"]))
-    if ids:
+    if targets:
         next_steps([f"coreo run start {word} --watch", f"coreo plan policy {word}   (what its role must allow)"])
     else:
         next_steps([f"coreo plan update {word} --account ACCOUNT   (it has no cloud account yet)"])
@@ -191,7 +191,7 @@ def update(
         if spec:
             body["spec"] = found["spec"] | spec
         if account is not None:
-            body["cloud_account_ids"] = _account_ids(client, account)
+            body["cloud_account_ids"] = list(_targets(client, account))
         if no_schedule or not wish.is_empty:
             body["schedule"] = None if no_schedule else wish.over(found["schedule"])
         after = client.patch(f"/v1/plans/{found['id']}", body)
@@ -284,8 +284,10 @@ def _said(**values: Any) -> Json:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def _account_ids(client: "Client", accounts: list[str]) -> list[str]:
-    return list(dict.fromkeys(resolve(client, ACCOUNT, account)["id"] for account in accounts))
+def _targets(client: "Client", accounts: list[str]) -> dict[str, str]:
+    """Names of the cloud accounts by id; one that is there twice counts once."""
+    found = [resolve(client, ACCOUNT, account) for account in accounts]
+    return {each["id"]: each["name"] for each in found}
 
 
 def _account_names(client: "Client", plan: Json) -> list[str]:
