@@ -241,3 +241,16 @@ async def test_the_sweeper_ends_lost_and_canceled_runs_and_spares_the_others(
     event = await lost.last_event()
     assert event["version"] == 2
     assert "worker-1 stopped reporting" in event["reason"]
+
+
+async def test_the_sweeper_passes_by_a_run_that_somebody_is_changing(
+    service: ResultsService, admin: asyncpg.Connection
+) -> None:
+    busy, lost = service.run(), service.run()
+    for run in (busy, lost):
+        await run.claimed()
+        await lapse(admin, run, 1000)
+    async with admin.transaction():
+        await admin.execute("SELECT FROM runs WHERE run_id = $1 FOR UPDATE", busy.run_id)
+        assert await asyncio.wait_for(sweeper(service).sweep(), 5) == 1
+    assert await sweeper(service).sweep() == 1

@@ -1,7 +1,7 @@
 """From a chunk to what the database gets, and back. What stays in clear: the groups, and a keyed hash per resource."""
 
-import hmac
 from dataclasses import dataclass
+from hashlib import blake2b
 from uuid import UUID
 
 from coreo_results.chunks.columns import SCHEMA, Columns, Group, pack, to_columns, unpack
@@ -60,25 +60,22 @@ def unseal_chunk(place: ChunkPlace, sealed: bytes, key: RunKey) -> Columns:
 
 
 def resource_hash(resource: str, key: SecretKey) -> int:
-    """The keyed hash of a resource id or ARN: HMAC-SHA256 cut to 64 bits, signed, never 0."""
+    """The keyed hash of a resource id or ARN: 64 bits of keyed BLAKE2b (RFC 7693), signed, never 0.
+
+    BLAKE2b rather than HMAC-SHA256: as strong for this, and a third of the time, of which this is a good part.
+    """
     return _hash(resource, key.reveal())
 
 
 def _hash(resource: str, key: bytes) -> int:
-    digest = hmac.digest(key, resource.encode(), "sha256")
-    return int.from_bytes(digest[:8], "big", signed=True) or 1
+    digest = blake2b(resource.encode(), key=key, digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True) or 1
 
 
 def _resource_hashes(columns: Columns, key: SecretKey) -> list[int]:
     material = key.reveal()
-    known: dict[str | None, int] = {None: 0}
-
-    def hashed(resource: str | None) -> int:
-        found = known.get(resource)
-        if found is None:
-            found = known[resource] = _hash(resource or "", material)
-        return found
-
-    ids = [hashed(resource) for resource in columns.resource_ids]
-    pairs = zip(columns.resource_ids, columns.resource_arns, strict=True)
-    return ids + [0 if arn == resource else hashed(arn) for resource, arn in pairs]
+    ids, arns = columns.resource_ids, columns.resource_arns
+    hashes: dict[str | None, int] = {name: _hash(name, material) for name in {*ids, *arns} if name is not None}
+    hashes[None] = 0
+    pairs = zip(ids, arns, strict=True)
+    return [hashes[name] for name in ids] + [0 if arn == name else hashes[arn] for name, arn in pairs]

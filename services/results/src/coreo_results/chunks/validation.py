@@ -3,7 +3,6 @@
 import re
 
 from coreo_shared.contracts.base import MalformedMessageError, decode_msgpack
-from coreo_shared.contracts.findings import Finding
 from coreo_shared.contracts.results import MAX_CHUNK_FINDINGS, PutChunk
 from coreo_shared.web import Problem
 from coreo_shared.web.problems import invalid
@@ -12,6 +11,11 @@ MAX_CHUNKS_OF_UNIT = 1_000_000
 _UNIT = re.compile(r"[A-Za-z0-9_.-]{1,128}@[a-z0-9-]{1,32}", re.ASCII)
 _RULE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}", re.ASCII)
 _REGION = re.compile(r"[a-z0-9-]{1,32}", re.ASCII)
+_EXPECTED = {
+    "fingerprint": "expected 32 lower-case hex digits",
+    "rule_id": "expected a rule id",
+    "region": 'expected a region name, or "global"',
+}
 _FINGERPRINT = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
@@ -27,8 +31,9 @@ def parse_chunk(body: bytes) -> PutChunk:
         raise invalid("body.index", f"expected 0 to {MAX_CHUNKS_OF_UNIT - 1}")
     if len(chunk.findings) > MAX_CHUNK_FINDINGS:
         raise invalid("body.findings", f"a chunk has at most {MAX_CHUNK_FINDINGS} findings")
-    for position, finding in enumerate(chunk.findings):
-        _check_finding(position, finding)
+    _check_each("fingerprint", [finding.fingerprint for finding in chunk.findings], _FINGERPRINT)
+    _check_each("rule_id", [finding.rule_id for finding in chunk.findings], _RULE)
+    _check_each("region", [finding.region for finding in chunk.findings], _REGION)
     return chunk
 
 
@@ -38,10 +43,8 @@ def no_json(error: Exception) -> Problem:
     return invalid("body.findings", f"evidence: {kind}")
 
 
-def _check_finding(position: int, finding: Finding) -> None:
-    if not _FINGERPRINT.fullmatch(finding.fingerprint):
-        raise invalid(f"body.findings.{position}.fingerprint", "expected 32 lower-case hex digits")
-    if not _RULE.fullmatch(finding.rule_id):
-        raise invalid(f"body.findings.{position}.rule_id", "expected a rule id")
-    if not _REGION.fullmatch(finding.region):
-        raise invalid(f"body.findings.{position}.region", 'expected a region name, or "global"')
+def _check_each(field: str, values: list[str], pattern: re.Pattern[str]) -> None:
+    wrong = {value for value in set(values) if not pattern.fullmatch(value)}  # mostly a few values, many times
+    if wrong:
+        position = next(position for position, value in enumerate(values) if value in wrong)
+        raise invalid(f"body.findings.{position}.{field}", _EXPECTED[field])
