@@ -75,6 +75,17 @@ def wait_until(
             )
 
 
+def run_once(command: Sequence[str], *, environment: Mapping[str, str], seconds: float = 60) -> str:
+    """What `command` prints; ProcessFailedError with its last words when it fails. It gets just this environment."""
+    done = subprocess.run(
+        list(command), env=dict(environment), cwd="/", capture_output=True, text=True, timeout=seconds, check=False
+    )
+    if done.returncode != 0:
+        words = "\n".join((done.stdout + done.stderr).splitlines()[-15:])
+        raise ProcessFailedError(f"{Path(command[0]).name} ended with status {done.returncode}:\n{words}")
+    return done.stdout
+
+
 def stop(process: subprocess.Popen[bytes], *, how: signal.Signals = signal.SIGTERM, seconds: float = 20) -> None:
     """Ends the child: the polite signal, then SIGKILL after `seconds`. Ended already is fine."""
     if process.poll() is None:
