@@ -159,6 +159,24 @@ async def test_workers_report_are_listed_and_told_to_drain(
     assert (workers[0]["pool"], workers[0]["rejected_jobs"], workers[0]["drain"]) == ("audit", {"expired": 2}, True)
     assert "last_seen" in workers[0]
     await admin.execute("UPDATE workers SET last_seen = now() - interval '2 days'")
-    await service.app.state.services.sweeper.sweep()
+    await service.app.state.services.sweeper.tidy()
     assert await admin.fetchval("SELECT count(*) FROM workers") == 0
     await admin.close()
+
+
+async def test_old_events_go_but_the_newest_of_each_run_stays(
+    service: ResultsService, results_database: ServiceDatabase
+) -> None:
+    run, idle = service.run(), service.run()
+    fence = await run.claimed()
+    await idle.claimed()
+    await run.say("heartbeat", {"fence": fence, "units_total": 3})
+    admin = await admin_of(results_database)
+    await admin.execute("UPDATE run_events SET at = at - interval '8 days'")
+    await admin.close()
+    await run.say("heartbeat", {"fence": fence, "units_total": 4})
+
+    await service.app.state.services.sweeper.tidy()
+
+    left = {(event["run_id"], event["version"]) for event in (await service.events())["events"]}
+    assert left == {(str(run.run_id), 3), (str(idle.run_id), 1)}

@@ -11,6 +11,7 @@ from coreo_shared.observability.logs import get_logger
 
 _log = get_logger(__name__)
 _BATCH = 100
+_TIDY_SECONDS = 3600.0
 
 
 class Sweeper:
@@ -22,10 +23,15 @@ class Sweeper:
         self._interval_seconds = interval_seconds
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """A sweep every interval until `stopping`; a failed one is logged and tried again."""
+        """A sweep every interval, and a tidying every hour, until `stopping`; a failure is logged and tried again."""
+        loop = asyncio.get_running_loop()
+        tidy_at = loop.time()
         while not stopping.is_set():
             try:
                 await self.sweep()
+                if loop.time() >= tidy_at:
+                    await self.tidy()
+                    tidy_at = loop.time() + _TIDY_SECONDS
             except Exception as error:  # noqa: BLE001  one failure, whatever it is, must not end all sweeps
                 _log.error("sweep_failed", exc_info=error)
             try:
@@ -34,14 +40,17 @@ class Sweeper:
                 continue
 
     async def sweep(self) -> int:
-        """Ends what is due and forgets old events and workers; says how many runs it ended."""
+        """Ends what is due; says how many runs it ended."""
         ended = 0
         while batch := await self._end_lapsed():
             ended += batch
+        return ended
+
+    async def tidy(self) -> None:
+        """Forgets superseded events and workers long silent: the newest event of each run stays."""
         async with self._database.transaction() as connection:
             await EventRepository(connection).forget_superseded()
             await FleetRepository(connection).forget_silent()
-        return ended
 
     async def _end_lapsed(self) -> int:
         async with self._database.transaction() as connection:
