@@ -54,6 +54,9 @@ types: setup ## Check types (mypy strict)
 imports: setup ## Check the import contracts between the services
 	$(BIN)/lint-imports
 
+bench: setup ## Measure the hot paths against their physical limits (ratios in one run)
+	$(BIN)/python -m tests.bench.results_ingest
+
 lock: ## Compile the hashed locks again; ARGS=--upgrade for newer versions (needs uv)
 	requirements/lock.sh $(ARGS)
 
