@@ -81,7 +81,7 @@ def read_stored() -> Connection | None:
         )
     try:
         data = json.loads(text)
-        return Connection(check_url(data["url"], str(path)), check_token(data["token"], str(path)))
+        return Connection(check_url(str(data["url"]), str(path)), check_token(str(data["token"]), str(path)))
     except (ValueError, KeyError, TypeError):
         raise CliError(f"{path} is not what `coreo login` writes.", next_step=LOG_IN) from None
 

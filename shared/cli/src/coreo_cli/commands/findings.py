@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from coreo_cli.errors import UsageMistakeError
 from coreo_cli.layout import Column, severity, status
 from coreo_cli.options import LatestRunArgument, examples
 from coreo_cli.outcome import is_final
@@ -107,6 +108,8 @@ def findings(
     ] = FindingsOutput.TABLE,
 ) -> None:
     """Show what a run has found, most severe first."""
+    if by_rule and output is FindingsOutput.CSV:
+        raise UsageMistakeError("--by-rule has no CSV.", next_step="Use --output json.")
     filters = query(
         status=_statuses(status_),
         severity=[str(each) for each in severity_ or []],

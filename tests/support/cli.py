@@ -1,0 +1,251 @@
+"""The `coreo` command in process, against an api that a test scripts, on pipes or on a terminal of any width."""
+
+import io
+import json
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from typer.testing import CliRunner
+
+from coreo_cli.main import app
+from coreo_shared.ids import new_id
+
+URL = "http://127.0.0.1:8080"
+TOKEN = "coreo_" + "t" * 43
+Handler = Callable[[httpx.Request], httpx.Response]
+Answer = Handler | Exception | dict[str, Any] | None
+
+
+@dataclass
+class ScriptedApi:
+    """Answers by method and path: a dict is a 200, None a 204, an exception is raised. Of several answers each serves
+    once and the last stays. A request that nothing was said about fails the test."""
+
+    requests: list[httpx.Request] = field(default_factory=list)
+    _answers: dict[tuple[str, str], list[Answer]] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def on(self, method: str, path: str, *answers: Answer) -> None:
+        """What to answer."""
+        self._answers[method, path] = list(answers)
+
+    def lists(self, path: str, *items: dict[str, Any]) -> None:
+        """A list of one page."""
+        self.on("GET", path, {"items": list(items), "next_cursor": None, "total": len(items)})
+
+    def sent(self, method: str, path: str) -> list[httpx.Request]:
+        """The requests that came."""
+        return [each for each in self.requests if (each.method, each.url.path) == (method, path)]
+
+    def body(self, method: str, path: str) -> Any:
+        """The body of the one such request."""
+        (request,) = self.sent(method, path)
+        return json.loads(request.content)
+
+    def answer(self, request: httpx.Request) -> httpx.Response:
+        """The transport's handler."""
+        with self._lock:
+            self.requests.append(request)
+            answers = self._answers[request.method, request.url.path]
+            answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        if callable(answer):
+            return answer(request)
+        return httpx.Response(204) if answer is None else httpx.Response(200, json=answer)
+
+
+def problem(status: int, code: str, detail: str, *fields: tuple[str, str], **headers: str) -> Handler:
+    """A problem answer as the api gives it."""
+    body: dict[str, Any] = {
+        "type": f"urn:coreo:problem:{code}",
+        "title": "Some fields are not valid" if fields else "It failed",
+        "status": status,
+        "code": code,
+        "detail": detail,
+        "request_id": "request-12345",
+    }
+    if fields:
+        body["errors"] = [{"field": name, "message": message} for name, message in fields]
+    headers = {"content-type": "application/problem+json"} | {name.replace("_", "-"): headers[name] for name in headers}
+    return lambda _request: httpx.Response(status, json=body, headers=headers)
+
+
+def sse(*runs: tuple[int, dict[str, Any]], breaks: bool = False) -> Handler:
+    """An event stream of runs with their versions; one that `breaks` loses the connection after the last."""
+    return lambda _request: httpx.Response(
+        200, headers={"content-type": "text/event-stream"}, stream=_EventStream(runs, breaks=breaks)
+    )
+
+
+class _EventStream(httpx.SyncByteStream):
+    def __init__(self, runs: Sequence[tuple[int, dict[str, Any]]], *, breaks: bool) -> None:
+        self._runs = runs
+        self._breaks = breaks
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield b": keep-alive\n\n"
+        for version, run in self._runs:
+            yield f"id: {version}\nevent: run\ndata: {json.dumps(run)}\n\n".encode()
+        if self._breaks:
+            raise httpx.ReadError("connection reset")
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended, and what it wrote."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """Standard output as JSON."""
+        return json.loads(self.out)
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Cli:
+    """Runs `coreo`."""
+
+    monkeypatch: pytest.MonkeyPatch
+
+    def __call__(self, *arguments: str, stdin: str | None = None) -> Done:
+        """On pipes."""
+        result = CliRunner().invoke(app, arguments, input=stdin, prog_name="coreo")
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Done(result.exit_code, result.stdout, result.stderr)
+
+    def on_terminal(self, *arguments: str, columns: int = 100, keys: str = "") -> Done:
+        """On a terminal of so many columns, where somebody presses these keys."""
+        out, err, keyboard = Terminal(), Terminal(), Terminal(keys)
+        with self.monkeypatch.context() as patch:
+            for name, value in {"COLUMNS": str(columns), "LINES": "50", "TERM": "xterm-256color"}.items():
+                patch.setenv(name, value)
+            for name, stream in {"stdout": out, "stderr": err, "stdin": keyboard}.items():
+                patch.setattr(sys, name, stream)
+            try:
+                app(list(arguments), prog_name="coreo")
+                code = 0
+            except SystemExit as exit_:
+                code = int(exit_.code or 0)
+        return Done(code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture
+def scripted_api(monkeypatch: pytest.MonkeyPatch) -> ScriptedApi:
+    """The api that `coreo` talks to; no time passes between its tries."""
+    api = ScriptedApi()
+    transport = httpx.MockTransport(api.answer)
+    monkeypatch.setattr(httpx, "Client", partial(httpx.Client, transport=transport))
+    return api
+
+
+@pytest.fixture
+def coreo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scripted_api: ScriptedApi) -> Cli:
+    """The command, logged in by the environment to the scripted api."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "COREO_OUTPUT", "COREO_ALLOW_PLAIN_HTTP"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    monkeypatch.setenv("COREO_URL", URL)
+    monkeypatch.setenv("COREO_TOKEN", TOKEN)
+    return Cli(monkeypatch)
+
+
+def an_account(**fields: Any) -> dict[str, Any]:
+    """A cloud account as the api shows it."""
+    trust = {"Version": "2012-10-17", "Statement": [{"Principal": {"AWS": "arn:aws:iam::111111111111:root"}}]}
+    account = {
+        "id": str(new_id()),
+        "name": "production",
+        "account_id": "210987654321",
+        "external_id": "0123456789abcdef0123456789abcdef",
+        "state": "PENDING",
+        "role_arn": None,
+        "coreo_account_id": "111111111111",
+        "trust_policy": trust,
+        "created_at": "2026-01-31T12:00:00Z",
+        "updated_at": "2026-01-31T12:00:00Z",
+    }
+    return account | fields
+
+
+def a_plan(**fields: Any) -> dict[str, Any]:
+    """A plan as the api shows it."""
+    plan = {
+        "id": str(new_id()),
+        "name": "nightly",
+        "kind": "audit",
+        "revision": 1,
+        "spec": {"rule_sets": ["baseline"], "rules": [], "regions": ["all"], "parameters": {}},
+        "cloud_account_ids": [],
+        "schedule": None,
+        "enabled": True,
+        "next_run_at": None,
+        "last_tick_at": None,
+        "last_tick_problem": None,
+        "created_at": "2026-01-31T12:00:00Z",
+        "updated_at": "2026-01-31T12:00:00Z",
+    }
+    return plan | fields
+
+
+def a_run(state: str = "SUCCEEDED", **fields: Any) -> dict[str, Any]:
+    """A run as the api shows it."""
+    is_over = state not in {"QUEUED", "CLAIMED", "RUNNING"}
+    run = {
+        "id": str(new_id()),
+        "group_id": str(new_id()),
+        "plan_id": str(new_id()),
+        "plan_revision": 1,
+        "cloud_account_id": str(new_id()),
+        "trigger": "manual",
+        "state": state,
+        "reason": None,
+        "attempt": 1,
+        "units_done": 40 if is_over else 0,
+        "units_total": 40 if is_over else None,
+        "counts": {"by_status": {}, "failed_by_severity": {}},
+        "created_at": "2026-01-31T12:00:00Z",
+        "updated_at": "2026-01-31T12:01:00Z",
+        "ended_at": "2026-01-31T12:01:05Z" if is_over else None,
+        "cancel_requested": False,
+        "dispatched_at": "2026-01-31T12:00:00Z",
+        "expires_at": "2026-01-31T18:00:00Z",
+    }
+    return run | fields
+
+
+def a_finding(**fields: Any) -> dict[str, Any]:
+    """A finding as the api shows it."""
+    finding: dict[str, Any] = {
+        "fingerprint": "0" * 32,
+        "rule_id": "s3-bucket-unencrypted",
+        "status": "FAIL",
+        "severity": "high",
+        "resource_type": "aws.s3.bucket",
+        "resource_id": "acme-logs",
+        "resource_arn": "arn:aws:s3:::acme-logs",
+        "region": "eu-west-1",
+        "message": "acme-logs has no default encryption",
+        "evidence": {"Encryption": []},
+        "reason": None,
+        "missing_actions": [],
+    }
+    return finding | fields
