@@ -1,0 +1,41 @@
+"""A run's process: `python -m coreo_worker.runner.child PARENT_PID MEMORY_MB LOG_LEVEL`, made by runner.process.
+
+It first gives up what it does not need, and only then imports what reads data of others.
+"""
+
+import asyncio
+import os
+import sys
+
+from coreo_worker.runner.hardening import harden_run
+
+_MEGABYTE = 1024 * 1024
+
+
+def main() -> None:
+    """Runs one audit; exit status 0 when its last frame was sent."""
+    parent, memory, level = sys.argv[1:4]
+    missing = harden_run(parent=int(parent), memory_bytes=int(memory) * _MEGABYTE)
+    incoming, outgoing = _take_pipes()
+
+    from coreo_shared.observability.logs import configure_logging, get_logger  # noqa: PLC0415  after hardening
+    from coreo_worker.runner.auditing import serve  # noqa: PLC0415  after hardening
+
+    configure_logging("worker-run", level)
+    if missing:
+        get_logger(__name__).warning("hardening_incomplete", missing=missing)
+    asyncio.run(serve(incoming, outgoing))
+
+
+def _take_pipes() -> tuple[int, int]:
+    """The two pipes under numbers of their own; whatever else prints goes to the log, whatever else reads gets none."""
+    incoming, outgoing = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    os.dup2(2, 1)
+    return incoming, outgoing
+
+
+if __name__ == "__main__":
+    main()

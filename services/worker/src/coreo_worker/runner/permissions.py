@@ -1,0 +1,33 @@
+"""What a run may do in the customer's account: the IAM actions of its rules' calls, and no other."""
+
+from coreo_shared.catalogue import load_catalogue
+from coreo_shared.contracts.jobs import AuditSpec
+from coreo_shared.rules.needs import REGION_ACTIONS, needs_of
+from coreo_shared.rules.policy import PolicyTooLargeError, SessionPolicy, session_policy
+from coreo_worker.aws.errors import PermanentError, TemporaryError
+
+_ALL_REGIONS = "all"
+_OTHER_WORKER_SECONDS = 30.0
+
+
+def policy_for(spec: AuditSpec) -> SessionPolicy:
+    """The session policy of an audit. Raises PermanentError, or TemporaryError for a rule that only this worker lacks.
+
+    While a new version is brought out, the api may know rules that a worker does not know yet.
+    """
+    catalogue = load_catalogue()
+    for position, rule in enumerate(spec.rules):
+        if rule not in catalogue.rules:
+            raise TemporaryError(
+                f"rules.{position}: this worker knows no such rule; bring the workers up to date.",
+                delay=_OTHER_WORKER_SECONDS,
+            )
+    actions = needs_of(catalogue, spec.rules).actions
+    if _ALL_REGIONS in spec.regions:
+        actions |= REGION_ACTIONS
+    if not actions:
+        raise PermanentError("The plan chooses no rule that reads anything. Add rules or a rule set to it.")
+    try:
+        return session_policy(actions)
+    except PolicyTooLargeError as error:
+        raise PermanentError(str(error)) from None

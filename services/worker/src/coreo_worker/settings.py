@@ -1,0 +1,76 @@
+"""Settings of a worker, from the environment. The private key is in a type that does not print."""
+
+import json
+import os
+import secrets
+import socket
+from pathlib import Path
+from typing import Annotated, Any
+
+from joserfc.errors import JoseError
+from pydantic import AfterValidator, Field, SecretStr, StringConstraints
+
+from coreo_shared.contracts.terms import Pool
+from coreo_shared.crypto.jose import Signer, load_jwks
+from coreo_shared.settings import ServiceSettings
+
+_LONGEST_VISIBILITY = 12 * 3600  # SQS API reference, ChangeMessageVisibility
+
+
+def _key_set(value: str) -> str:
+    load_jwks(value)
+    return value
+
+
+def _signing_key(value: SecretStr) -> SecretStr:
+    try:
+        Signer(json.loads(value.get_secret_value())).sign({}, typ="check")  # a public key fails only here
+    except (ValueError, KeyError, TypeError, AttributeError, JoseError):
+        raise ValueError(
+            'expected a private Ed25519 JWK: {"kty": "OKP", "crv": "Ed25519", "kid": ..., "x": ..., "d": ...}'
+        ) from None
+    return value
+
+
+def _own_name() -> str:
+    return f"{socket.gethostname()[:200]}-{os.getpid()}-{secrets.token_hex(3)}"
+
+
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[!-~]+$"), AfterValidator(lambda value: value.rstrip("/"))]
+
+
+class HealthSettings(ServiceSettings):
+    """For `coreo-worker health`."""
+
+    heartbeat_file: Path  # touched while the worker lives; made if it is not there
+    heartbeat_max_age_seconds: Annotated[float, Field(gt=0)] = 60
+
+
+class WorkerSettings(ServiceSettings):
+    """For `coreo-worker serve`."""
+
+    pool: Pool
+    queue_url: Url  # the pool's own queue
+    results_url: Url
+    api_jwks: Annotated[str, AfterValidator(_key_set)]  # JWK set of the api's public signing keys
+    fleet_jwk: Annotated[SecretStr, AfterValidator(_signing_key)]  # the pool's private key: register, heartbeat
+    aws_region: Annotated[str | None, Field(validation_alias="AWS_REGION")] = None  # of the queue and of STS
+    worker_id: Annotated[str, Field(default_factory=_own_name, pattern=r"^[!-~]{1,256}$")]
+    max_runs: Annotated[int, Field(ge=1, le=100)] = 2  # at the same time, each in a process of its own
+    max_receives: Annotated[int, Field(ge=1)] = 5  # as the queue's redrive policy has it; then a job is a dead letter
+    visibility_seconds: Annotated[int, Field(ge=1, le=_LONGEST_VISIBILITY)] = 60  # a message is hidden, then renewed
+    patience_seconds: Annotated[float, Field(gt=0)] = 900  # how long a run waits for a results service that is down
+    grace_seconds: Annotated[float, Field(ge=0)] = (
+        100  # how long runs may go on after SIGTERM; then they are given back
+    )
+    run_memory_mb: Annotated[int, Field(ge=128)] = 768  # of one run's process
+    heartbeat_file: Path | None = None
+    heartbeat_file_seconds: Annotated[float, Field(gt=0)] = 10  # between two touches
+
+    def api_keys(self) -> list[dict[str, Any]]:
+        """The api's public keys."""
+        return load_jwks(self.api_jwks)
+
+    def fleet_signer(self) -> Signer:
+        """Signs with the pool's key."""
+        return Signer(json.loads(self.fleet_jwk.get_secret_value()))
