@@ -1,11 +1,12 @@
 """The HTTP client: what it sends, what it repeats, and the words for all that can go wrong."""
 
 import json
+import ssl
 
 import httpx
 import pytest
 
-from coreo_cli.client import Client
+from coreo_cli.client import Client, _trust
 from coreo_cli.config import Connection
 from coreo_cli.errors import ApiError, CliError, UnreachableError
 from coreo_cli.problems import option_of
@@ -217,6 +218,14 @@ def test_a_stream_that_breaks_is_unreachable(client: Client, scripted_api: Scrip
     scripted_api.on("GET", "/v1/runs/r/events", sse((1, a_run("RUNNING")), breaks=True))
     with pytest.raises(UnreachableError), client.run_events("r", None) as events:
         list(events)
+
+
+def test_who_is_trusted_depends_on_the_address() -> None:
+    nobody = _trust(URL)
+    assert isinstance(nobody, ssl.SSLContext)
+    assert nobody.get_ca_certs() == []
+    assert (nobody.verify_mode, nobody.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert _trust("https://coreo.example.com") is True
 
 
 def test_a_proxy_has_no_part_in_what_stays_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
