@@ -1,125 +1,126 @@
-"""The demo: a simulated AWS made from our templates, a planted customer account, and an audit through its role.
+"""The demo: the main job on this machine, through the same commands a customer uses.
 
-The engine runs in this process with nothing but the session of the customer's role: the external id, the trust policy
-and the session policy are all enforced by the simulator.
+It starts the stack, adds a planted customer account, audits it, and prints the findings. With `check` it compares them
+with what was planted, and ends; without, everything stays up until Ctrl-C.
 """
 
-import asyncio
-import secrets
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
 import tempfile
+import threading
 from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress, TaskID
-from rich.table import Table
 
-from coreo_embedded.deploy import Deployment, deploy
 from coreo_embedded.estate import Estate, Expected, seed
-from coreo_embedded.simulator import Credentials, Simulator
+from coreo_embedded.processes import ProcessFailedError
+from coreo_embedded.stack import Stack
 from coreo_shared.catalogue import load_catalogue
-from coreo_shared.contracts.findings import Finding
 from coreo_shared.contracts.terms import FindingStatus
-from coreo_shared.rules.needs import REGION_ACTIONS, needs_of
-from coreo_shared.rules.policy import session_policy
-from coreo_worker.audit.engine import AuditRequest, run_audit
-from coreo_worker.aws.clients import ClientFactory, SessionCredentials
 
 CUSTOMER_ACCOUNT = "222222222222"
 ROLE_NAME = "CoreoAudit"
+RULE_SET = "baseline"
+_COREO = Path(sys.executable).parent / "coreo"
 
 
-class _Sink:
-    """Collects findings and moves the progress bar by a unit at a time."""
+class _Customer:
+    """Runs `coreo` as a customer does, and shows each command before its output."""
 
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self.findings: list[Finding] = []
-        self._progress = progress
-        self._task = task
+    def __init__(self, url: str, token: str, home: Path, console: Console) -> None:
+        self._environment = {
+            **{name: os.environ[name] for name in ("TERM", "LANG", "COLUMNS", "NO_COLOR") if name in os.environ},
+            "COREO_URL": url,
+            "COREO_TOKEN": token,
+            "HOME": str(home),
+        }
+        self._console = console
 
-    async def planned(self, units_total: int) -> None:
-        self._progress.update(self._task, total=units_total)
+    def show(self, *arguments: str) -> int:
+        """Runs it for people to see; its exit status."""
+        self._console.print(f"\n[bold]$ coreo {shlex.join(arguments)}[/]", highlight=False, soft_wrap=True)
+        return subprocess.run([str(_COREO), *arguments], env=self._environment, check=False).returncode
 
-    async def chunk(self, unit: str, index: int, *, final: bool, findings: list[Finding]) -> None:  # noqa: ARG002  port
-        self.findings.extend(findings)
-        if final:
-            self._progress.advance(self._task)
+    def ask(self, *arguments: str) -> str:
+        """Runs it for a program: its standard output. Raises ProcessFailedError with what it said."""
+        done = subprocess.run(
+            [str(_COREO), *arguments, "--output", "json"],
+            env=self._environment,
+            check=False,
+            capture_output=True,
+            text=True,
+        )
+        if done.returncode != 0:
+            raise ProcessFailedError(f"coreo {shlex.join(arguments)} failed:\n{done.stderr}")
+        return done.stdout
 
 
 def run_demo(*, check: bool) -> int:
-    """Runs the demo; 0 when it worked and, with `check`, every finding is as planted."""
+    """Runs the demo; the exit status is 0 when it worked and, with `check`, every finding is as planted."""
     console = Console()
-    with tempfile.TemporaryDirectory(prefix="coreo-demo-") as directory:
-        console.print("Starting the simulated AWS and deploying Coreo's templates into it …")
-        simulator = Simulator.start(Path(directory))
-        try:
-            deployment = deploy(simulator)
-            external_id = secrets.token_hex(16)
-            console.print(f"Planting resources in customer account {CUSTOMER_ACCOUNT} …")
-            estate = seed(simulator, CUSTOMER_ACCOUNT, _trust_policy(deployment, external_id), ROLE_NAME)
-            credentials = _assume(simulator, deployment, estate, external_id)
-            findings = asyncio.run(_audit(simulator, estate, credentials, console))
-        finally:
-            simulator.stop()
-    _show(findings, console)
-    return _compare(findings, estate, console) if check else 0
+    signal.signal(signal.SIGTERM, _on_sigterm)  # unwinds the stack, as Ctrl-C does
+    with tempfile.TemporaryDirectory(prefix="coreo-demo-") as directory, Stack(Path(directory)) as stack:
+        console.print("PostgreSQL and the simulated AWS run; Coreo's queues and roles are made from its templates.")
+        stack.start_results()
+        api = stack.start_api()
+        worker = stack.start_worker("audit")
+        console.print(f"The services run: api, results, {worker.name} (logs in {stack.logs}).")
+        token = stack.create_team("Demo")["token"]
+        customer = _Customer(api.url, token, Path(directory), console)
+        estate = _onboard(stack, customer)
+        status = _audit(customer)
+        if check:
+            return max(status, _compare(customer, estate, console))
+        console.print(f"\nAPI [link]{api.url}/docs[/]   team token {token}", highlight=False, soft_wrap=True)
+        console.print(f"Go on in another shell:  export COREO_URL={api.url} COREO_TOKEN={token}", soft_wrap=True)
+        console.print("Everything stays up until Ctrl-C.")
+        with suppress(KeyboardInterrupt):
+            threading.Event().wait()
+        console.print("\nStopping …")
+    return 0
 
 
-def _trust_policy(deployment: Deployment, external_id: str) -> dict[str, object]:
-    statement = {
-        "Effect": "Allow",
-        "Principal": {"AWS": deployment.role_arns["worker-audit"]},
-        "Action": "sts:AssumeRole",
-        "Condition": {"StringEquals": {"sts:ExternalId": external_id}},
-    }
-    return {"Version": "2012-10-17", "Statement": [statement]}
+def _on_sigterm(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)
 
 
-def _assume(simulator: Simulator, deployment: Deployment, estate: Estate, external_id: str) -> SessionCredentials:
-    """Launcher, then our audit worker's role, then the customer's role narrowed to what the rules need."""
-    own = simulator.client("sts", deployment.launcher).assume_role(
-        RoleArn=deployment.role_arns["worker-audit"], RoleSessionName="demo"
-    )["Credentials"]
-    worker = Credentials(own["AccessKeyId"], own["SecretAccessKey"], own["SessionToken"])
-    actions = needs_of(load_catalogue(), estate.rules).actions | REGION_ACTIONS
-    keys = simulator.client("sts", worker).assume_role(
-        RoleArn=estate.role_arn,
-        RoleSessionName="coreo-demo",
-        ExternalId=external_id,
-        Policy=session_policy(actions).document,
-    )["Credentials"]
-    expiry = keys["Expiration"].timestamp()
-    return SessionCredentials(keys["AccessKeyId"], keys["SecretAccessKey"], keys["SessionToken"], expiry)
+def _onboard(stack: Stack, customer: _Customer) -> Estate:
+    """What a customer does: add the account, make the role with the external id shown, say which role it is."""
+    account = json.loads(customer.ask("account", "add", "--name", "acme", "--account-id", CUSTOMER_ACCOUNT))
+    estate = seed(stack.simulator, CUSTOMER_ACCOUNT, account["trust_policy"], ROLE_NAME)
+    customer.show("account", "set-role", "acme", "--role-arn", estate.role_arn)
+    return estate
 
 
-async def _audit(
-    simulator: Simulator, estate: Estate, credentials: SessionCredentials, console: Console
-) -> list[Finding]:
-    request = AuditRequest(CUSTOMER_ACCOUNT, "aws", estate.rules, ("all",), {}, frozenset())
-    with Progress(console=console) as progress:
-        sink = _Sink(progress, progress.add_task("Auditing all regions, by unit", total=None))
-        async with ClientFactory(credentials, endpoint_url=simulator.endpoint_url) as clients:
-            await run_audit(request, clients, sink)
-    return sink.findings
+def _audit(customer: _Customer) -> int:
+    customer.show("plan", "create", "--name", RULE_SET, "--account", "acme", "--rule-set", RULE_SET, "--region", "all")
+    status = customer.show("run", "start", RULE_SET, "--watch")
+    customer.show("findings", "--status", "FAIL", "--all")
+    return status
 
 
-def _show(findings: list[Finding], console: Console) -> None:
-    table = Table("Severity", "Rule", "Resource", "Region", title="Failed findings")
-    failed = [finding for finding in findings if finding.status == FindingStatus.FAIL]
-    for finding in sorted(failed, key=lambda item: (-item.severity.rank, item.rule_id, item.resource_id)):
-        table.add_row(finding.severity, finding.rule_id, finding.resource_id, finding.region)
-    console.print(table)
-    statuses = Counter(finding.status for finding in findings)
-    console.print(", ".join(f"{count} {status}" for status, count in sorted(statuses.items())))
-
-
-def _compare(findings: list[Finding], estate: Estate, console: Console) -> int:
-    given = Counter(Expected(f.rule_id, f.status, f.resource_id, f.region) for f in findings)
-    wanted = Counter(estate.expected)
+def _compare(customer: _Customer, estate: Estate, console: Console) -> int:
+    lines = customer.ask("findings", "--status", "ALL", "--all").splitlines()
+    found = [json.loads(line) for line in lines]
+    given = Counter(
+        Expected(item["rule_id"], FindingStatus(item["status"]), item["resource_id"], item["region"]) for item in found
+    )
+    wanted = Counter(estate.expected_of(set(load_catalogue().rule_sets[RULE_SET])))
     for name, difference in (("not planted", given - wanted), ("missed", wanted - given)):
-        for finding in sorted(difference.elements()):
-            console.print(f"[red]{name}[/]: {finding}")
+        _list(name, sorted(difference.elements()), console)
     if given != wanted:
         return 1
-    console.print(f"[green]Check passed[/]: all {given.total()} findings are as planted.")
+    console.print(f"\n[green]Check passed[/]: all {given.total()} findings are as planted.")
     return 0
+
+
+def _list(name: str, findings: Sequence[Expected], console: Console) -> None:
+    for finding in findings:
+        console.print(f"[red]{name}[/]: {finding}", soft_wrap=True)
