@@ -16,4 +16,6 @@ for service in api worker results; do
   compile "$service.txt" -c requirements/dev.txt "services/$service/pyproject.toml"
 done
 compile cli.txt -c requirements/dev.txt shared/cli/pyproject.toml
+compile embedded.txt -c requirements/dev.txt infra/embedded/pyproject.toml
+compile build.txt -c requirements/dev.txt requirements/build.in
 compile simulator.txt "$@" requirements/simulator.in
