@@ -50,7 +50,7 @@ class JobQueue(Protocol):
         """Nobody else receives the message for so many seconds from now; 0 gives it back at once."""
 
     async def delete(self, message: ReceivedMessage) -> None:
-        """The message never comes again."""
+        """The message never comes again. Deleted already is fine."""
 
 
 @contextlib.asynccontextmanager
@@ -106,4 +106,6 @@ class SqsQueue:
         try:
             await self._client.delete_message(QueueUrl=self._url, ReceiptHandle=message.receipt)
         except SDK_ERRORS as error:
-            raise QueueUnavailableError(code_of(error)) from error
+            # Deleted already, by a try whose answer was lost; or another worker's by now, who will find the run over.
+            if code_of(error) != "ReceiptHandleIsInvalid":
+                raise QueueUnavailableError(code_of(error)) from error

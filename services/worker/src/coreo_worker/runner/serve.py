@@ -108,6 +108,7 @@ async def _until_drained(consumer: Consumer, fleet: Fleet, settings: WorkerSetti
         for task in beside:
             task.cancel()
     try:
-        await asyncio.wait_for(fleet.report(), _FAREWELL_SECONDS)  # no runs any more
+        async with asyncio.timeout(_FAREWELL_SECONDS):
+            await fleet.report()  # no runs any more
     except TimeoutError:
         _log.info("farewell_not_heard")

@@ -29,7 +29,8 @@ async def first_of(*coroutines: Coroutine[Any, Any, T]) -> T:
 async def happens_within(event: asyncio.Event, seconds: float) -> bool:
     """Whether the event happens, or has happened, within so many seconds."""
     try:
-        await asyncio.wait_for(event.wait(), seconds)
+        async with asyncio.timeout(seconds):  # wait_for (3.11) loses a cancellation that comes together with the event
+            await event.wait()
     except TimeoutError:
         return False
     return True
