@@ -6,7 +6,7 @@ import ssl
 import httpx
 import pytest
 
-from coreo_cli.client import Client, _trust
+from coreo_cli.client import STREAM_SILENCE_SECONDS, Client, _trust
 from coreo_cli.config import Connection
 from coreo_cli.errors import ApiError, CliError, UnreachableError
 from coreo_cli.problems import option_of
@@ -200,6 +200,7 @@ def test_events_resume_after_the_last_one_seen(client: Client, scripted_api: Scr
     request = scripted_api.requests[0]
     assert request.headers["last-event-id"] == "6"
     assert request.headers["accept"] == "text/event-stream"
+    assert request.extensions["timeout"]["read"] == STREAM_SILENCE_SECONDS > 2 * 15  # keep-alives come every 15 s
 
 
 def test_a_run_that_is_over_gives_no_events(client: Client, scripted_api: ScriptedApi) -> None:

@@ -57,6 +57,15 @@ def test_json_is_one_array_with_nothing_lost(coreo: Cli, findings: list[dict[str
     assert coreo("findings", "--output", "json").json == findings
 
 
+def test_the_environment_may_choose_the_output(
+    coreo: Cli, findings: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COREO_OUTPUT", "json")
+    assert coreo("findings").json == findings
+    assert coreo("run", "list").json == [RUN]
+    assert coreo("run", "list", "-o", "table").out.startswith("RUN")
+
+
 def test_all_as_json_is_lines_over_all_pages(coreo: Cli, scripted_api: ScriptedApi) -> None:
     scripted_api.lists("/v1/runs", RUN)
     pages: list[dict[str, Any]] = [

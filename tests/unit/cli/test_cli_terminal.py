@@ -1,8 +1,11 @@
 """What is drawn: widths, colours, bars, and nothing of it on a pipe."""
 
 import re
+import subprocess
+import sys
 import unicodedata
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,3 +129,11 @@ def test_without_a_terminal_bars_are_lines_without_repetition(
 def test_test_names_are_wide() -> None:
     """The names above do take two columns a character: else the widths would prove little."""
     assert all(unicodedata.east_asian_width(character) == "W" for character in WIDE)
+
+
+def test_results_and_words_about_them_stay_in_order_in_one_file(tmp_path: Path) -> None:
+    code = "from coreo_cli.output import note, write_line; write_line('first'); note('second'); write_line('third')"
+    both = tmp_path / "both"
+    with both.open("w") as file:
+        subprocess.run([sys.executable, "-c", code], stdout=file, stderr=file, check=True)
+    assert both.read_text().split() == ["first", "second", "third"]

@@ -88,7 +88,8 @@ def show_details(heading: str, fields: Sequence[tuple[str, Cell | None]]) -> Non
 
 
 def note(text: str) -> None:
-    """Words about the result, on standard error."""
+    """Words about the result, on standard error; where both go to one file, after what was written before."""
+    sys.stdout.flush()
     print(masked(plain(text)), file=sys.stderr)  # noqa: T201  meant for people
 
 
@@ -102,8 +103,8 @@ def next_steps(steps: Sequence[str]) -> None:
 
 def show_error(error: CliError) -> None:
     """What is wrong, the details, what to do next, the request id; on standard error."""
-    error_line = masked(plain(error.problem))
-    print(f"{_red('Error:')} {error_line}", file=sys.stderr)  # noqa: T201  meant for people
+    sys.stdout.flush()
+    print(f"{_red('Error:')} {masked(plain(error.problem))}", file=sys.stderr)  # noqa: T201  meant for people
     for line in error.lines:
         note(f"  {line}")
     if error.next_step:

@@ -104,7 +104,13 @@ def findings(
     by_rule: Annotated[bool, typer.Option("--by-rule", help="Count the findings of each rule instead.")] = False,
     output: Annotated[
         FindingsOutput,
-        typer.Option("--output", "-o", help="table for people; json and csv for programs."),
+        typer.Option(
+            "--output",
+            "-o",
+            envvar="COREO_OUTPUT",
+            show_envvar=False,
+            help="table for people; json and csv for programs.",
+        ),
     ] = FindingsOutput.TABLE,
 ) -> None:
     """Show what a run has found, most severe first."""
