@@ -30,7 +30,6 @@ ACCOUNT = "222222220001"  # no other test uses it
 ROLE = "CoreoAudit"
 EXTERNAL_ID = "3f1b0a1c9d5e4c7a"
 USED = ("ap-southeast-2", "eu-west-1", "us-east-1")  # where the estate has more than AWS's defaults
-pytestmark = pytest.mark.xdist_group("engine-estate")  # the account is planted once
 
 
 @pytest.fixture(scope="module")
