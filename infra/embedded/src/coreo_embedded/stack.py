@@ -7,6 +7,7 @@ import json
 import sys
 import urllib.request
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from signal import SIGKILL
@@ -81,17 +82,30 @@ class Stack:
         self.logs = self.directory / "logs"
         self.logs.mkdir(exist_ok=True)
         self.directory.chmod(0o711)  # run by root, PostgreSQL is another user's, who passes through here
-        self.postgres = Postgres.start(self.directory / "postgres", durable=self._durable)
-        self.postgres.bootstrap()
+        with ThreadPoolExecutor(max_workers=3) as pool:  # AWS is made while the databases migrate
+            aws = pool.submit(self._start_aws)
+            databases = pool.submit(self._start_databases, pool)
+            databases.result()
+            aws.result()
+
+    def _start_aws(self) -> None:
         self.simulator = Simulator.start(self.directory / "aws", log_file=self.logs / "aws-requests.jsonl")
         self.deployment: Deployment = deploy(self.simulator)
         self._credentials = CredentialEndpoint.start(self.simulator.client("sts", self.deployment.launcher))
-        for service in ("coreo-api", "coreo-results"):
-            database = service.replace("-", "_")
-            owner = self.postgres.url(database, f"{database}_owner")
-            run_once([str(_COMMANDS / service), "migrate"], environment={"COREO_MIGRATION_DATABASE_URL": owner})
+
+    def _start_databases(self, pool: ThreadPoolExecutor) -> None:
+        self.postgres = Postgres.start(self.directory / "postgres", durable=self._durable)
+        self.postgres.bootstrap()
+        api = pool.submit(self._migrate, "coreo-api")
+        self._migrate("coreo-results")
         self._root_key = self.directory / "root-key.json"
         run_once([str(_COMMANDS / "coreo-results"), "create-root-key", str(self._root_key)], environment={})
+        api.result()
+
+    def _migrate(self, service: str) -> None:
+        database = service.replace("-", "_")
+        owner = self.postgres.url(database, f"{database}_owner")
+        run_once([str(_COMMANDS / service), "migrate"], environment={"COREO_MIGRATION_DATABASE_URL": owner})
 
     def start_results(self, *, port: int | None = None, **settings: str) -> Process:
         """The results service, ready to answer. `settings`: further COREO_ variables, in lower case."""
