@@ -1,4 +1,4 @@
-"""The one port of the simulated AWS: a loopback proxy that logs every request and plays faults.
+"""The one port of the simulated AWS: a proxy, on loopback unless told otherwise, that logs requests and plays faults.
 
 It runs in a thread with its own event loop. The Host header and everything signed pass unchanged, so SigV4 holds.
 It also closes what the simulator leaves open: account roots, whose signatures it does not check, must bring the
@@ -18,7 +18,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Coroutine, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Unpack
 from urllib.parse import urlsplit
@@ -47,13 +47,34 @@ _TOKEN = "X-Amz-Security-Token"
 _START_SECONDS = 10
 
 
+@dataclass(frozen=True)
+class Listen:
+    """Where the proxy listens: by default on a free port of 127.0.0.1, which no other machine or container reaches.
+
+    `name` is what queue URLs call this host. Anywhere but on 127.0.0.1 `/_coreo/` is closed: whoever may use AWS there
+    must not read what others asked for, or play faults.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    name: str = "127.0.0.1"
+
+    @property
+    def is_private(self) -> bool:
+        """Whether only this machine's own processes can connect."""
+        return self.host == "127.0.0.1"
+
+
 class Proxy:
     """A running proxy in front of the simulator that listens on the unix socket `upstream`."""
 
-    def __init__(self, upstream: Path, root_token: str, *, log_file: Path | None = None) -> None:
+    def __init__(
+        self, upstream: Path, root_token: str, *, log_file: Path | None = None, listen: Listen | None = None
+    ) -> None:
         self._upstream = upstream
         self._root_token = root_token
         self._log_file = log_file
+        self._listen = listen or Listen()
         self._requests: deque[AwsRequest] = deque(maxlen=_LOG_SIZE)
         self._seen = 0
         self._faults: dict[int, Fault] = {}
@@ -69,9 +90,11 @@ class Proxy:
         self.port = 0
 
     @classmethod
-    def start(cls, upstream: Path, root_token: str, *, log_file: Path | None = None) -> "Proxy":
-        """Listens on a free port of 127.0.0.1; `log_file` gets each request as a line of JSON besides."""
-        self = cls(upstream, root_token, log_file=log_file)
+    def start(
+        cls, upstream: Path, root_token: str, *, log_file: Path | None = None, listen: Listen | None = None
+    ) -> "Proxy":
+        """Listens, without `listen` on 127.0.0.1; `log_file` gets each request as a line of JSON besides."""
+        self = cls(upstream, root_token, log_file=log_file, listen=listen)
         self._thread.start()
         self._started.wait(_START_SECONDS)
         if self._failure is not None or self.port == 0:
@@ -86,7 +109,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """What services use as AWS_ENDPOINT_URL."""
+        """What services on this machine use as AWS_ENDPOINT_URL."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -139,7 +162,7 @@ class Proxy:
         runner = web.ServerRunner(server, shutdown_timeout=0)
         async with self._client:
             await runner.setup()
-            site = web.TCPSite(runner, "127.0.0.1", 0)
+            site = web.TCPSite(runner, self._listen.host, self._listen.port)
             await site.start()
             self.port = runner.addresses[0][1]
             self._started.set()
@@ -150,7 +173,7 @@ class Proxy:
             await asyncio.gather(*self._background, return_exceptions=True)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.path.startswith("/_coreo/"):
+        if request.path.startswith("/_coreo/") and self._listen.is_private:
             return await self._control(request)
         if request.headers.get("Expect", "").lower() == "100-continue":  # else botocore waits a second per upload
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")

@@ -22,7 +22,7 @@ from botocore.config import Config
 from coreo_embedded import processes
 from coreo_embedded.calls import AwsRequest
 from coreo_embedded.faults import Fault, FaultFields
-from coreo_embedded.proxy import Proxy
+from coreo_embedded.proxy import Listen, Proxy
 
 REGION = "us-east-1"
 _REPOSITORY = Path(__file__).parents[4]
@@ -52,8 +52,9 @@ class Credentials:
 class Simulator:
     """A running simulated AWS with any number of accounts, each made by its first use."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, listen: Listen | None = None) -> None:
         self._directory = directory
+        self._listen = listen or Listen()
         self._log = directory / "simulator.log"
         self._socket = directory / "aws.sock"
         self._root_token = secrets.token_urlsafe(24)
@@ -63,17 +64,18 @@ class Simulator:
         self._proxy: Proxy | None = None
 
     @classmethod
-    def start(cls, directory: Path, *, log_file: Path | None = None) -> "Simulator":
+    def start(cls, directory: Path, *, log_file: Path | None = None, listen: Listen | None = None) -> "Simulator":
         """Starts with no accounts; blocks until ready. `log_file` gets each request as a line of JSON besides.
 
-        `directory` takes its log, socket and temporary files. Raises SimulatorError or ProcessFailedError.
+        `directory` takes its log, socket and temporary files; `listen` opens it to others than this machine.
+        Raises SimulatorError or ProcessFailedError.
         """
-        self = cls(directory)
+        self = cls(directory, listen)
         if len(os.fsencode(self._socket)) > _SOCKET_PATH_LIMIT:
             raise SimulatorError(f"The path {self._socket} is too long for a unix socket; choose a shorter folder")
         python = _simulator_python()
         directory.mkdir(parents=True, exist_ok=True)
-        self._proxy = Proxy.start(self._socket, self._root_token, log_file=log_file)
+        self._proxy = Proxy.start(self._socket, self._root_token, log_file=log_file, listen=self._listen)
         try:
             self._start(python)
         except BaseException:
@@ -161,8 +163,8 @@ class Simulator:
             "S3_DATA_DIR": str(self._directory / "s3"),
             "AUTH": "true",
             "MINISTACK_REGION": REGION,
-            # The port it names in queue URLs is the proxy's; it listens on the socket alone.
-            "MINISTACK_HOST": "127.0.0.1",
+            # Host and port that it names in queue URLs are the proxy's; it listens on the socket alone.
+            "MINISTACK_HOST": self._listen.name,
             "GATEWAY_PORT": str(self.proxy.port),
             "LOG_LEVEL": "WARNING",
             # No second listener, no Docker.

@@ -16,7 +16,7 @@ def run() -> None:
     elif arguments.command == "migrate":
         _migrate()
     else:
-        _create_root_key(arguments.path)
+        _create_root_key(arguments.path, keep=arguments.keep)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -32,6 +32,7 @@ def _parser() -> argparse.ArgumentParser:
         "create-root-key", help="write a new root key to a file, for installations without AWS KMS"
     )
     root_key.add_argument("path", metavar="PATH", type=Path, help="a file that does not exist yet; it gets mode 0600")
+    root_key.add_argument("--keep", action="store_true", help="when there is a root key in PATH already, leave it")
     return parser
 
 
@@ -56,11 +57,14 @@ def _migrate() -> None:
     migrate(settings.migration_database_url.get_secret_value())
 
 
-def _create_root_key(path: Path) -> None:
+def _create_root_key(path: Path, *, keep: bool) -> None:
     from coreo_results.keys.errors import RootKeyError  # noqa: PLC0415
     from coreo_results.keys.file_root import FileRootKey  # noqa: PLC0415
 
     try:
+        if keep and path.exists():
+            FileRootKey.load(path)  # a file that is no root key must not pass for one
+            return
         root = FileRootKey.create(path)
     except RootKeyError as error:
         sys.exit(f"coreo-results: {error}")
