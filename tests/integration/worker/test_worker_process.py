@@ -178,7 +178,7 @@ async def test_it_listens_nowhere_and_opens_no_file(site: Site) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has prctl and /proc")
-async def test_its_memory_is_closed_to_others_of_its_user(site: Site) -> None:
+def test_its_memory_is_closed_to_others_of_its_user(site: Site) -> None:
     """The kernel gives the files of a process that cannot be dumped to root (proc(5)); root's own always are root's."""
     site.directory.chmod(0o777)
     for above in site.directory.parents[:2]:

@@ -17,9 +17,12 @@ from coreo_shared.crypto.jose import public_jwk
 from coreo_shared.ids import new_id
 from coreo_shared.rules.needs import REGION_ACTIONS
 from coreo_worker.aws.errors import PermanentError, TemporaryError
+from coreo_worker.aws.queue import ReceivedMessage
 from coreo_worker.runner.consumer import Consumer
 from coreo_worker.runner.gate import JobGate
 from coreo_worker.runner.handler import JobHandler
+from coreo_worker.runner.keeper import MessageKeeper
+from coreo_worker.runner.planning import MessageFate
 from coreo_worker.runner.protocol import (
     Cancel,
     Chunk,
@@ -56,6 +59,21 @@ SCRIPT = (
 )
 
 
+class Watched(JobHandler):
+    """Notes, for each message it has decided on, how many calls the queue had seen by then."""
+
+    def __init__(self, worker_id: str, *, queue: MemoryQueue, decided: dict[str, int], **rest: Any) -> None:
+        super().__init__(worker_id, **rest)
+        self._queue = queue
+        self._decided = decided
+
+    async def handle(self, message: ReceivedMessage, keeper: MessageKeeper) -> MessageFate:
+        try:
+            return await super().handle(message, keeper)
+        finally:
+            self._decided[message.id] = len(self._queue.calls)
+
+
 @dataclass
 class World:
     """A worker and everything around it, in memory."""
@@ -68,6 +86,7 @@ class World:
     max_runs: int = 2
     patience: float = 900
     grace: float = 0.5
+    decided: dict[str, int] = field(default_factory=dict)
 
     @asynccontextmanager
     async def worker(self, worker_id: str = "w1") -> AsyncIterator[tuple[Stopping, JobHandler, "asyncio.Task[None]"]]:
@@ -75,7 +94,16 @@ class World:
         stopping = Stopping(grace_seconds=self.grace)
         gate = JobGate([public_jwk(self.jobs.tokens.api_jwk)], Pool.AUDIT)
         tools = Tools(roles=self.roles, open_process=self.processes, patience_seconds=self.patience)
-        handler = JobHandler(worker_id, gate=gate, results=self.results, tools=tools, stopping=stopping, max_receives=5)
+        handler = Watched(
+            worker_id,
+            queue=self.queue,
+            decided=self.decided,
+            gate=gate,
+            results=self.results,
+            tools=tools,
+            stopping=stopping,
+            max_receives=5,
+        )
         consumer = Consumer(self.queue, handler, stopping, max_runs=self.max_runs, visibility_seconds=60)
         task = asyncio.create_task(consumer.run())
         try:
@@ -98,9 +126,10 @@ class World:
         return self.results.runs[run_id]
 
     async def returned(self, message_id: str) -> float:
-        """Seconds until the message comes again, once it has been given back."""
-        await until(lambda: self.queue.calls and self.queue.calls[-1][:2] == ("hide", message_id))
-        await asyncio.sleep(0.05)
+        """Seconds until the message comes again, once it has been given back: what hid it for its run is over."""
+        await until(lambda: message_id in self.decided)
+        hidden = ("hide", message_id)
+        await until(lambda: any(call[:2] == hidden for call in self.queue.calls[self.decided[message_id] :]))
         return self.queue.hidden_for(message_id)
 
 
