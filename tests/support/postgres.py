@@ -1,17 +1,48 @@
-"""Real PostgreSQL for tests: one cluster per session, a database per test cloned from a migrated template."""
+"""Real PostgreSQL for tests: one cluster per session, an empty database per test, cloned from a migrated template.
 
+A database that a test leaves with its schema and rights as they were is emptied for the next one, which is ten times
+as fast as a new clone. A trigger in the template notices whoever changes them; such a database is dropped.
+"""
+
+import asyncio
 import importlib
 import itertools
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from coreo_embedded.postgres import Postgres
 
 _numbers = itertools.count(1)
+_WATCH = """
+CREATE SCHEMA watch;
+DO $$ DECLARE name text; BEGIN  -- what the migrations put into tables
+  FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+    EXECUTE format('CREATE TABLE watch.%1$I AS TABLE public.%1$I', name);
+  END LOOP;
+END $$;
+CREATE TABLE watch.changes_ (tag text);
+CREATE FUNCTION watch.note() RETURNS event_trigger LANGUAGE plpgsql SECURITY DEFINER AS
+  $$ BEGIN INSERT INTO watch.changes_ VALUES (tg_tag); END $$;
+CREATE EVENT TRIGGER watch_changes ON ddl_command_end EXECUTE FUNCTION watch.note();
+"""
+_EMPTY = """
+SET lock_timeout = '10s';
+SET session_replication_role = replica;  -- no triggers
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid();
+DO $$ DECLARE name text; BEGIN
+  EXECUTE (SELECT 'TRUNCATE ' || string_agg(format('public.%I', tablename), ', ') || ' RESTART IDENTITY CASCADE'
+           FROM pg_tables WHERE schemaname = 'public');
+  FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+    EXECUTE format('INSERT INTO public.%1$I OVERRIDING SYSTEM VALUE TABLE watch.%1$I', name);
+  END LOOP;
+END $$;
+"""
 
 
 class ServiceDatabase:
@@ -42,33 +73,79 @@ def postgres() -> Iterator[Postgres]:
         shutil.rmtree(directory)
 
 
-def make_database(postgres: Postgres, service: str) -> ServiceDatabase:
-    """A fresh database of `service` ("coreo_api", "coreo_results") with its newest schema."""
-    template = f"{service}_template"
-    if not postgres.database_exists(template):
-        unfinished = f"{template}_unfinished"  # copied when whole: a failed migration leaves no half template
-        if postgres.database_exists(unfinished):
-            postgres.drop_database(unfinished)
-        postgres.create_database(unfinished, service)
-        # Imported here: a test of one service must not need the other's code.
-        importlib.import_module(f"{service}.migrate").migrate(postgres.url(unfinished, f"{service}_owner"))
-        postgres.create_database(template, service, unfinished)
-    name = f"{service}_test_{next(_numbers)}"
-    postgres.create_database(name, service, template)
-    return ServiceDatabase(postgres, name)
+class Databases:
+    """Databases of one cluster for tests to use, one test at a time each."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        self._postgres = postgres
+        self._templates: dict[str, str] = {}
+        self._idle: dict[str, list[ServiceDatabase]] = {}
+
+    @contextmanager
+    def empty(self, service: str) -> Iterator[ServiceDatabase]:
+        """A database of `service` ("coreo_api", "coreo_results") with its newest schema and no rows."""
+        idle = self._idle.setdefault(service, [])
+        database = idle.pop() if idle else self._clone(service)
+        yield database
+        if asyncio.run(_emptied(database.url("postgres"))):
+            idle.append(database)
+        else:
+            self._postgres.drop_database(database.name)
+
+    def _clone(self, service: str) -> ServiceDatabase:
+        name = f"{service}_test_{next(_numbers)}"
+        self._postgres.create_database(name, service, self._template(service))
+        return ServiceDatabase(self._postgres, name)
+
+    def _template(self, service: str) -> str:
+        if service not in self._templates:
+            name = f"{service}_template"
+            self._postgres.create_database(name, service)
+            # Imported here: a test of one service must not need the other's code.
+            importlib.import_module(f"{service}.migrate").migrate(self._postgres.url(name, f"{service}_owner"))
+            asyncio.run(_watch(self._postgres.url(name, "postgres")))
+            self._templates[service] = name
+        return self._templates[service]
+
+
+@asynccontextmanager
+async def _connection(url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
+    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def _watch(url: str) -> None:
+    async with _connection(url) as connection:
+        await connection.execute(_WATCH)
+
+
+async def _emptied(url: str) -> bool:
+    """Empties the database; False if it is not what it was, and must not be used again."""
+    async with _connection(url) as connection:
+        if await connection.fetchval("SELECT EXISTS (SELECT FROM watch.changes_)"):
+            return False
+        await connection.execute(_EMPTY)
+    return True
+
+
+@pytest.fixture(scope="session")
+def databases(postgres: Postgres) -> Databases:
+    """Databases of the session's cluster."""
+    return Databases(postgres)
 
 
 @pytest.fixture
-def api_database(postgres: Postgres) -> Iterator[ServiceDatabase]:
-    """A fresh database of the api."""
-    database = make_database(postgres, "coreo_api")
-    yield database
-    postgres.drop_database(database.name)
+def api_database(databases: Databases) -> Iterator[ServiceDatabase]:
+    """An empty database of the api."""
+    with databases.empty("coreo_api") as database:
+        yield database
 
 
 @pytest.fixture
-def results_database(postgres: Postgres) -> Iterator[ServiceDatabase]:
-    """A fresh database of the results service."""
-    database = make_database(postgres, "coreo_results")
-    yield database
-    postgres.drop_database(database.name)
+def results_database(databases: Databases) -> Iterator[ServiceDatabase]:
+    """An empty database of the results service."""
+    with databases.empty("coreo_results") as database:
+        yield database

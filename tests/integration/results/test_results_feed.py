@@ -96,6 +96,31 @@ async def test_pages_of_the_feed_follow_each_other(service: ResultsService) -> N
     assert seen == [str(run.run_id) for run in runs]
 
 
+async def test_events_come_in_the_order_of_their_transactions_numbers_also_when_those_grow_a_digit(
+    service: ResultsService, results_database: ServiceDatabase
+) -> None:
+    run = service.run()
+    await run.claimed()  # version 1, in a transaction with a large number
+    admin = await admin_of(results_database)
+    try:
+        for version, number in enumerate((9, 10, 99, 100, 101), start=2):
+            await admin.execute(
+                "INSERT INTO run_events (team_id, run_id, version, state, attempt, units_done, counts, xid)"
+                " VALUES ($1, $2, $3, 'RUNNING', 1, 0, '{}', CAST($4::text AS xid8))",
+                run.team_id,
+                run.run_id,
+                version,
+                str(number),
+            )
+    finally:
+        await admin.close()
+    seen, cursor = [], ""
+    while events := (page := await service.events(cursor, limit=2))["events"]:
+        seen += [event["version"] for event in events]
+        cursor = page["cursor"]
+    assert seen == [2, 3, 4, 5, 6, 1]
+
+
 async def test_a_reader_beside_many_writers_sees_every_version_in_order(service: ResultsService) -> None:
     runs = [service.run() for _ in range(20)]
 

@@ -40,7 +40,8 @@ async def test_of_ten_parallel_claims_one_wins_and_the_others_hear_when_to_come_
     assert sorted(answer.status_code for answer in answers) == [200] + [409] * 9
     refused = [answer for answer in answers if answer.status_code == 409]
     assert {answer.json()["code"] for answer in refused} == {"run_busy"}
-    assert all(1 <= int(answer.headers["retry-after"]) <= 60 for answer in refused)
+    # Up to a second more than the lease: the winner's transaction may have started after the one that waited for it.
+    assert all(1 <= int(answer.headers["retry-after"]) <= 61 for answer in refused)
     assert (await run.last_event())["version"] == 1
 
 

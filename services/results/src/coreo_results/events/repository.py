@@ -32,8 +32,9 @@ class FeedSlice:
     held_back: bool
 
 
+# No output column is called `xid`: ORDER BY would take that one, and text puts 10 before 9.
 _AFTER = text("""
-    SELECT xid::text AS xid, seq, run_id, team_id, version, at, state, reason, attempt, units_done, units_total,
+    SELECT xid::text AS xid_text, seq, run_id, team_id, version, at, state, reason, attempt, units_done, units_total,
         counts::text AS counts
     FROM run_events
     WHERE (xid, seq) > (CAST(CAST(:xid AS text) AS xid8), CAST(:seq AS bigint))
@@ -75,7 +76,7 @@ class EventRepository:
 
 def _event(row: Row[Any]) -> RunEvent:
     return RunEvent(
-        cursor=f"{row.xid}-{row.seq}",
+        cursor=f"{row.xid_text}-{row.seq}",
         run_id=row.run_id,
         team_id=row.team_id,
         version=row.version,
