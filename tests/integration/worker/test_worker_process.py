@@ -33,6 +33,16 @@ if TYPE_CHECKING:
 COMMAND = Path(sys.executable).with_name("coreo-worker")
 NOWHERE = "http://127.0.0.1:9"
 ROLE = "coreo-worker-audit"
+# Root may look into any process unless it gives that up for good, as here: CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON.
+_GIVE_UP = """
+import ctypes, os, sys
+prctl, PR_CAPBSET_READ, PR_CAPBSET_DROP = ctypes.CDLL(None).prctl, 23, 24
+for capability in (19, 21, 38):
+    if os.geteuid() == 0 and prctl(PR_CAPBSET_READ, capability, 0, 0, 0) == 1:
+        assert prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+UNPRIVILEGED = [sys.executable, "-I", "-c", _GIVE_UP]
 
 
 @dataclass
@@ -77,11 +87,11 @@ class Site:
             "AWS_REGION": self.deployment.region,
         }
 
-    def start(self, *, user: str | None = None, **settings: object) -> subprocess.Popen[bytes]:
-        """A worker that polls its queue."""
+    def start(self, **settings: object) -> subprocess.Popen[bytes]:
+        """A worker that polls its queue, without the right to look into any process there is."""
         before = len(self.aws.requests)
         with (self.directory / "worker.log").open("ab") as log:
-            process = subprocess.Popen([COMMAND, "serve"], env=self.environment(**settings), stderr=log, user=user)
+            process = subprocess.Popen([*UNPRIVILEGED, COMMAND, "serve"], env=self.environment(**settings), stderr=log)
         self.started.append(process)
         deadline = time.monotonic() + 30
         while not any(call.operation == "ReceiveMessage" for call in self.calls(before)):
@@ -179,16 +189,27 @@ async def test_it_listens_nowhere_and_opens_no_file(site: Site) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has prctl and /proc")
 def test_its_memory_is_closed_to_others_of_its_user(site: Site) -> None:
-    """The kernel gives the files of a process that cannot be dumped to root (proc(5)); root's own always are root's."""
-    site.directory.chmod(0o777)
-    for above in site.directory.parents[:2]:
-        above.chmod(0o755)
-    process = site.start(user="nobody" if os.geteuid() == 0 else None)
-    seen = psutil.Process(process.pid)
-    assert seen.uids().real != 0
-    assert Path(f"/proc/{process.pid}/mem").stat().st_uid == 0
-    assert seen.rlimit(psutil.RLIMIT_CORE) == (0, 0)
+    process = site.start()
+    assert read_by_neighbour(process.pid) == "PermissionError"
+    assert psutil.Process(process.pid).rlimit(psutil.RLIMIT_CORE) == (0, 0)
     assert "NoNewPrivs:\t1" in Path(f"/proc/{process.pid}/status").read_text()
+    with subprocess.Popen([*UNPRIVILEGED, sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as ordinary:
+        assert read_by_neighbour(ordinary.pid) == "read"  # so it is the worker's own doing
+        ordinary.kill()
+
+
+def read_by_neighbour(pid: int) -> str:
+    """What a process of the same user and rights gets when it looks at the environment another one has in memory."""
+    look = """
+import sys
+try:
+    open(f"/proc/{sys.argv[1]}/environ", "rb").read(1)
+    print("read")
+except OSError as error:
+    print(type(error).__name__)
+"""
+    arguments = [*UNPRIVILEGED, sys.executable, "-I", "-c", look, str(pid)]
+    return subprocess.run(arguments, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def health(path: Path) -> subprocess.CompletedProcess[str]:

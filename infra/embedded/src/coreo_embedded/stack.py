@@ -3,10 +3,11 @@
 Each service is an OS process of its own with only its own settings, database roles and AWS role, as in production.
 """
 
+import itertools
 import json
 import sys
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,7 +62,7 @@ class Stack:
         self._processes: list[Process] = []
         self._signing_key = generate_key("api-1")
         self._fleet_keys = {pool: generate_key(f"fleet-{pool}-1") for pool in _POOLS}
-        self._numbers: dict[str, int] = {}
+        self._numbers: dict[str, Iterator[int]] = {}
         self._results: Process | None = None
         self._credentials: CredentialEndpoint | None = None
 
@@ -182,8 +183,7 @@ class Stack:
         return self._results.url
 
     def _number(self, name: str) -> str:
-        self._numbers[name] = self._numbers.get(name, 0) + 1
-        return f"{name}-{self._numbers[name]}"
+        return f"{name}-{next(self._numbers.setdefault(name, itertools.count(1)))}"
 
     def _serve(
         self, kind: str, role: Service, environment: Mapping[str, str], port: int, settings: Mapping[str, str]
