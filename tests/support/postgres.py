@@ -9,15 +9,18 @@ import importlib
 import itertools
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any, TypeVar
 
 import asyncpg
 import pytest
 
 from coreo_embedded.postgres import Postgres
 
+T = TypeVar("T")
 _numbers = itertools.count(1)
 _WATCH = """
 CREATE SCHEMA watch;
@@ -87,7 +90,7 @@ class Databases:
         idle = self._idle.setdefault(service, [])
         database = idle.pop() if idle else self._clone(service)
         yield database
-        if asyncio.run(_emptied(database.url("postgres"))):
+        if _in_own_loop(_emptied(database.url("postgres"))):
             idle.append(database)
         else:
             self._postgres.drop_database(database.name)
@@ -103,9 +106,15 @@ class Databases:
             self._postgres.create_database(name, service)
             # Imported here: a test of one service must not need the other's code.
             importlib.import_module(f"{service}.migrate").migrate(self._postgres.url(name, f"{service}_owner"))
-            asyncio.run(_watch(self._postgres.url(name, "postgres")))
+            _in_own_loop(_watch(self._postgres.url(name, "postgres")))
             self._templates[service] = name
         return self._templates[service]
+
+
+def _in_own_loop(work: Coroutine[Any, Any, T]) -> T:
+    """In a thread: a fixture may be asked for while the test's own event loop runs."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        return pool.submit(asyncio.run, work).result()
 
 
 @asynccontextmanager
