@@ -78,7 +78,7 @@ class Jobs:
         }
         return Job(**{**values, **changes})
 
-    def sign(self, job: Job, *, key: dict[str, Any] | None = None, typ: str = JOB_TYPE) -> str:
+    def sign(self, job: object, *, key: dict[str, Any] | None = None, typ: str = JOB_TYPE) -> str:
         """As a message's body."""
         return Signer(key or self.tokens.api_jwk).sign(job, typ=typ)
 

@@ -9,6 +9,7 @@ from uuid import UUID
 import asyncpg
 import httpx
 import pytest
+from structlog.testing import capture_logs
 
 from coreo_shared.ids import new_id
 from tests.support.api import Api, Team, ok, problem
@@ -119,6 +120,17 @@ async def test_another_teams_account_cannot_be_put_into_a_plan(api: Api) -> None
     body = {"name": "theft", "spec": {"rule_sets": ["baseline"]}, "cloud_account_ids": [things["account_id"]]}
     problem(await stranger.http.post("/v1/plans", json=body), 422, "body.cloud_account_ids.0")
     assert ok(await stranger.http.get("/v1/plans"))["items"] == []
+
+
+async def test_refused_logins_are_logged_without_what_was_sent(api: Api) -> None:
+    unknown = "coreo_" + "A" * 43
+    with capture_logs() as logs:
+        for token in (None, "hunter2", unknown):
+            problem(await api.client(token).get("/v1/team"), 401)
+    told = [entry["security_event"] for entry in logs if entry["event"] == "login_refused"]
+    assert told == ["token_missing", "token_malformed", "token_not_valid"]
+    assert "hunter2" not in str(logs)
+    assert unknown not in str(logs)
 
 
 async def test_revoked_token_is_refused_at_once(api: Api) -> None:

@@ -156,6 +156,44 @@ async def test_only_the_owner_makes_tables(postgres: Postgres) -> None:
         await connection.close()
 
 
+async def test_an_administrator_who_is_no_superuser_can_run_the_scripts(directory: Path) -> None:
+    """As on RDS: rights to make roles and databases, and no more."""
+    postgres = Postgres.start(directory, durable=False)
+    try:
+        administrator = directory / "administrator.sql"
+        administrator.write_text("CREATE ROLE administrator LOGIN CREATEROLE CREATEDB PASSWORD 'a'")
+        postgres.run_script(administrator)
+        login = {"PGUSER": "administrator", "PGPASSWORD": "a"}
+        passwords = {f"{role.upper()}_PASSWORD": role for role in ROLES}
+        scripts = Path(__file__).parents[3] / "infra" / "database"
+        for _ in range(2):  # again, as when passwords change
+            postgres.run_script(scripts / "roles.sql", environment=login | passwords)
+        for service, other in (("coreo_api", "coreo_results"), ("coreo_results", "coreo_api")):
+            made = {"database": service, "service": service, "template": "template0"}
+            postgres.run_script(scripts / "database.sql", environment=login, **made)
+            url = f"postgresql://{{0}}:{{0}}@127.0.0.1:{postgres.port}/{service}"
+            owner = await asyncpg.connect(url.format(f"{service}_owner"))
+            await owner.execute("CREATE TABLE mine (id int)")
+            await owner.close()
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await asyncpg.connect(url.format(other))
+    finally:
+        postgres.stop()
+
+
+def test_a_role_that_may_bypass_row_security_is_found_out(directory: Path) -> None:
+    postgres = Postgres.start(directory, durable=False)
+    try:
+        postgres.bootstrap()
+        grant = directory / "grant.sql"
+        grant.write_text("ALTER ROLE coreo_api BYPASSRLS")
+        postgres.run_script(grant)
+        with pytest.raises(PostgresError, match="may bypass row level security"):
+            postgres.bootstrap()
+    finally:
+        postgres.stop()
+
+
 async def test_wrong_password_is_refused(postgres: Postgres) -> None:
     with pytest.raises(asyncpg.InvalidPasswordError):
         await asyncpg.connect(f"postgresql://coreo_api:wrong@127.0.0.1:{postgres.port}/coreo_api")

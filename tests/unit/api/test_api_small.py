@@ -78,7 +78,9 @@ def settings_environment() -> dict[str, str]:
 def test_settings_are_read_and_print_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in settings_environment().items():
         monkeypatch.setenv(name, value)
+    monkeypatch.setenv("COREO_LOG_LEVEL", "warning")
     settings = load_settings(ApiSettings)
+    assert settings.log_level == "WARNING"
     assert settings.results_url == "http://127.0.0.1:8081"
     assert settings.aws_region == "eu-central-1"
     assert settings.job_ttl_seconds == 6 * 3600
@@ -100,6 +102,7 @@ def test_settings_are_read_and_print_no_secret(monkeypatch: pytest.MonkeyPatch) 
         ("COREO_RESULTS_URL", "canary"),
         ("COREO_JOB_TTL_SECONDS", "0"),
         ("COREO_DATABASE_URL", ""),
+        ("COREO_LOG_LEVEL", "canary"),
     ],
 )
 def test_wrong_setting_is_named_and_not_shown(

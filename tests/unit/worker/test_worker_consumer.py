@@ -1,7 +1,8 @@
 """The worker over its ports in memory: what becomes of runs and messages, whatever goes wrong around them."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +14,7 @@ from structlog.testing import capture_logs
 from coreo_shared.contracts.jobs import AuditSpec, Job
 from coreo_shared.contracts.results import PutChunk
 from coreo_shared.contracts.terms import Pool, RunState
-from coreo_shared.crypto.jose import public_jwk
+from coreo_shared.crypto.jose import generate_key, public_jwk
 from coreo_shared.ids import new_id
 from coreo_shared.rules.needs import REGION_ACTIONS
 from coreo_worker.aws.errors import PermanentError, TemporaryError
@@ -180,8 +181,8 @@ async def test_the_session_is_limited_to_what_the_rules_read(regions: list[str],
 
 async def test_a_forged_job_is_deleted_and_nobody_is_asked() -> None:
     world = World()
-    forged = Jobs()  # keys of its own
-    world.queue.send(forged.sign(forged.make()))
+    impostor = generate_key(str(world.jobs.tokens.api_jwk["kid"]))
+    world.queue.send(world.jobs.sign(world.jobs.make(), key=impostor))
     world.queue.send("not even a token")
     async with world.worker():
         await until(lambda: not world.queue.ids)
@@ -400,6 +401,24 @@ async def test_findings_that_are_refused_fail_the_run() -> None:
         run = await world.ended(run_id)
     assert run.state is RunState.FAILED
     assert "invalid" in str(run.reason)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda jobs: jobs.sign(jobs.make(), key=generate_key()),
+        lambda jobs: jobs.sign(jobs.make(version=2)),
+        lambda jobs: jobs.sign({"version": 1, "from": "tomorrow"}),
+        lambda jobs: jobs.sign(jobs.make(iat=int(time.time()) + 600)),
+    ],
+    ids=["unknown key", "unknown version", "unreadable", "not yet valid"],
+)
+async def test_a_job_that_another_worker_may_understand_is_given_back(make: Callable[[Jobs], str]) -> None:
+    world = World()
+    message = world.queue.send(make(world.jobs))
+    async with world.worker():
+        assert 2 <= await world.returned(message) <= 5
+    assert (world.results.calls, world.roles.policies, world.processes.made) == ([], [], [])
 
 
 async def test_a_refused_claim_is_kept_for_people_to_look_at() -> None:

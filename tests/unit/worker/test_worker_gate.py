@@ -57,6 +57,7 @@ def test_what_others_signed_or_the_api_for_others_is_refused(gate: JobGate, jobs
         "unknown_key": jobs.sign(jobs.make(), key=stranger),
         "bad_signature": jobs.sign(jobs.make(), key=impostor),
         "unknown_version": jobs.sign(jobs.make(version=2)),
+        "unreadable": jobs.sign({"version": 1, "from": "tomorrow"}),
         "malformed": "hello",
     }
     for code, body in cases.items():

@@ -4,33 +4,27 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, field_validator
 
 from coreo_shared.contracts.terms import Pool
 from coreo_shared.crypto.jose import load_jwks
-from coreo_shared.settings import ServiceSettings
+from coreo_shared.settings import DatabaseUrl, KeySet, ServiceSettings
 
 
 class ResultsSettings(ServiceSettings):
     """What `coreo-results serve` needs."""
 
-    database_url: SecretStr  # postgresql+asyncpg://…, role coreo_results
-    system_database_url: SecretStr  # the same database, role coreo_results_system
-    api_jwks: str  # JWK set of the api's public signing keys
+    database_url: DatabaseUrl  # postgresql+asyncpg://…, role coreo_results
+    system_database_url: DatabaseUrl  # the same database, role coreo_results_system
+    api_jwks: KeySet  # JWK set of the api's public signing keys
     fleet_jwks: str  # JSON object: pool -> JWK set of its workers' public keys
     root_key: str  # "file:PATH" or "kms:KEY_ARN"; there is no default and no other is ever tried
     host: str = "127.0.0.1"
-    port: Annotated[int, Field(ge=0, le=65535)] = 8082
+    port: Annotated[int, Field(ge=0, le=65535)] = 8081
     lease_seconds: Annotated[float, Field(gt=0)] = 60  # a claim without a heartbeat lasts so long
     max_attempts: Annotated[int, Field(ge=1)] = 5  # claims of one run
     abandon_after_seconds: Annotated[float, Field(ge=0)] = 900  # after its lease ran out, a run is lost
     sweep_seconds: Annotated[float, Field(gt=0)] = 5  # between two looks for such runs
-
-    @field_validator("api_jwks")
-    @classmethod
-    def _check_api_jwks(cls, value: str) -> str:
-        load_jwks(value)
-        return value
 
     @field_validator("fleet_jwks")
     @classmethod
@@ -60,7 +54,7 @@ class ResultsSettings(ServiceSettings):
 class MigrationSettings(ServiceSettings):
     """What `coreo-results migrate` needs."""
 
-    migration_database_url: SecretStr  # role coreo_results_owner
+    migration_database_url: DatabaseUrl  # role coreo_results_owner
 
 
 def _fleet_keys(value: str) -> dict[Pool, list[dict[str, Any]]]:

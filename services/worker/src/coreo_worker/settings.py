@@ -1,42 +1,22 @@
 """Settings of a worker, from the environment. The private key is in a type that does not print."""
 
-import json
 import os
 import secrets
 import socket
 from pathlib import Path
 from typing import Annotated, Any
 
-from joserfc.errors import JoseError
-from pydantic import AfterValidator, Field, SecretStr, StringConstraints
+from pydantic import Field
 
 from coreo_shared.contracts.terms import Pool
 from coreo_shared.crypto.jose import Signer, load_jwks
-from coreo_shared.settings import ServiceSettings
+from coreo_shared.settings import KeySet, ServiceSettings, SigningKey, Url, signer_of
 
 _LONGEST_VISIBILITY = 12 * 3600  # SQS API reference, ChangeMessageVisibility
 
 
-def _key_set(value: str) -> str:
-    load_jwks(value)
-    return value
-
-
-def _signing_key(value: SecretStr) -> SecretStr:
-    try:
-        Signer(json.loads(value.get_secret_value())).sign({}, typ="check")  # a public key fails only here
-    except (ValueError, KeyError, TypeError, AttributeError, JoseError):
-        raise ValueError(
-            'expected a private Ed25519 JWK: {"kty": "OKP", "crv": "Ed25519", "kid": ..., "x": ..., "d": ...}'
-        ) from None
-    return value
-
-
 def _own_name() -> str:
     return f"{socket.gethostname()[:200]}-{os.getpid()}-{secrets.token_hex(3)}"
-
-
-Url = Annotated[str, StringConstraints(pattern=r"^https?://[!-~]+$"), AfterValidator(lambda value: value.rstrip("/"))]
 
 
 class HealthSettings(ServiceSettings):
@@ -52,8 +32,8 @@ class WorkerSettings(ServiceSettings):
     pool: Pool
     queue_url: Url  # the pool's own queue
     results_url: Url
-    api_jwks: Annotated[str, AfterValidator(_key_set)]  # JWK set of the api's public signing keys
-    fleet_jwk: Annotated[SecretStr, AfterValidator(_signing_key)]  # the pool's private key: register, heartbeat
+    api_jwks: KeySet  # JWK set of the api's public signing keys
+    fleet_jwk: SigningKey  # the pool's private key: register, heartbeat
     aws_region: Annotated[str | None, Field(validation_alias="AWS_REGION")] = None  # of the queue and of STS
     worker_id: Annotated[str, Field(default_factory=_own_name, pattern=r"^[!-~]{1,256}$")]
     max_runs: Annotated[int, Field(ge=1, le=100)] = 2  # at the same time, each in a process of its own
@@ -73,4 +53,4 @@ class WorkerSettings(ServiceSettings):
 
     def fleet_signer(self) -> Signer:
         """Signs with the pool's key."""
-        return Signer(json.loads(self.fleet_jwk.get_secret_value()))
+        return signer_of(self.fleet_jwk)

@@ -22,7 +22,7 @@ _MAX_TOKEN_BYTES = 1024 * 1024
 
 class TokenError(Exception):
     """The token is refused. `code` is one of: malformed, unknown_key, bad_signature, wrong_type, wrong_audience,
-    wrong_issuer, expired, not_yet_valid."""
+    wrong_issuer, expired, not_yet_valid, unreadable (signed, but its claims are not those of the kind asked for)."""
 
     def __init__(self, code: str) -> None:
         super().__init__(f"token refused: {code}")
@@ -88,7 +88,7 @@ class Verifier:
         try:
             claims = decode_json(payload, kind)
         except MalformedMessageError:
-            raise TokenError("malformed") from None
+            raise TokenError("unreadable") from None
         if getattr(claims, "aud", None) != audience:
             raise TokenError("wrong_audience")
         if getattr(claims, "iss", None) != self._issuer:

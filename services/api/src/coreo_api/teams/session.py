@@ -18,8 +18,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from coreo_api.context import Context, InContext
 from coreo_api.teams import repository
 from coreo_api.teams.tokens import hash_of
+from coreo_shared.observability.logs import get_logger
 from coreo_shared.web import Problem
 
+_log = get_logger(__name__)
 _bearer = HTTPBearer(auto_error=False, description="A team token, `coreo_…`.", bearerFormat="coreo_…")
 Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
 
@@ -49,7 +51,8 @@ class Caller:
             yield session
 
 
-def _unauthenticated() -> Problem:
+def _refused(why: str) -> Problem:
+    _log.warning("login_refused", security_event=why)
     return Problem(
         401,
         "unauthenticated",
@@ -64,14 +67,16 @@ async def _session(context: Context, token_hash: bytes) -> AsyncIterator[Session
         now = context.clock()
         token = await repository.identify(connection, token_hash, now)
         if token is None:
-            raise _unauthenticated()
+            raise _refused("token_not_valid")
         yield Session(connection, token.team_id, token.id, now)
 
 
 def _hash(credentials: HTTPAuthorizationCredentials | None) -> bytes:
-    token_hash = None if credentials is None else hash_of(credentials.credentials)
+    if credentials is None:
+        raise _refused("token_missing")
+    token_hash = hash_of(credentials.credentials)
     if token_hash is None:
-        raise _unauthenticated()
+        raise _refused("token_malformed")
     return token_hash
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from coreo_shared.contracts.jobs import JOB_TYPE, Job, job_audience
 from coreo_shared.contracts.terms import Pool
@@ -14,12 +14,20 @@ JOB_VERSION = 1
 _log = get_logger(__name__)
 
 
+# What a worker with other keys, a right clock or a newer version might take for a good job.
+_MAYBE_OURS: Final = frozenset({"unknown_key", "not_yet_valid", "unreadable", "unknown_version"})
+
+
 class JobRefusedError(Exception):
-    """The message is no job for this worker. `code` is one of crypto.jose.TokenError, or unknown_version."""
+    """The message is no job for this worker. `code` is one of crypto.jose.TokenError, or unknown_version.
+
+    `may_be_ours`: the fault may lie with this worker, so the message is not to be lost.
+    """
 
     def __init__(self, code: str) -> None:
         super().__init__(f"job refused: {code}")
         self.code = code
+        self.may_be_ours = code in _MAYBE_OURS
 
 
 class JobGate:

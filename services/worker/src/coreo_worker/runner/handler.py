@@ -67,14 +67,14 @@ class JobHandler:
 
     async def handle(self, message: ReceivedMessage, keeper: MessageKeeper) -> MessageFate:
         """Does what the message asks for, and says what shall become of it."""
-        try:
-            job = self._gate.admit(message.body, message_id=message.id)
-        except JobRefusedError:
-            return Keep.DELETE
-        if self._stopping.draining.is_set():
-            return Return(0)
         number = message.receive_count
         delivery = Delivery(number, self._max_receives, random.random())  # noqa: S311  spreads retries, hides nothing
+        try:
+            job = self._gate.admit(message.body, message_id=message.id)
+        except JobRefusedError as refused:
+            return planning.after_unclaimed(delivery) if refused.may_be_ours else Keep.DELETE
+        if self._stopping.draining.is_set():
+            return Return(0)
         channel = self._results.run(job.run_id, job.run_token)
         with structlog.contextvars.bound_contextvars(team_id=str(job.team_id), run_id=str(job.run_id)):
             claim = await first_of(self._claim(channel, delivery), self._too_late(Return(0)))

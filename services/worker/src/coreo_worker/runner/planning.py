@@ -146,7 +146,7 @@ def after_busy(retry_after: float, delivery: Delivery) -> MessageFate:
 
 
 def after_unclaimed(delivery: Delivery) -> MessageFate:
-    """What to do with a message whose run could not be claimed for now."""
+    """What to do with a message whose run could not be claimed for now. After the last try SQS keeps it for people."""
     return _return(backoff(delivery))
 
 
