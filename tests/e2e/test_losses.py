@@ -191,7 +191,7 @@ def _job(site: Site, run_id: UUID) -> str:
         plan_id=plan,
         plan_revision=1,
         target=target,
-        audit=AuditSpec(rules=load_catalogue().select([], [RULE_SET]), regions=list(SOME_REGIONS)),
+        work=AuditSpec(rules=load_catalogue().select([], [RULE_SET]), regions=list(SOME_REGIONS)),
         run_token=site.stack.sign(capability, typ=RUN_CAPABILITY_TYPE),
     )
     return site.stack.sign(job, typ=JOB_TYPE)

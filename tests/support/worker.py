@@ -73,7 +73,7 @@ class Jobs:
                 role_arn=f"arn:aws:iam::{ACCOUNT}:role/CoreoAudit",
                 external_id=EXTERNAL_ID,
             ),
-            "audit": AuditSpec(rules=[RULE], regions=["eu-west-1"]),
+            "work": AuditSpec(rules=[RULE], regions=["eu-west-1"]),
             "run_token": self.tokens.run(team_id, run_id),
         }
         return Job(**{**values, **changes})

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from coreo_shared.contracts.findings import Finding
+from coreo_shared.contracts.jobs import AuditSpec
 from coreo_shared.contracts.results import Counts
 from coreo_shared.contracts.terms import FindingStatus, RunState, Severity
 from coreo_shared.contracts.tokens import RESULTS_AUDIENCE, RUN_CAPABILITY_TYPE, RunCapability
@@ -21,8 +22,9 @@ async def test_a_run_is_sent_and_its_end_and_findings_are_seen(api: Api) -> None
         assert (job.run_id, job.team_id) == (UUID(run["id"]), team.id)
         assert job.target.role_arn == account["role_arn"]
         assert job.target.external_id == account["external_id"]
-        assert "ec2-security-group-open-ssh" in job.audit.rules
-        assert job.audit.regions == ["all"]
+        assert isinstance(job.work, AuditSpec)
+        assert "ec2-security-group-open-ssh" in job.work.rules
+        assert job.work.regions == ["all"]
         assert api.queue.messages[0].group == str(team.id)
 
         counts = Counts(by_status={FindingStatus.FAIL: 1}, failed_by_severity={Severity.HIGH: 1})

@@ -153,7 +153,10 @@ def test_a_missing_root_key_file_says_how_to_make_one(tmp_path: Path) -> None:
 
 def settings(**changes: Any) -> ResultsSettings:
     jwks = {"keys": [public_jwk(generate_key())]}
-    values = {"database_url": "postgresql://u:SECRET@h/d", "system_database_url": "postgresql://u:SECRET@h/d"}
+    values = {
+        "database_url": "postgresql+asyncpg://u:SECRET@h/d",
+        "system_database_url": "postgresql+asyncpg://u:SECRET@h/d",
+    }
     values |= {"api_jwks": json.dumps(jwks), "fleet_jwks": json.dumps({"audit": jwks}), "root_key": "file:/k"}
     return ResultsSettings(**{**values, **changes})
 

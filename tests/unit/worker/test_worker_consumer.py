@@ -169,7 +169,7 @@ async def test_the_runs_process_is_given_neither_the_runs_token_nor_the_external
 @pytest.mark.parametrize(("regions", "more"), [(["eu-west-1"], frozenset()), (["all"], REGION_ACTIONS)])
 async def test_the_session_is_limited_to_what_the_rules_read(regions: list[str], more: frozenset[str]) -> None:
     world = World()
-    run_id, _ = world.send(world.jobs.make(audit=AuditSpec(rules=["s3-bucket-versioning"], regions=regions)))
+    run_id, _ = world.send(world.jobs.make(work=AuditSpec(rules=["s3-bucket-versioning"], regions=regions)))
     async with world.worker():
         await world.ended(run_id)
     (policy,) = world.roles.policies
@@ -386,7 +386,7 @@ async def test_aws_that_does_not_answer_gives_the_run_back_for_later() -> None:
 
 async def test_a_rule_that_only_this_worker_lacks_is_left_to_newer_ones() -> None:
     world = World()
-    run_id, message = world.send(world.jobs.make(audit=AuditSpec(rules=["from-tomorrow"], regions=["all"])))
+    run_id, message = world.send(world.jobs.make(work=AuditSpec(rules=["from-tomorrow"], regions=["all"])))
     async with world.worker():
         assert 25 <= await world.returned(message) <= 30
     assert world.results.runs[run_id].state is RunState.QUEUED

@@ -4,6 +4,7 @@ from typing import Any
 from uuid import UUID
 
 from coreo_shared.contracts.base import Message
+from coreo_shared.contracts.onboarding import BootstrapSpec, DiscoverSpec, VerifySpec
 from coreo_shared.contracts.terms import Pool
 
 JOB_TYPE = "coreo-job+jwt"
@@ -19,7 +20,7 @@ class TargetAccount(Message, frozen=True, kw_only=True):
     external_id: str  # names us to the customer's role; not a secret (AWS IAM user guide), yet never logged
 
 
-class AuditSpec(Message, frozen=True, kw_only=True):
+class AuditSpec(Message, frozen=True, kw_only=True, tag_field="kind", tag="audit"):
     """What an audit reads and judges."""
 
     rules: list[str]  # rule ids, resolved from rule sets when the run was requested
@@ -27,8 +28,14 @@ class AuditSpec(Message, frozen=True, kw_only=True):
     parameters: dict[str, Any] = {}  # rule variables
 
 
+Work = AuditSpec | VerifySpec | BootstrapSpec | DiscoverSpec
+
+
 class Job(Message, frozen=True, kw_only=True):
-    """One run to do. Field names iss to exp as in RFC 7519; times are Unix seconds."""
+    """One run to do. Field names iss to exp as in RFC 7519; times are Unix seconds.
+
+    The audit pool takes audits; the onboard pool takes the rest, which belong to no plan.
+    """
 
     iss: str
     aud: str  # `job_audience(pool)`
@@ -38,11 +45,16 @@ class Job(Message, frozen=True, kw_only=True):
     version: int = 1
     team_id: UUID
     run_id: UUID
-    plan_id: UUID
-    plan_revision: int
+    plan_id: UUID | None
+    plan_revision: int | None
     target: TargetAccount
-    audit: AuditSpec
+    work: Work
     run_token: str  # the run's capability at the results service (contracts.tokens.RunCapability)
+
+
+def pool_of(work: Work) -> Pool:
+    """Whose work it is."""
+    return Pool.AUDIT if isinstance(work, AuditSpec) else Pool.ONBOARD
 
 
 def job_audience(pool: Pool) -> str:

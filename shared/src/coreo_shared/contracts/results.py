@@ -9,6 +9,7 @@ from uuid import UUID
 
 from coreo_shared.contracts.base import Message
 from coreo_shared.contracts.findings import Finding
+from coreo_shared.contracts.onboarding import Report
 from coreo_shared.contracts.terms import FindingStatus, Pool, RunState, Severity
 
 MAX_CHUNK_FINDINGS = 1_000
@@ -62,6 +63,7 @@ class FinishRun(Message, frozen=True, kw_only=True):
     outcome: Literal["completed", "failed", "canceled"]
     reason: str | None = None  # a sentence a person can act on; required for "failed"
     units_total: int | None = None
+    report: Report | None = None  # of a run of the onboard pool; such a run has no units
 
 
 class ReleaseRun(Message, frozen=True, kw_only=True):
@@ -82,8 +84,8 @@ class RunAnswer(Message, frozen=True, kw_only=True):
 class CancelRun(Message, frozen=True, kw_only=True):
     """The api's wish that a run end; the ledger makes a row for a run that no worker has claimed yet."""
 
-    plan_id: UUID
-    plan_revision: int
+    plan_id: UUID | None
+    plan_revision: int | None
     cloud_account_id: UUID
     account_id: str
     pool: Pool
@@ -112,6 +114,7 @@ class RunEvent(Message, frozen=True, kw_only=True):
     units_done: int
     units_total: int | None
     counts: Counts
+    report: Report | None = None
 
 
 class EventPage(Message, frozen=True, kw_only=True):
@@ -140,6 +143,7 @@ class RegisterWorker(Message, frozen=True, kw_only=True):
     current_runs: list[UUID] = []
     rejected_jobs: dict[str, int] = {}  # security event code -> how many since start
     draining: bool = False
+    sealing_key: str | None = None  # of an onboard worker: contracts.onboarding.SealingKey as a JWS
 
 
 class RegisterAnswer(Message, frozen=True, kw_only=True):

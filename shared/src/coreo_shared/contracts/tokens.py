@@ -26,8 +26,8 @@ class RunCapability(Message, frozen=True, kw_only=True):
     exp: int
     team_id: UUID
     run_id: UUID
-    plan_id: UUID
-    plan_revision: int
+    plan_id: UUID | None
+    plan_revision: int | None
     cloud_account_id: UUID
     account_id: str
     pool: Pool

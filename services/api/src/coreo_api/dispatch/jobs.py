@@ -51,7 +51,7 @@ def signed_job(signer: Signer, row: Row[Any], *, partition: str, now: datetime) 
             role_arn=row.role_arn,
             external_id=row.external_id,
         ),
-        audit=msgspec.convert(row.spec, AuditSpec),
+        work=msgspec.convert(row.spec, AuditSpec),
         run_token=signer.sign(capability, typ=RUN_CAPABILITY_TYPE),
     )
     return signer.sign(job, typ=JOB_TYPE)

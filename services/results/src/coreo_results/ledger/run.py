@@ -14,8 +14,8 @@ class RunIdentity:
 
     team_id: UUID
     run_id: UUID
-    plan_id: UUID
-    plan_revision: int
+    plan_id: UUID | None  # none of the onboard pool's runs has a plan
+    plan_revision: int | None
     cloud_account_id: UUID
     account_id: str
     pool: Pool

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
-from coreo_shared.contracts.jobs import JOB_TYPE, Job, job_audience
+from coreo_shared.contracts.jobs import JOB_TYPE, Job, job_audience, pool_of
 from coreo_shared.contracts.terms import Pool
 from coreo_shared.crypto.jose import TokenError, Verifier
 from coreo_shared.observability.logs import get_logger
@@ -19,7 +19,7 @@ _MAYBE_OURS: Final = frozenset({"unknown_key", "not_yet_valid", "unreadable", "u
 
 
 class JobRefusedError(Exception):
-    """The message is no job for this worker. `code` is one of crypto.jose.TokenError, or unknown_version.
+    """The message is no job for this worker. `code` is one of TokenError, unknown_version or wrong_work.
 
     `may_be_ours`: the fault may lie with this worker, so the message is not to be lost.
     """
@@ -36,6 +36,7 @@ class JobGate:
     def __init__(self, api_keys: list[dict[str, Any]], pool: Pool) -> None:
         self._verifier = Verifier(api_keys, issuer=API_ISSUER)
         self._audience = job_audience(pool)
+        self._pool = pool
         self._refused: Counter[str] = Counter()
 
     @property
@@ -51,6 +52,8 @@ class JobGate:
             raise self._refusal(error.code, message_id) from None
         if job.version != JOB_VERSION:
             raise self._refusal("unknown_version", message_id)
+        if pool_of(job.work) is not self._pool:
+            raise self._refusal("wrong_work", message_id)
         return job
 
     def _refusal(self, code: str, message_id: str) -> JobRefusedError:

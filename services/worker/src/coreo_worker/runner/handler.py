@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 
-from coreo_shared.contracts.jobs import Job
+from coreo_shared.contracts.jobs import AuditSpec, Job
 from coreo_shared.contracts.results import ClaimAnswer, FinishRun, ReleaseRun, RunAnswer
 from coreo_shared.observability.logs import get_logger
 from coreo_worker.aws.queue import ReceivedMessage
@@ -108,7 +108,9 @@ class JobHandler:
     async def _see_through(self, job: Job, claimed: _Claimed) -> MessageFate:
         units_total: int | None = None
         try:
-            run = Run(job, claimed.answer, claimed.channel, self._tools)
+            if not isinstance(job.work, AuditSpec):
+                raise TypeError(f"no way to do {type(job.work).__name__}")  # noqa: TRY301  the ledger must hear of it
+            run = Run(job, job.work, claimed.answer, claimed.channel, self._tools)
             ending = Canceled() if claimed.answer.cancel_requested else await run.execute(self._stopping.giving_back)
             units_total = run.units_total
         except Exception as error:  # noqa: BLE001  whatever it is, the ledger must hear of it

@@ -7,7 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final
 
-from coreo_shared.contracts.jobs import Job
+from coreo_shared.contracts.jobs import AuditSpec, Job
 from coreo_shared.contracts.results import ClaimAnswer, PutChunk, RunHeartbeat
 from coreo_shared.observability.logs import get_logger
 from coreo_worker.aws.clients import SessionCredentials
@@ -53,12 +53,13 @@ class Tools:
 class Run:
     """A run in this worker's hands."""
 
-    def __init__(self, job: Job, claim: ClaimAnswer, channel: RunChannel, tools: Tools) -> None:
+    def __init__(self, job: Job, audit: AuditSpec, claim: ClaimAnswer, channel: RunChannel, tools: Tools) -> None:
         self._job = job
+        self._audit = audit
         self._claim = claim
         self._channel = channel
         self._tools = tools
-        self._policy = policy_for(job.audit)
+        self._policy = policy_for(audit)
         self._beat_now = asyncio.Event()
         self._canceled = False
         self.units_total: int | None = None
@@ -85,9 +86,9 @@ class Run:
             team_id=str(job.team_id),
             account_id=job.target.account_id,
             partition=job.target.partition,
-            rules=tuple(job.audit.rules),
-            regions=tuple(job.audit.regions),
-            parameters=job.audit.parameters,
+            rules=tuple(self._audit.rules),
+            regions=tuple(self._audit.regions),
+            parameters=self._audit.parameters,
             units_done=frozenset(self._claim.units_done),
             credentials=Credentials.of(credentials),
         )
