@@ -41,6 +41,7 @@ TEAM_CALLS: list[Call] = [
     ("POST", "/runs/{run}/cancel", CANCEL),
     ("GET", "/runs/{run}/findings", None),
     ("GET", "/runs/{run}/rules", None),
+    ("DELETE", "/cloud-accounts/{account}/results", None),
 ]
 FEED_CALLS: list[Call] = [("GET", "/events", None), ("GET", "/workers", None)]
 FLEET_CALLS: list[Call] = [("POST", "/workers", REGISTER)]
@@ -72,9 +73,13 @@ MAKERS: dict[str, Callable[..., str]] = {
 }
 
 
+def _declared(path: str) -> str:
+    return path.format(run="{run_id}", account="{cloud_account_id}")
+
+
 def test_every_route_is_in_the_table(service: ResultsService) -> None:
     """So that a new route cannot forget its guard: the tests below go over this table."""
-    known = {(method, path.replace("{run}", "{run_id}")) for calls in CALLS.values() for method, path, _ in calls}
+    known = {(method, _declared(path)) for calls in CALLS.values() for method, path, _ in calls}
     served = set()
     for router in service.app.router.routes:
         for route in getattr(getattr(router, "original_router", None), "routes", [router]):
@@ -87,7 +92,7 @@ def test_every_route_is_in_the_table(service: ResultsService) -> None:
 async def test_a_token_of_another_kind_opens_nothing(service: ResultsService, kind: str) -> None:
     for method, path, body in CALLS[kind]:
         for other in set(MAKERS) - {kind}:
-            answer = await service.call(method, path.format(run=RUN), MAKERS[other](service.tokens), body)
+            answer = await service.call(method, path.format(run=RUN, account=RUN), MAKERS[other](service.tokens), body)
             assert answer.status_code in {401, 403}, (path, other)
 
 
@@ -98,7 +103,7 @@ async def test_a_bad_token_is_a_401_with_its_code_and_a_security_event(service: 
             if kind == "fleet" and code == "token_bad_signature":
                 continue  # a run's capability is of the wrong type there
             with capture_logs() as logs:
-                answer = await service.call(method, path.format(run=RUN), token, body)
+                answer = await service.call(method, path.format(run=RUN, account=RUN), token, body)
             expected = {code, "token_wrong_type"} if token and code != "token_malformed" else {code}
             assert answer.status_code == 401, (path, code)
             assert answer.json()["code"] in expected
@@ -122,7 +127,7 @@ async def test_a_token_with_wrong_claims_is_refused(
     service: ResultsService, kind: str, claims: dict[str, Any], code: str
 ) -> None:
     method, path, body = CALLS[kind][0]
-    answer = await service.call(method, path.format(run=RUN), MAKERS[kind](service.tokens, **claims), body)
+    answer = await service.call(method, path.format(run=RUN, account=RUN), MAKERS[kind](service.tokens, **claims), body)
     assert (answer.status_code, answer.json()["code"]) == (401, code)
 
 

@@ -12,7 +12,7 @@ from coreo_results.ledger import states
 from coreo_results.ledger.errors import RunBusyError, RunOverError, StaleFenceError
 from coreo_results.ledger.run import Run, RunIdentity
 from coreo_results.ledger.states import Change, TransitionError, next_state
-from coreo_shared.contracts.results import Counts
+from coreo_shared.contracts.results import Counts, FinishRun
 from coreo_shared.contracts.terms import FindingStatus, Pool, RunState
 from coreo_shared.ids import new_id
 
@@ -38,6 +38,10 @@ ALLOWED = {
     (Q, Change.EXPIRE): RunState.EXPIRED,
 }
 NEW = Run(RunIdentity(new_id(), new_id(), new_id(), 1, new_id(), "123456789012", Pool.AUDIT))
+
+
+def finish(run: Run, fence: int, outcome: states.Outcome, *, reason: str | None, units_total: int | None) -> Run:
+    return states.finish(run, FinishRun(fence=fence, outcome=outcome, reason=reason, units_total=units_total))
 
 
 def held(**fields: Any) -> Run:
@@ -91,7 +95,7 @@ def test_a_fence_is_stale_once_the_run_is_released_or_claimed_again() -> None:
         with pytest.raises(StaleFenceError):
             states.heartbeat(run, 1, lease_seconds=60, units_total=None)
         with pytest.raises(StaleFenceError):
-            states.finish(run, 1, "completed", reason=None, units_total=0)
+            finish(run, 1, "completed", reason=None, units_total=0)
 
 
 def test_a_release_said_twice_is_said_once() -> None:
@@ -106,12 +110,12 @@ def test_a_release_of_a_run_that_shall_be_canceled_cancels_it() -> None:
 
 
 def test_a_finish_said_twice_is_said_once_and_another_outcome_is_refused() -> None:
-    ended = states.finish(held(), 1, "completed", reason=None, units_total=0)
-    assert states.finish(ended, 1, "completed", reason=None, units_total=0) is ended
+    ended = finish(held(), 1, "completed", reason=None, units_total=0)
+    assert finish(ended, 1, "completed", reason=None, units_total=0) is ended
     with pytest.raises(RunOverError):
-        states.finish(ended, 1, "failed", reason="no", units_total=None)
+        finish(ended, 1, "failed", reason="no", units_total=None)
     with pytest.raises(RunOverError):
-        states.finish(ended, 2, "completed", reason=None, units_total=0)
+        finish(ended, 2, "completed", reason=None, units_total=0)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +132,7 @@ def test_what_was_stored_decides_between_succeeded_and_partial(
     counts: dict[FindingStatus, int], done: int, total: int | None, state: RunState
 ) -> None:
     run = held(counts=Counts(by_status=counts), units_done=done)
-    ended = states.finish(run, 1, "completed", reason=None, units_total=total)
+    ended = finish(run, 1, "completed", reason=None, units_total=total)
     assert ended.state is state
     assert (ended.reason is None) == (state is RunState.SUCCEEDED)
 
@@ -186,7 +190,7 @@ def say(run: Run, word: str, argument: int | str) -> Run:  # noqa: PLR0911  one 
         case "release":
             return states.release(run, fence, "x")
         case "completed" | "failed" | "canceled":
-            return states.finish(run, fence, word, reason="x", units_total=None)
+            return finish(run, fence, word, reason="x", units_total=None)
         case "unit":
             return states.unit_stored(run, Counts()) if run.is_held else run
         case "lapse":

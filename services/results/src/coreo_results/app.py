@@ -83,6 +83,7 @@ def create_app(settings: ResultsSettings) -> FastAPI:
         app.add_exception_handler(trouble, _on_database_down)
     for part in (ledger_endpoints, chunk_endpoints, finding_endpoints, event_endpoints, fleet_endpoints, health):
         app.include_router(part.router)
+    app.include_router(ledger_endpoints.accounts)
     return app
 
 

@@ -15,7 +15,6 @@ from coreo_results.keys.seal import DamagedError
 from coreo_results.keys.service import Keys, NoRunKeyError, RunKey
 from coreo_results.ledger.repository import RunRepository
 from coreo_shared.db import Database
-from coreo_shared.web.problems import not_found
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,17 +42,19 @@ class Findings:
         self._keys = keys
 
     async def page(self, team_id: UUID, run_id: UUID, filters: Filters, cursor: str | None, limit: int) -> Page:
-        """The page after `cursor`. Raises 404 and 422 Problems, KeyUnavailableError, DamagedError."""
+        """The page after `cursor`. Raises 404, 410 and 422 Problems, KeyUnavailableError, DamagedError."""
         try:
             key = await self._keys.run_key(team_id, run_id)
         except NoRunKeyError:
-            await self._check_run(team_id, run_id)
+            async with self._database.transaction(team_id) as connection:
+                await RunRepository(connection).check_readable(team_id, run_id)
             if cursor is not None:
                 raise bad_cursor() from None
             return Page(findings=[], total=0, next_cursor=None)
         after = None if cursor is None else read_cursor(cursor, run_id, filters, key.cursors)
         hashed = None if filters.resource is None else resource_hash(filters.resource, key.resources)
         async with self._database.transaction(team_id) as connection:
+            await RunRepository(connection).check_readable(team_id, run_id)  # the key may be a remembered one
             repository = FindingRepository(connection, team_id, run_id)
             total = await repository.total(filters, hashed)
             spans = await repository.spans(filters, hashed, after, limit + 1)
@@ -65,16 +66,10 @@ class Findings:
         return Page(findings=findings, total=total, next_cursor=next_cursor)
 
     async def rules(self, team_id: UUID, run_id: UUID) -> list[RuleCounts]:
-        """Counts by rule and status. Raises a 404 Problem."""
+        """Counts by rule and status. Raises 404 and 410 Problems."""
         async with self._database.transaction(team_id) as connection:
-            if not await RunRepository(connection).exists(team_id, run_id):
-                raise not_found("run")
+            await RunRepository(connection).check_readable(team_id, run_id)
             return await FindingRepository(connection, team_id, run_id).rules()
-
-    async def _check_run(self, team_id: UUID, run_id: UUID) -> None:
-        async with self._database.transaction(team_id) as connection:
-            if not await RunRepository(connection).exists(team_id, run_id):
-                raise not_found("run")
 
 
 def _cut(spans: list[Span], after: Position | None, limit: int) -> tuple[list[_Piece], bool]:

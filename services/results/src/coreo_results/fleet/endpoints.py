@@ -8,12 +8,14 @@ from coreo_results.auth import FeedToken, WorkerToken
 from coreo_results.bodies import check_text, json_answer, json_body
 from coreo_results.services import Wired
 from coreo_shared.contracts.results import RegisterWorker
+from coreo_shared.contracts.terms import Pool
 from coreo_shared.web import StrictRoute
 from coreo_shared.web.problems import invalid
 
 router = APIRouter(prefix="/internal/v1/workers", route_class=StrictRoute)
 _MAX_RUNS = 1_000
 _MAX_CODES = 100
+_MAX_SEALING_KEY = 4_096  # a JWS; the api judges it
 
 
 @router.post("")
@@ -34,6 +36,10 @@ async def report_worker(
         raise invalid("body.rejected_jobs", f"at most {_MAX_CODES}")
     for code in worker.rejected_jobs:
         check_text("body.rejected_jobs", code, 64)
+    if worker.sealing_key is not None:
+        if worker.pool is not Pool.ONBOARD:
+            raise invalid("body.sealing_key", "only workers of the onboard pool have one")
+        check_text("body.sealing_key", worker.sealing_key, _MAX_SEALING_KEY)
     return json_answer(await services.fleet.report(worker))
 
 

@@ -25,22 +25,25 @@ class Worker:
     rejected_jobs: dict[str, int]
     draining: bool
     drain: bool
+    sealing_key: str | None
     first_seen: datetime
     last_seen: datetime
 
 
 _REPORT = text("""
-    INSERT INTO workers (pool, worker_id, version, host, started_at, current_runs, rejected_jobs, draining)
-    VALUES (:pool, :worker, :version, :host, :started_at, CAST(:runs AS uuid[]), CAST(:rejected AS jsonb), :draining)
+    INSERT INTO workers (pool, worker_id, version, host, started_at, current_runs, rejected_jobs, draining,
+        sealing_key)
+    VALUES (:pool, :worker, :version, :host, :started_at, CAST(:runs AS uuid[]), CAST(:rejected AS jsonb), :draining,
+        :sealing_key)
     ON CONFLICT (pool, worker_id) DO UPDATE SET
         version = excluded.version, host = excluded.host, started_at = excluded.started_at,
         current_runs = excluded.current_runs, rejected_jobs = excluded.rejected_jobs, draining = excluded.draining,
-        last_seen = now()
+        sealing_key = excluded.sealing_key, last_seen = now()
     RETURNING drain
 """)
 _LIST = text("""
     SELECT worker_id, pool, version, host, started_at, current_runs, rejected_jobs::text AS rejected_jobs, draining,
-        drain, first_seen, last_seen
+        drain, sealing_key, first_seen, last_seen
     FROM workers ORDER BY pool, worker_id
 """)
 _FORGET = text("DELETE FROM workers WHERE last_seen < now() - interval '1 day'")
@@ -65,6 +68,7 @@ class FleetRepository:
                 "runs": worker.current_runs,
                 "rejected": msgspec.json.encode(worker.rejected_jobs).decode(),
                 "draining": worker.draining,
+                "sealing_key": worker.sealing_key,
             },
         )
         return bool(answer.scalar_one())

@@ -3,19 +3,23 @@
 from typing import Annotated
 from uuid import UUID
 
+import msgspec
 from fastapi import APIRouter, Depends, Response
 
 from coreo_results.auth import RunToken, TeamToken
-from coreo_results.bodies import check_text, json_answer, json_body
+from coreo_results.bodies import check_text, check_texts, json_answer, json_body
 from coreo_results.ledger.run import RunIdentity
 from coreo_results.services import Wired
 from coreo_shared.contracts.results import CancelRun, ClaimRequest, FinishRun, ReleaseRun, RunHeartbeat
+from coreo_shared.contracts.terms import Pool
 from coreo_shared.web import StrictRoute
 from coreo_shared.web.problems import invalid
 
 router = APIRouter(prefix="/internal/v1/runs/{run_id}", route_class=StrictRoute)
+accounts = APIRouter(prefix="/internal/v1/cloud-accounts/{cloud_account_id}", route_class=StrictRoute)
 _MAX_REASON = 2_000
 _MAX_UNITS = 1_000_000
+_MAX_FINISH_BYTES = 4 * 1024 * 1024  # the report of an organization with ten thousand accounts
 
 
 @router.post("/claim")
@@ -38,10 +42,13 @@ async def heartbeat(
 
 @router.post("/finish")
 async def finish(
-    capability: RunToken, end: Annotated[FinishRun, Depends(json_body(FinishRun))], services: Wired
+    capability: RunToken,
+    end: Annotated[FinishRun, Depends(json_body(FinishRun, max_bytes=_MAX_FINISH_BYTES))],
+    services: Wired,
 ) -> Response:
     """A contracts.results.RunAnswer; 409 stale_fence or run_over."""
     _check_units(end.units_total)
+    _check_report(capability.pool, end)
     if end.reason is not None:
         check_text("body.reason", end.reason, _MAX_REASON)
     elif end.outcome == "failed":
@@ -66,6 +73,20 @@ async def cancel(
     check_text("body.reason", wish.reason, _MAX_REASON)
     check_text("body.account_id", wish.account_id, 12)
     return json_answer(await services.ledger.cancel(RunIdentity.from_cancel(team_id, run_id, wish), wish))
+
+
+@accounts.delete("/results", status_code=204)
+async def purge(cloud_account_id: UUID, team_id: TeamToken, services: Wired) -> None:
+    """Destroys all results of the cloud account's runs; 409 runs_at_work. Doing it again does no harm."""
+    await services.ledger.purge(team_id, cloud_account_id)
+
+
+def _check_report(pool: Pool, end: FinishRun) -> None:
+    if end.report is not None and (pool is not Pool.ONBOARD or end.outcome != "completed"):
+        raise invalid("body.report", "only a completed run of the onboard pool has one")
+    if end.report is None and pool is Pool.ONBOARD and end.outcome == "completed":
+        raise invalid("body.report", "missing: a completed run of the onboard pool has one")
+    check_texts("body.report", msgspec.to_builtins(end.report))
 
 
 def _check_units(units_total: int | None) -> None:

@@ -21,6 +21,14 @@ class RunOverError(Problem):
         super().__init__(409, "run_over", "This run has ended. Drop its message.")
 
 
+class PurgeRefusedError(Problem):
+    """A run in the account has not ended, and would go on storing."""
+
+    def __init__(self) -> None:
+        detail = "A run in this cloud account has not ended. Cancel it, or wait, and try again."
+        super().__init__(409, "runs_at_work", detail, headers={"Retry-After": "5"})
+
+
 class StaleFenceError(Problem):
     """Whoever speaks does not hold the run (any more)."""
 

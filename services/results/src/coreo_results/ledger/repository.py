@@ -10,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from coreo_results.ledger.run import Run, RunIdentity
 from coreo_shared.contracts.results import Counts
 from coreo_shared.contracts.terms import Pool, RunState
+from coreo_shared.web import Problem
+from coreo_shared.web.problems import not_found
 
 EVENTS_CHANNEL = "coreo_run_events"
 
@@ -17,7 +19,7 @@ _COLUMNS = """team_id, run_id, plan_id, plan_revision, cloud_account_id, account
     fence,
     attempt, worker_id, cancel_reason, units_done, units_total, counts::text AS counts,
     extract(epoch FROM lease_until - now())::float8 AS lease_left"""
-_EXISTS = text("SELECT 1 FROM runs WHERE team_id = :team AND run_id = :run")
+_READABLE = text("SELECT purged_at FROM runs WHERE team_id = :team AND run_id = :run")
 _LOCK = text(f"SELECT {_COLUMNS} FROM runs WHERE team_id = :team AND run_id = :run FOR NO KEY UPDATE")  # noqa: S608  constants
 _CREATE = text(
     "INSERT INTO runs (team_id, run_id, plan_id, plan_revision, cloud_account_id, account_id, pool, state)"
@@ -33,14 +35,32 @@ _SAVE = text(f"""
             ended_at = CASE WHEN CAST(:final AS boolean) THEN now() END
         WHERE team_id = :team AND run_id = :run
     ), event AS (
-        INSERT INTO run_events (team_id, run_id, version, state, reason, attempt, units_done, units_total, counts)
-        VALUES (:team, :run, :version, :state, :reason, :attempt, :done, :total, CAST(:counts AS jsonb))
+        INSERT INTO run_events
+            (team_id, run_id, version, state, reason, attempt, units_done, units_total, counts, report)
+        VALUES (:team, :run, :version, :state, :reason, :attempt, :done, :total, CAST(:counts AS jsonb),
+            CAST(:report AS jsonb))
     )
     SELECT pg_notify('{EVENTS_CHANNEL}', '')
 """)  # noqa: S608  a constant
 _RENEW = text(
     "UPDATE runs SET lease_until = now() + make_interval(secs => CAST(:lease AS float8))"
     " WHERE team_id = :team AND run_id = :run"
+)
+_ACCOUNT = "team_id = :team AND cloud_account_id = :cloud_account"
+# All rows are locked, so that none can be claimed meanwhile; audits alone have something to purge.
+_LOCK_ACCOUNT = text(
+    "SELECT bool_or(ended_at IS NULL AND pool = 'audit') FROM"  # noqa: S608  constants
+    f" (SELECT ended_at, pool FROM runs WHERE {_ACCOUNT} ORDER BY run_id FOR NO KEY UPDATE) AS locked"
+)
+_PURGE = (
+    *(
+        text(
+            f"DELETE FROM {table} t USING runs r WHERE r.{_ACCOUNT}"  # noqa: S608  constants
+            " AND (t.team_id, t.run_id) = (r.team_id, r.run_id)"
+        )
+        for table in ("run_keys", "chunks", "units")
+    ),
+    text(f"UPDATE runs SET purged_at = coalesce(purged_at, now()) WHERE {_ACCOUNT}"),  # noqa: S608  constants
 )
 _LAPSED = text(f"""
     SELECT {_COLUMNS} FROM runs
@@ -56,10 +76,25 @@ class RunRepository:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def exists(self, team_id: UUID, run_id: UUID) -> bool:
-        """Whether the ledger knows the run."""
-        found = await self._connection.execute(_EXISTS, {"team": team_id, "run": run_id})
-        return found.first() is not None
+    async def check_readable(self, team_id: UUID, run_id: UUID) -> None:
+        """Raises a 404 Problem for a run the ledger has never heard of, 410 for one whose results were purged."""
+        found = (await self._connection.execute(_READABLE, {"team": team_id, "run": run_id})).first()
+        if found is None:
+            raise not_found("run")
+        if found.purged_at is not None:
+            raise Problem(410, "results_purged", "The results of this run were purged, as was asked for.")
+
+    async def lock_account(self, team_id: UUID, cloud_account_id: UUID) -> bool:
+        """Locks all runs in the cloud account; whether an audit of them has not ended."""
+        account = {"team": team_id, "cloud_account": cloud_account_id}
+        return bool((await self._connection.execute(_LOCK_ACCOUNT, account)).scalar_one())
+
+    async def purge_account(self, team_id: UUID, cloud_account_id: UUID) -> int:
+        """Deletes keys and findings of all runs in the cloud account; how many runs there are."""
+        account = {"team": team_id, "cloud_account": cloud_account_id}
+        for statement in _PURGE:
+            done = await self._connection.execute(statement, account)
+        return done.rowcount
 
     async def lock(self, team_id: UUID, run_id: UUID) -> Run | None:
         """The run, nobody else's to change until the transaction ends."""
@@ -107,6 +142,7 @@ class RunRepository:
                 "done": run.units_done,
                 "total": run.units_total,
                 "counts": msgspec.json.encode(run.counts).decode(),
+                "report": None if run.report is None else msgspec.json.encode(run.report).decode(),
                 "final": run.state.is_final,
             },
         )

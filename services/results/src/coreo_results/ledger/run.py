@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from coreo_shared.contracts.onboarding import Report
 from coreo_shared.contracts.results import CancelRun, Counts
 from coreo_shared.contracts.terms import Pool, RunState
 from coreo_shared.contracts.tokens import RunCapability
@@ -63,6 +64,7 @@ class Run:
     units_done: int = 0
     units_total: int | None = None
     counts: Counts = field(default_factory=Counts)
+    report: Report | None = None  # of the worker that finished it; only the feed keeps it
 
     @property
     def is_held(self) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from coreo_results.ledger.errors import RunBusyError, RunOverError, StaleFenceError
 from coreo_results.ledger.run import Run
-from coreo_shared.contracts.results import Counts
+from coreo_shared.contracts.results import Counts, FinishRun
 from coreo_shared.contracts.terms import FindingStatus, RunState
 
 Outcome = Literal["completed", "failed", "canceled"]
@@ -121,20 +121,23 @@ def release(run: Run, fence: int, reason: str) -> Run:
     return _moved(run, Change.RELEASE, reason=f"Given back by its worker: {reason}", lease_left=0.0)
 
 
-def finish(run: Run, fence: int, outcome: Outcome, *, reason: str | None, units_total: int | None) -> Run:
-    """The run ended as its worker says; for "completed" what was stored decides. Said twice is said once.
+def finish(run: Run, end: FinishRun) -> Run:
+    """The run ended as its worker says; for "completed" what was stored decides, or the report where there are no
+    units. Said twice is said once.
 
     Raises StaleFenceError, RunOverError.
     """
-    if run.state in _STATES_OF_OUTCOME[outcome] and run.fence == fence:
+    if run.state in _STATES_OF_OUTCOME[end.outcome] and run.fence == end.fence:
         return run
-    _check_holder(run, fence)
-    if units_total is not None:
-        run = replace(run, units_total=max(units_total, run.units_done))
-    if outcome == "failed":
-        return _end(run, Change.FAIL, reason)
-    if outcome == "canceled":
-        return _end(run, Change.CANCEL, reason or run.cancel_reason or _CANCELED)
+    _check_holder(run, end.fence)
+    if end.units_total is not None:
+        run = replace(run, units_total=max(end.units_total, run.units_done))
+    if end.outcome == "failed":
+        return _end(run, Change.FAIL, end.reason)
+    if end.outcome == "canceled":
+        return _end(run, Change.CANCEL, end.reason or run.cancel_reason or _CANCELED)
+    if end.report is not None:
+        return replace(_end(run, Change.COMPLETE, None), report=end.report)
     gaps = _gaps(run)
     return _end(run, Change.COMPLETE_WITH_GAPS, gaps) if gaps else _end(run, Change.COMPLETE, None)
 
