@@ -12,8 +12,7 @@ RUN python -m venv --without-pip tools \
  && pip --python /opt/simulator/bin/python install --only-binary :all: --require-hashes -r requirements/simulator.txt
 COPY shared/pyproject.toml shared/
 COPY shared/src shared/src
-COPY services/worker services/worker
-RUN pip --python tools/bin/python wheel --no-index --no-deps --no-build-isolation -w wheels ./shared ./services/worker \
+RUN pip --python tools/bin/python wheel --no-index --no-deps --no-build-isolation -w wheels ./shared \
  && pip --python /opt/coreo/bin/python install --no-index --no-deps wheels/*.whl
 
 FROM python:3.13.14-slim-trixie

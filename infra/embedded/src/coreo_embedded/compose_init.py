@@ -6,6 +6,7 @@ the containers. The simulated AWS's credentials are not among them: they live mi
 
 import json
 import secrets
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +26,15 @@ def compose_init(directory: Path) -> bool:
         return False
     unfinished = directory.with_name(f"{directory.name}.{secrets.token_hex(4)}")
     unfinished.mkdir(mode=0o700, parents=True)
-    for service, values in _settings().items():
-        path = unfinished / f"{service}.env"
-        path.touch(mode=0o600)
-        path.write_text("".join(f"{name}='{_quotable(value)}'\n" for name, value in values.items()))
-    unfinished.rename(directory)
+    try:
+        for service, values in _settings().items():
+            path = unfinished / f"{service}.env"
+            path.touch(mode=0o600)
+            path.write_text("".join(f"{name}='{_quotable(value)}'\n" for name, value in values.items()))
+        unfinished.rename(directory)
+    except BaseException:
+        shutil.rmtree(unfinished)
+        raise
     return True
 
 

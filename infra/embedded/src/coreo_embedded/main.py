@@ -2,11 +2,13 @@
 
 import argparse
 import json
+import re
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 _REPOSITORY = Path(__file__).parents[4]
+_COMPOSE = _REPOSITORY / ".coreo" / "compose"
 _PRIVATE = Path("/tmp/coreo-platform")  # noqa: S108  of the platform's container, whose /tmp is nobody else's
 
 # Each command imports what it needs when it runs, so that --help is quick.
@@ -31,7 +33,7 @@ def _parser() -> argparse.ArgumentParser:
         help="make keys and passwords for docker-compose.yml",
         description="Writes one file of settings per container, which only you can read. Files that are there stay.",
     )
-    init.add_argument("directory", nargs="?", type=Path, default=_REPOSITORY / ".coreo" / "compose")
+    init.add_argument("directory", nargs="?", type=Path, default=_COMPOSE)
     init.set_defaults(run=_compose_init)
     platform = commands.add_parser(
         "platform",
@@ -50,11 +52,19 @@ def _parser() -> argparse.ArgumentParser:
         description="Reads the trust policy of the role for Coreo from standard input (JSON, as `coreo account add` "
         "gives it) and prints the role's ARN.",
     )
-    plant.add_argument("--account-id", required=True, help="12 digits, an account without anything in it yet")
+    plant.add_argument(
+        "--account-id", required=True, type=_account_id, help="12 digits, an account without anything in it yet"
+    )
     plant.add_argument("--role-name", default="CoreoAudit")
     plant.add_argument("--private", type=Path, default=_PRIVATE, help="the platform's own folder")
     plant.set_defaults(run=_plant)
     return parser
+
+
+def _account_id(text: str) -> str:
+    if not re.fullmatch(r"[0-9]{12}", text):
+        raise argparse.ArgumentTypeError("expected 12 digits")
+    return text
 
 
 def _add_platform_options(parser: argparse.ArgumentParser) -> None:
@@ -72,15 +82,21 @@ def _demo(arguments: argparse.Namespace) -> int:
     return run_demo(check=arguments.check)
 
 
-def _compose_init(arguments: argparse.Namespace) -> int:
+def _compose_init(arguments: argparse.Namespace) -> int | str:
     from coreo_embedded.compose_init import compose_init  # noqa: PLC0415
 
-    if compose_init(arguments.directory):
-        print(f"Keys and passwords are in {arguments.directory}. Next: docker compose up --build")  # noqa: T201
+    directory = arguments.directory.absolute()
+    compose = "docker compose" if directory == _COMPOSE else f"COREO_COMPOSE_DIR={directory} docker compose"
+    try:
+        is_new = compose_init(directory)
+    except OSError as error:
+        return f"coreo-embedded: {directory} cannot be made ({error.strerror}); choose another folder"
+    if is_new:
+        print(f"Keys and passwords are in {directory}. Next: {compose} up --build")  # noqa: T201
     else:
         print(  # noqa: T201
-            f"{arguments.directory} is there already and stays. For new keys and empty databases, remove it and run "
-            "docker compose down --volumes"
+            f"{directory} is there already and stays. For new keys and empty databases: {compose} down --volumes, "
+            "then remove the folder and run this again"
         )
     return 0
 
@@ -89,13 +105,13 @@ def _platform(arguments: argparse.Namespace) -> int | str:
     from coreo_embedded.deploy import DeployError  # noqa: PLC0415
     from coreo_embedded.platform_service import Places, PlatformError, run_platform  # noqa: PLC0415
     from coreo_embedded.processes import ProcessFailedError  # noqa: PLC0415
-    from coreo_embedded.proxy import Listen  # noqa: PLC0415
+    from coreo_embedded.proxy import Listen, ProxyError  # noqa: PLC0415
     from coreo_embedded.simulator import SimulatorError  # noqa: PLC0415
 
     places = Places(arguments.private, arguments.credentials, arguments.mount)
     try:
         run_platform(places, Listen(arguments.host, arguments.port, arguments.name))
-    except (PlatformError, SimulatorError, DeployError, ProcessFailedError) as error:
+    except (PlatformError, SimulatorError, ProxyError, DeployError, ProcessFailedError) as error:
         return f"coreo-embedded: {error}"
     return 0
 
@@ -111,8 +127,14 @@ def _plant(arguments: argparse.Namespace) -> int | str:
     from coreo_embedded.platform_service import PlatformError, plant  # noqa: PLC0415
 
     try:
-        estate = plant(arguments.private, arguments.account_id, json.load(sys.stdin), arguments.role_name)
-    except (PlatformError, json.JSONDecodeError) as error:
+        trust_policy = json.load(sys.stdin)
+    except ValueError:
+        trust_policy = None
+    if not isinstance(trust_policy, dict):
+        return "coreo-embedded: standard input must be the role's trust policy, a JSON object"
+    try:
+        estate = plant(arguments.private, arguments.account_id, trust_policy, arguments.role_name)
+    except PlatformError as error:
         return f"coreo-embedded: {error}"
     print(estate.role_arn)  # noqa: T201
     return 0

@@ -52,8 +52,10 @@ class Places:
 
 
 def run_platform(places: Places, listen: Listen, stopping: threading.Event | None = None) -> None:
-    """Serves until SIGTERM, SIGINT or `stopping`. Raises PlatformError, SimulatorError, DeployError."""
+    """Serves until SIGTERM, SIGINT or `stopping`. Raises PlatformError, and what Simulator.start and deploy raise."""
     ending = stopping or _on_signals()
+    for service in SERVICES:  # credentials of a simulated AWS that is gone would pass for good ones
+        (_folder(places, service) / _CREDENTIALS).unlink(missing_ok=True)
     simulator = Simulator.start(places.private, listen=listen)
     try:
         deployment = deploy(simulator)
@@ -69,6 +71,7 @@ def run_platform(places: Places, listen: Listen, stopping: threading.Event | Non
                 return
     finally:
         simulator.stop()
+        (places.private / _ROOT).unlink(missing_ok=True)
 
 
 def find_problem(credentials: Path, *, now: datetime) -> str | None:
@@ -86,12 +89,18 @@ def find_problem(credentials: Path, *, now: datetime) -> str | None:
 
 
 def plant(private: Path, account_id: str, trust_policy: dict[str, Any], role_name: str) -> Estate:
-    """A customer's account with good and bad resources, made in the platform that runs over the folder `private`."""
+    """A customer's account with good and bad resources, made in the platform that runs over the folder `private`.
+
+    Raises PlatformError.
+    """
     try:
         root = json.loads((private / _ROOT).read_text())
     except OSError as error:
         raise PlatformError(f"The platform does not run over {private} ({error.strerror}); start it first") from None
-    return seed(_Roots(root), account_id, trust_policy, role_name)
+    try:
+        return seed(_Roots(root), account_id, trust_policy, role_name)
+    except (ClientError, BotoCoreError) as error:
+        raise PlatformError(f"The account was not made: {error}. Give the id of one with nothing in it") from error
 
 
 class _Roots:
@@ -156,6 +165,11 @@ def _write(path: Path, content: object) -> None:
 def _replace(path: Path, text: str) -> None:
     """Whoever reads sees the old file or the new one; nobody but the owner can."""
     unfinished = path.with_name(f"{path.name}.new")
-    with open(unfinished, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
-        file.write(text)
-    unfinished.replace(path)
+    try:
+        with open(unfinished, "w", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
+            file.write(text)
+        unfinished.replace(path)
+    except OSError as error:
+        raise PlatformError(
+            f"{path} cannot be written ({error.strerror}); let this user write in its folder"
+        ) from error

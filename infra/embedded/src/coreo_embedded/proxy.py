@@ -65,6 +65,10 @@ class Listen:
         return self.host == "127.0.0.1"
 
 
+class ProxyError(RuntimeError):
+    """The proxy does not listen; the message says why."""
+
+
 class Proxy:
     """A running proxy in front of the simulator that listens on the unix socket `upstream`."""
 
@@ -93,12 +97,16 @@ class Proxy:
     def start(
         cls, upstream: Path, root_token: str, *, log_file: Path | None = None, listen: Listen | None = None
     ) -> "Proxy":
-        """Listens, without `listen` on 127.0.0.1; `log_file` gets each request as a line of JSON besides."""
+        """Listens, without `listen` on 127.0.0.1; `log_file` gets each request as a line of JSON besides.
+
+        Raises ProxyError.
+        """
         self = cls(upstream, root_token, log_file=log_file, listen=listen)
         self._thread.start()
         self._started.wait(_START_SECONDS)
         if self._failure is not None or self.port == 0:
-            raise RuntimeError("The proxy of the simulated AWS did not start") from self._failure
+            reason = self._failure or f"not ready after {_START_SECONDS} s"
+            raise ProxyError(f"The proxy of the simulated AWS did not start: {reason}") from self._failure
         return self
 
     def stop(self) -> None:

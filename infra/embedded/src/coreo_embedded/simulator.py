@@ -68,7 +68,7 @@ class Simulator:
         """Starts with no accounts; blocks until ready. `log_file` gets each request as a line of JSON besides.
 
         `directory` takes its log, socket and temporary files; `listen` opens it to others than this machine.
-        Raises SimulatorError or ProcessFailedError.
+        Raises SimulatorError, ProxyError or ProcessFailedError.
         """
         self = cls(directory, listen)
         if len(os.fsencode(self._socket)) > _SOCKET_PATH_LIMIT:
