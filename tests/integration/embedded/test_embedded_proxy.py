@@ -1,5 +1,6 @@
 """The proxy in front of the simulated AWS: nothing passes unseen, and faults come as ordered."""
 
+import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -135,6 +136,45 @@ def test_lifted_hang_lets_the_request_through(aws: Simulator, new_account: Calla
             assert not asking.done()
 
         assert asking.result(timeout=5)["ResponseMetadata"]["HTTPStatusCode"] == 200
+
+
+@pytest.mark.parametrize(
+    ("service", "call", "code"),
+    [
+        ("sqs", "list_queues", "InvalidSignatureException"),
+        ("iam", "list_users", "SignatureDoesNotMatch"),
+        ("ec2", "describe_vpcs", "RequestExpired"),
+        ("s3", "list_buckets", "RequestTimeTooSkewed"),
+    ],
+)
+def test_requests_signed_more_than_five_minutes_ago_are_refused_when_asked_for(
+    aws: Simulator, new_account: Callable[[], str], service: str, call: str, code: str
+) -> None:
+    ask = getattr(aws.root_client(service, new_account()), call)
+    with aws.fault(kind="stale", service=service):
+        assert refusal(ask) is None
+    with aws.fault(kind="stale", service=service, seconds=290):
+        assert refusal(ask) is None
+    with aws.fault(kind="stale", service=service, seconds=310):
+        assert refusal(ask) == code
+
+
+def test_a_new_role_cannot_be_assumed_until_it_has_settled(aws: Simulator, new_account: Callable[[], str]) -> None:
+    account = new_account()
+    iam, sts = aws.root_client("iam", account), aws.root_client("sts", account)
+    trust = {"Effect": "Allow", "Principal": {"AWS": f"arn:aws:iam::{account}:root"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    new = iam.create_role(RoleName="new", Path="/a/", AssumeRolePolicyDocument=document)["Role"]["Arn"]
+
+    def assume() -> object:
+        return sts.assume_role(RoleArn=new, RoleSessionName="settled")
+
+    with aws.fault(kind="settle", seconds=3600) as fault:
+        assert refusal(assume) == "AccessDenied"
+        assert refusal(sts.get_caller_identity) is None
+    assert fault.hits == 1
+    with aws.fault(kind="settle", seconds=0.001):
+        assert refusal(assume) is None
 
 
 def test_other_processes_order_faults_and_read_the_log(aws: Simulator, new_account: Callable[[], str]) -> None:

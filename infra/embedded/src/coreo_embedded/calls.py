@@ -15,12 +15,15 @@ from coreo_embedded.faults import Style
 _CREDENTIAL = re.compile(r"Credential=([^/,\s]+)/\d{8}/([^/]*)/([^/]+)/aws4_request")
 _ACCOUNT = re.compile(r"\d{12}")
 _ARN_ACCOUNT = re.compile(r"arn:[^:]+:[^:]+::(\d{12}):")
-_KEPT_PARAMETERS = ("RoleArn", "RoleSessionName", "ExternalId", "Policy", "DurationSeconds")
+_KEPT_PARAMETERS = {
+    "AssumeRole": ("RoleArn", "RoleSessionName", "ExternalId", "Policy", "DurationSeconds"),
+    "CreateRole": ("RoleName", "Path"),
+}
 
 
 @dataclass
 class AwsRequest:
-    """One request as logged. `principal` is an ARN when known; `parameters` are kept of AssumeRole alone.
+    """One request as logged. `principal` is an ARN when known; `parameters` are kept of AssumeRole and CreateRole.
 
     `status` is the HTTP status once answered; None before, or where the client hung up or was cut off.
     """
@@ -67,7 +70,7 @@ def read_call(method: str, raw_path: str, headers: Mapping[str, str], body: byte
         return Call(service, target.rpartition(".")[2], region, key, "json", {})
     form = parse_qs(body.decode("utf-8", "replace")) if body else query
     if action := form.get("Action"):
-        parameters = {name: form[name][0] for name in _KEPT_PARAMETERS if name in form} if service == "sts" else {}
+        parameters = {name: form[name][0] for name in _KEPT_PARAMETERS.get(action[0], ()) if name in form}
         return Call(service, action[0], region, key, "ec2" if service == "ec2" else "query", parameters)
     operation = _rest_operation(service, method, url, headers)
     return Call(service, operation, region, key, "s3" if service == "s3" else "json", {})

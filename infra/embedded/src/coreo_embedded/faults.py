@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Required, TypedDict, get_args
 from xml.sax.saxutils import escape
 
-Kind = Literal["throttle", "deny", "error", "unavailable", "disconnect", "delay", "hang"]
+Kind = Literal["throttle", "deny", "error", "unavailable", "disconnect", "delay", "hang", "stale", "settle"]
 Style = Literal["json", "s3", "ec2", "query"]
 
 # kind -> (HTTP status, error code), as AWS answers. An S3 throttle is a 503 SlowDown.
@@ -14,9 +14,28 @@ _ANSWERS: dict[str, tuple[int, str]] = {
     "deny": (403, "AccessDeniedException"),
     "error": (500, "InternalFailure"),
     "unavailable": (503, "ServiceUnavailable"),
+    "stale": (403, "InvalidSignatureException"),
+    "settle": (403, "AccessDeniedException"),
 }
-_S3_ANSWERS = _ANSWERS | {"throttle": (503, "SlowDown"), "deny": (403, "AccessDenied")}
+_S3_ANSWERS = _ANSWERS | {
+    "throttle": (503, "SlowDown"),
+    "deny": (403, "AccessDenied"),
+    "stale": (403, "RequestTimeTooSkewed"),
+}
+# Where the query protocols call it otherwise.
+_QUERY_CODES = {
+    "ThrottlingException": "Throttling",
+    "AccessDeniedException": "AccessDenied",
+    "InvalidSignatureException": "SignatureDoesNotMatch",
+}
+_EC2_CODES = {
+    "ThrottlingException": "RequestLimitExceeded",
+    "AccessDeniedException": "UnauthorizedOperation",
+    "InvalidSignatureException": "RequestExpired",
+}
 _MESSAGE = "Answered by the embedded stack's proxy"
+_STALE_MESSAGE = "Signature expired: the request's date is more than 5 minutes before the present"
+SIGNATURE_SECONDS = 300  # how old a signed request may be (IAM user guide, "Signature Version 4")
 
 
 class FaultError(ValueError):
@@ -34,12 +53,22 @@ class FaultFields(TypedDict, total=False):
     seconds: float
 
 
+@dataclass(frozen=True)
+class Ages:
+    """Seconds since the request was signed, and since the role that it assumes was made; None where unknown."""
+
+    signature: float | None = None
+    role: float | None = None
+
+
 @dataclass
 class Fault:
     """One fault, for requests that match all that is given; it counts down with `times`.
 
     kind: throttle, deny (403), error (500), unavailable (503) are answered without reaching the simulator; disconnect
     cuts the connection, hang never answers until the fault is lifted, delay waits `seconds` and then passes it on.
+    stale refuses requests signed more than five minutes ago, on a clock that is `seconds` ahead. settle refuses to
+    assume a role in the first `seconds` after it was made, as when IAM's copies do not agree yet.
     service is the signing name (`sqs`), operation the API's (`SendMessage`), role the name of the caller's role.
     """
 
@@ -54,12 +83,16 @@ class Fault:
     def __post_init__(self) -> None:
         if self.kind not in get_args(Kind):
             raise FaultError(f"kind must be one of {', '.join(get_args(Kind))}")
-        if self.kind == "delay" and self.seconds <= 0:
-            raise FaultError("seconds must be above 0 for a delay")
+        if self.kind in ("delay", "settle") and self.seconds <= 0:
+            raise FaultError(f"seconds must be above 0 for {self.kind}")
 
-    def takes(self, service: str, operation: str, principal: str | None) -> bool:
+    def takes(self, service: str, operation: str, principal: str | None, *, ages: Ages) -> bool:
         """Whether this fault hits the request; if so it is counted."""
         if self.times is not None and self.hits >= self.times:
+            return False
+        if self.kind == "stale" and (ages.signature is None or ages.signature + self.seconds <= SIGNATURE_SECONDS):
+            return False
+        if self.kind == "settle" and (ages.role is None or ages.role >= self.seconds):
             return False
         wanted = (self.service in (None, service), self.operation in (None, operation), self._is_role(principal))
         if not all(wanted):
@@ -87,16 +120,12 @@ def parse_fault(body: Any) -> Fault:
 def error_answer(kind: Kind, style: Style) -> tuple[int, str, bytes]:
     """Status, content type and body of the error in the wire format of the API that was called."""
     status, code = (_S3_ANSWERS if style == "s3" else _ANSWERS)[kind]
+    message = _STALE_MESSAGE if kind == "stale" else _MESSAGE
     if style == "json":
-        body = json.dumps({"__type": code, "message": _MESSAGE})
+        body = json.dumps({"__type": code, "message": message})
         return status, "application/x-amz-json-1.0", body.encode()
-    if style == "query":
-        code = {"ThrottlingException": "Throttling", "AccessDeniedException": "AccessDenied"}.get(code, code)
-    if style == "ec2":
-        code = {"ThrottlingException": "RequestLimitExceeded", "AccessDeniedException": "UnauthorizedOperation"}.get(
-            code, code
-        )
-    error = f"<Code>{escape(code)}</Code><Message>{_MESSAGE}</Message>"
+    code = {"query": _QUERY_CODES, "ec2": _EC2_CODES}.get(style, {}).get(code, code)
+    error = f"<Code>{escape(code)}</Code><Message>{escape(message)}</Message>"
     shape = {
         "s3": f"<Error>{error}<RequestId>injected</RequestId></Error>",
         "ec2": f"<Response><Errors><Error>{error}</Error></Errors><RequestID>injected</RequestID></Response>",

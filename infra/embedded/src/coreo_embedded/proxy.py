@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Coroutine, Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Unpack
 from urllib.parse import urlsplit
@@ -28,7 +29,7 @@ from aiohttp import web
 from yarl import URL
 
 from coreo_embedded.calls import AwsRequest, Call, Principals, hands_out_keys, is_root_key, read_call
-from coreo_embedded.faults import Fault, FaultError, FaultFields, Kind, error_answer, parse_fault
+from coreo_embedded.faults import Ages, Fault, FaultError, FaultFields, Kind, error_answer, parse_fault
 
 _LOG_SIZE = 200_000  # requests kept in memory; a long demo forgets its oldest
 _HOP_BY_HOP = {
@@ -85,6 +86,7 @@ class Proxy:
         self._next_fault = 1
         self._lifted = asyncio.Condition()
         self._principals = Principals()
+        self._roles_made: dict[str, float] = {}
         self._background: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
@@ -193,7 +195,7 @@ class Proxy:
         try:
             if not self._is_admitted(call, request):
                 return await _answer_error("deny", call, entry, request)
-            fault = self._matching_fault(call)
+            fault = self._matching_fault(call, request)
             if fault is not None and (answer := await self._play(fault, call, entry, request)) is not None:
                 return answer
             return await self._forward(request, call, entry, body)
@@ -208,9 +210,15 @@ class Proxy:
         token = request.headers.get(_TOKEN) or request.query.get(_TOKEN) or ""
         return hmac.compare_digest(token.encode(), self._root_token.encode())
 
-    def _matching_fault(self, call: Call) -> Fault | None:
+    def _matching_fault(self, call: Call, request: web.BaseRequest) -> Fault | None:
+        if not self._faults:
+            return None
         principal = self._principals.arn(call.access_key_id)
-        return next((f for f in self._faults.values() if f.takes(call.service, call.operation, principal)), None)
+        made = self._roles_made.get(call.parameters.get("RoleArn", "")) if call.operation == "AssumeRole" else None
+        ages = Ages(_signature_age(request), None if made is None else time.time() - made)
+        return next(
+            (f for f in self._faults.values() if f.takes(call.service, call.operation, principal, ages=ages)), None
+        )
 
     async def _play(
         self, fault: Fault, call: Call, entry: AwsRequest, request: web.BaseRequest
@@ -240,6 +248,9 @@ class Proxy:
                 entry.status = answer.status
                 if whole is not None and answer.status == 200:
                     self._principals.learn(call, whole)
+                if call.operation == "CreateRole" and answer.status == 200:
+                    path, name = call.parameters.get("Path", "/"), call.parameters.get("RoleName", "")
+                    self._roles_made[f"arn:aws:iam::{entry.account}:role{path}{name}"] = time.time()
                 return await _pass_back(request, answer, whole)
         except (asyncio.CancelledError, ConnectionResetError):
             if body is not None and call.operation == "ReceiveMessage":
@@ -248,8 +259,7 @@ class Proxy:
                 asking.cancel()
             raise
         except aiohttp.ClientConnectionError:
-            entry.status = 503
-            return web.Response(status=503, text="The simulated AWS does not answer; see simulator.log")
+            return await _answer_error("unavailable", call, entry, request)  # the simulator died; see its log
 
     async def _ask(
         self, request: web.BaseRequest, call: Call, body: bytes | None
@@ -336,6 +346,14 @@ class Proxy:
         forgotten = self._seen - len(self._requests)
         entries = list(self._requests)[max(0, int(after) - forgotten) :]
         return web.json_response({"requests": [asdict(entry) for entry in entries], "next": self._seen})
+
+
+def _signature_age(request: web.BaseRequest) -> float | None:
+    try:
+        signed = datetime.strptime(request.headers.get("X-Amz-Date", ""), "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+    except ValueError:
+        return None  # in the query, or not signed
+    return time.time() - signed.timestamp()
 
 
 async def _answer_error(kind: Kind, call: Call, entry: AwsRequest, request: web.BaseRequest) -> web.Response:
