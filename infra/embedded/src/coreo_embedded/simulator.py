@@ -146,7 +146,7 @@ class Simulator:
         self._socket.unlink(missing_ok=True)
         command = [str(python), "-m", "hypercorn", "ministack.app:app", "--bind", f"unix:{self._socket}"]
         self._process = processes.spawn(
-            [*command, "--keep-alive", "75", "--graceful-timeout", "0"],
+            [*command, "--keep-alive", "75", "--graceful-timeout", "0", "--workers", "0"],
             environment=self._environment(),
             log=self._log,
         )
