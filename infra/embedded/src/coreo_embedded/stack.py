@@ -130,7 +130,11 @@ class Stack:
             "COREO_SIGNING_JWK": json.dumps(self._signing_key),
             "COREO_QUEUE_URL_AUDIT": self.deployment.queue_urls["audit"],
             "COREO_AWS_ACCOUNT_ID": self.deployment.account_id,
+            "COREO_QUEUE_URL_ONBOARD": self.deployment.queue_urls["onboard"],
             "COREO_AUDIT_WORKER_ROLE_ARN": self.deployment.role_arns["worker-audit"],
+            "COREO_ONBOARD_WORKER_ROLE_ARN": self.deployment.role_arns["worker-onboard"],
+            "COREO_ONBOARD_FLEET_JWKS": _jwks(self._fleet_keys["onboard"]),
+            "COREO_IAM_ENDPOINT_URL": self.simulator.endpoint_url,
         }
         return self._serve("api", "api", environment, port or free_port(), settings)
 
