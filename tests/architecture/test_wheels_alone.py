@@ -30,9 +30,7 @@ NEEDED = [
     ("api", "alembic", "alembic"),
     ("api", "starlette", "starlette"),
     ("results", "backports-zstd", "backports"),
-    ("results", "greenlet", "greenlet"),
     ("worker", "jmespath", "jmespath"),
-    ("worker", "wrapt", "wrapt"),
 ]
 MakeSite = Callable[..., Path]
 
