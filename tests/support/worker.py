@@ -15,7 +15,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from coreo_shared.contracts.jobs import JOB_TYPE, AuditSpec, Job, TargetAccount, job_audience
+from coreo_shared.contracts.jobs import JOB_TYPE, AuditSpec, Job, TargetAccount, Work, job_audience, pool_of
+from coreo_shared.contracts.onboarding import Report
 from coreo_shared.contracts.results import (
     ClaimAnswer,
     FinishRun,
@@ -77,6 +78,11 @@ class Jobs:
             "run_token": self.tokens.run(team_id, run_id),
         }
         return Job(**{**values, **changes})
+
+    def onboard(self, work: Work, **changes: Any) -> Job:
+        """A job for the pool of this work, which belongs to no plan."""
+        audience = job_audience(pool_of(work))
+        return self.make(**{"aud": audience, "work": work, "plan_id": None, "plan_revision": None, **changes})
 
     def sign(self, job: object, *, key: dict[str, Any] | None = None, typ: str = JOB_TYPE) -> str:
         """As a message's body."""
@@ -177,6 +183,7 @@ class MemoryRun:
     chunks: dict[tuple[str, int], PutChunk] = field(default_factory=dict)
     claims: int = 0
     heartbeats: int = 0
+    report: Report | None = None
 
     @property
     def units_done(self) -> list[str]:
@@ -279,7 +286,7 @@ class MemoryChannel:
         if not (run.state.is_final and run.fence == end.fence):
             self._check(end.fence)
             states = {"completed": RunState.SUCCEEDED, "failed": RunState.FAILED, "canceled": RunState.CANCELED}
-            run.state, run.reason = states[end.outcome], end.reason
+            run.state, run.reason, run.report = states[end.outcome], end.reason, end.report
             if end.units_total is not None:
                 run.units_total = end.units_total
         return RunAnswer(run_id=self.run_id, state=run.state, reason=run.reason)

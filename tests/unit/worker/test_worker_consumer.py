@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from coreo_worker.aws.errors import PermanentError, TemporaryError
 from coreo_worker.aws.queue import ReceivedMessage
 from coreo_worker.runner.consumer import Consumer
 from coreo_worker.runner.gate import JobGate
-from coreo_worker.runner.handler import JobHandler
+from coreo_worker.runner.handler import JobHandler, Terms
 from coreo_worker.runner.keeper import MessageKeeper
 from coreo_worker.runner.planning import MessageFate
 from coreo_worker.runner.protocol import (
@@ -36,7 +37,7 @@ from coreo_worker.runner.protocol import (
     pack,
 )
 from coreo_worker.runner.results import ResultsRefusedError, ResultsUnavailableError
-from coreo_worker.runner.run import Tools
+from coreo_worker.runner.run import Run, Tools
 from coreo_worker.runner.stopping import Stopping
 from tests.support.results import make_finding
 from tests.support.worker import (
@@ -94,16 +95,16 @@ class World:
         """A worker at work; afterwards it is made to give back what it has, and has ended."""
         stopping = Stopping(grace_seconds=self.grace)
         gate = JobGate([public_jwk(self.jobs.tokens.api_jwk)], Pool.AUDIT)
-        tools = Tools(roles=self.roles, open_process=self.processes, patience_seconds=self.patience)
+        tools = Tools(roles=self.roles, open_process=self.processes)
         handler = Watched(
             worker_id,
             queue=self.queue,
             decided=self.decided,
             gate=gate,
             results=self.results,
-            tools=tools,
+            trades={AuditSpec: partial(Run, tools)},
             stopping=stopping,
-            max_receives=5,
+            terms=Terms(max_receives=5, patience_seconds=self.patience),
         )
         consumer = Consumer(self.queue, handler, stopping, max_runs=self.max_runs, visibility_seconds=60)
         task = asyncio.create_task(consumer.run())

@@ -10,14 +10,13 @@ from uuid import UUID
 
 import structlog
 
-from coreo_shared.contracts.jobs import AuditSpec, Job
 from coreo_shared.contracts.results import ClaimAnswer, FinishRun, ReleaseRun, RunAnswer
 from coreo_shared.observability.logs import get_logger
 from coreo_worker.aws.queue import ReceivedMessage
 from coreo_worker.runner import planning
 from coreo_worker.runner.gate import JobGate, JobRefusedError
 from coreo_worker.runner.keeper import MessageKeeper
-from coreo_worker.runner.planning import Canceled, Delivery, Ending, Keep, MessageFate, Return, Word
+from coreo_worker.runner.planning import Canceled, Delivery, Ending, Failed, Keep, MessageFate, Return, Word
 from coreo_worker.runner.results import (
     Results,
     ResultsRefusedError,
@@ -27,9 +26,9 @@ from coreo_worker.runner.results import (
     RunOverError,
     StaleFenceError,
 )
-from coreo_worker.runner.run import Run, Tools, ending_of
 from coreo_worker.runner.stopping import Stopping
 from coreo_worker.runner.tasks import first_of, persistently
+from coreo_worker.runner.work import ClaimedRun, Trades, ending_of
 
 _log = get_logger(__name__)
 _LONGEST_REASON: Final = 2_000  # of the results service
@@ -38,26 +37,28 @@ _LAST_WORDS_SECONDS: Final = 5.0  # for the ledger, once the worker's time is up
 
 
 @dataclass(frozen=True)
-class _Claimed:
-    """A run in our hands, and how to speak of it."""
+class Terms:
+    """What every message is handled under. `max_receives` is the queue's, see runner.planning.
 
-    channel: RunChannel
-    answer: ClaimAnswer
-    delivery: Delivery
+    `patience_seconds`: how long a run waits for a results service that is down.
+    """
+
+    max_receives: int
+    patience_seconds: float
 
 
 class JobHandler:
-    """Sees messages through, any number at the same time. `max_receives` is the queue's, see runner.planning."""
+    """Sees messages through, any number at the same time. `trades` are the kinds of work it knows how to do."""
 
     def __init__(
-        self, worker_id: str, *, gate: JobGate, results: Results, tools: Tools, stopping: Stopping, max_receives: int
+        self, worker_id: str, *, gate: JobGate, results: Results, trades: Trades, stopping: Stopping, terms: Terms
     ) -> None:
         self._worker_id = worker_id
         self._gate = gate
         self._results = results
-        self._tools = tools
+        self._trades = trades
         self._stopping = stopping
-        self._max_receives = max_receives
+        self._terms = terms
         self._current: set[UUID] = set()
 
     @property
@@ -68,7 +69,7 @@ class JobHandler:
     async def handle(self, message: ReceivedMessage, keeper: MessageKeeper) -> MessageFate:
         """Does what the message asks for, and says what shall become of it."""
         number = message.receive_count
-        delivery = Delivery(number, self._max_receives, random.random())  # noqa: S311  spreads retries, hides nothing
+        delivery = Delivery(number, self._terms.max_receives, random.random())  # noqa: S311  spreads retries, hides nothing
         try:
             job = self._gate.admit(message.body, message_id=message.id)
         except JobRefusedError as refused:
@@ -82,14 +83,15 @@ class JobHandler:
                 return claim
             keeper.outlast(math.ceil(claim.lease_seconds) + _LEASE_MARGIN)
             self._current.add(job.run_id)
+            claimed = ClaimedRun(job, claim, channel, self._terms.patience_seconds)
             try:
-                return await self._see_through(job, _Claimed(channel, claim, delivery))
+                return await self._see_through(claimed, delivery)
             finally:
                 self._current.discard(job.run_id)
 
     async def _claim(self, channel: RunChannel, delivery: Delivery) -> ClaimAnswer | MessageFate:
         """The claim, or the fate of a message whose run cannot be had."""
-        patience = self._tools.patience_seconds
+        patience = self._terms.patience_seconds
         try:
             claim = await persistently(lambda: channel.claim(self._worker_id), patience=patience, what="claim")
         except RunBusyError as busy:
@@ -105,35 +107,37 @@ class JobHandler:
         _log.info("run_claimed", attempt=claim.attempt, fence=claim.fence, units_done=len(claim.units_done))
         return claim
 
-    async def _see_through(self, job: Job, claimed: _Claimed) -> MessageFate:
-        units_total: int | None = None
+    async def _see_through(self, run: ClaimedRun, delivery: Delivery) -> MessageFate:
         try:
-            if not isinstance(job.work, AuditSpec):
-                raise TypeError(f"no way to do {type(job.work).__name__}")  # noqa: TRY301  the ledger must hear of it
-            run = Run(job, job.work, claimed.answer, claimed.channel, self._tools)
-            ending = Canceled() if claimed.answer.cancel_requested else await run.execute(self._stopping.giving_back)
-            units_total = run.units_total
+            ending = Canceled() if run.claim.cancel_requested else await self._work(run)
         except Exception as error:  # noqa: BLE001  whatever it is, the ledger must hear of it
             ending = ending_of(error)
             _log.warning("run_stopped", ending=type(ending).__name__, exc_info=error)
-        return await self._settle(ending, claimed, units_total)
+        return await self._settle(ending, run, delivery)
 
-    async def _settle(self, ending: Ending, claimed: _Claimed, units_total: int | None) -> MessageFate:
+    async def _work(self, run: ClaimedRun) -> Ending:
+        begin = self._trades.get(type(run.job.work))
+        if begin is None:
+            kind = run.job.work.__struct_config__.tag
+            return Failed(
+                f"The worker that took this job cannot do work of the kind {kind}. Bring the workers of its pool up to "
+                "date, then start it again."
+            )
+        return await begin(run, run.job.work).execute(self._stopping.giving_back)
+
+    async def _settle(self, ending: Ending, run: ClaimedRun, delivery: Delivery) -> MessageFate:
         """Tells the ledger how the run ended, and decides on the message."""
-        planned = planning.after_run(ending, claimed.delivery)
+        planned = planning.after_run(ending, delivery)
         _log.info("run_ended", ending=type(ending).__name__, word=planned.word and planned.word.kind)
         if planned.word is None:
             return planned.message
-        untold = planning.after_unclaimed(claimed.delivery)
-        told = self._tell(claimed, planned.word, units_total, told=planned.message, untold=untold)
+        untold = planning.after_unclaimed(delivery)
+        told = self._tell(run, planned.word, told=planned.message, untold=untold)
         return await first_of(told, self._too_late(untold, _LAST_WORDS_SECONDS))
 
-    async def _tell(
-        self, claimed: _Claimed, word: Word, units_total: int | None, *, told: MessageFate, untold: MessageFate
-    ) -> MessageFate:
+    async def _tell(self, run: ClaimedRun, word: Word, *, told: MessageFate, untold: MessageFate) -> MessageFate:
         try:
-            call = _call(claimed, word, units_total)
-            answer = await persistently(call, patience=self._tools.patience_seconds, what=word.kind)
+            answer = await persistently(_call(run, word), patience=run.patience_seconds, what=word.kind)
         except StaleFenceError:
             return Keep.LEAVE
         except RunOverError:
@@ -151,14 +155,14 @@ class JobHandler:
         return fate
 
 
-def _call(claimed: _Claimed, word: Word, units_total: int | None) -> Callable[[], Awaitable[RunAnswer]]:
-    channel, fence = claimed.channel, claimed.answer.fence
+def _call(run: ClaimedRun, word: Word) -> Callable[[], Awaitable[RunAnswer]]:
+    fence = run.claim.fence
     reason = None if word.reason is None else _printable(word.reason)
     if word.kind == "release":
         back = ReleaseRun(fence=fence, reason=reason or "No reason was given.")
-        return lambda: channel.release(back)
-    end = FinishRun(fence=fence, outcome=word.kind, reason=reason, units_total=units_total)
-    return lambda: channel.finish(end)
+        return lambda: run.channel.release(back)
+    end = FinishRun(fence=fence, outcome=word.kind, reason=reason, units_total=run.units_total, report=word.report)
+    return lambda: run.channel.finish(end)
 
 
 def _printable(reason: str) -> str:

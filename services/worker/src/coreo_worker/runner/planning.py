@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal
 
+from coreo_shared.contracts.onboarding import Report
+
 _BACKOFF_SECONDS: Final = 5.0
 _LONGEST_BACKOFF_SECONDS: Final = 300.0
 _LONGEST_BUSY_SECONDS: Final = 900.0
@@ -18,7 +20,9 @@ RENEW_MARGIN_SECONDS: Final = 600.0
 
 @dataclass(frozen=True)
 class Completed:
-    """The whole audit was done and stored."""
+    """All of the work was done, and of an audit all findings stored. `report` of a run of the onboard pool."""
+
+    report: Report | None = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ class Word:
 
     kind: Literal["completed", "failed", "canceled", "release"]
     reason: str | None = None
+    report: Report | None = None
 
 
 @dataclass(frozen=True)
@@ -114,8 +119,8 @@ class Disposition:
 def after_run(ending: Ending, delivery: Delivery) -> Disposition:  # noqa: PLR0911  one for each way to end
     """What to do when a run that this worker had claimed ended in this way."""
     match ending:
-        case Completed():
-            return Disposition(Word("completed"), Keep.DELETE)
+        case Completed(report):
+            return Disposition(Word("completed", report=report), Keep.DELETE)
         case Canceled():
             return Disposition(Word("canceled"), Keep.DELETE)
         case Failed(reason):

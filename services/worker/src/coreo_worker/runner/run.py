@@ -1,4 +1,4 @@
-"""One claimed run: session, process, findings into the ledger, until one of its watchers says how it ended."""
+"""An audit: session, process, findings into the ledger, until one of its watchers says how it ended."""
 
 import asyncio
 import time
@@ -7,15 +7,15 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Final
 
-from coreo_shared.contracts.jobs import AuditSpec, Job
-from coreo_shared.contracts.results import ClaimAnswer, PutChunk, RunHeartbeat
+from coreo_shared.contracts.jobs import AuditSpec
+from coreo_shared.contracts.results import PutChunk
 from coreo_shared.observability.logs import get_logger
 from coreo_worker.aws.clients import SessionCredentials
-from coreo_worker.aws.errors import PermanentError, TemporaryError
+from coreo_worker.aws.errors import TemporaryError
 from coreo_worker.aws.sts import RoleGate
 from coreo_worker.runner import planning
 from coreo_worker.runner.permissions import policy_for
-from coreo_worker.runner.planning import Canceled, Completed, Ending, Failed, Interrupted, Stopped
+from coreo_worker.runner.planning import Canceled, Completed, Ending, Failed, Interrupted
 from coreo_worker.runner.process import RunProcess
 from coreo_worker.runner.protocol import (
     Cancel,
@@ -24,17 +24,10 @@ from coreo_worker.runner.protocol import (
     Ended,
     NewCredentials,
     Planned,
-    ProtocolError,
     Start,
 )
-from coreo_worker.runner.results import (
-    ResultsRefusedError,
-    ResultsUnavailableError,
-    RunChannel,
-    RunOverError,
-    StaleFenceError,
-)
 from coreo_worker.runner.tasks import first_of, happens_within, persistently
+from coreo_worker.runner.work import ClaimedRun, stopped
 
 _log = get_logger(__name__)
 _CHUNKS_AT_ONCE: Final = 4  # on their way to the results service; the pipe, and so the audit, waits for them
@@ -43,33 +36,29 @@ _CANCEL_SECONDS: Final = 5.0  # for a process to stop by itself
 
 @dataclass(frozen=True)
 class Tools:
-    """What a run is done with. `patience_seconds`: how long it waits for a results service that is down."""
+    """What an audit is done with."""
 
     roles: RoleGate
     open_process: Callable[[], AbstractAsyncContextManager[RunProcess]]
-    patience_seconds: float
 
 
 class Run:
-    """A run in this worker's hands."""
+    """An audit in this worker's hands. Raises as `policy_for`."""
 
-    def __init__(self, job: Job, audit: AuditSpec, claim: ClaimAnswer, channel: RunChannel, tools: Tools) -> None:
-        self._job = job
-        self._audit = audit
-        self._claim = claim
-        self._channel = channel
+    def __init__(self, tools: Tools, claimed: ClaimedRun, audit: AuditSpec) -> None:
         self._tools = tools
+        self._claimed = claimed
+        self._audit = audit
         self._policy = policy_for(audit)
         self._beat_now = asyncio.Event()
         self._canceled = False
-        self.units_total: int | None = None
 
     async def execute(self, giving_back: asyncio.Event) -> Ending:
-        """Does the run and says how it ended; nothing of it is left at work then."""
+        """As the port says."""
         if self._policy.widened:
             _log.info("session_policy_widened", patterns=self._policy.widened)
         async with self._tools.open_process() as process:  # it starts up while the session is asked for
-            return await first_of(self._work(process), self._beat(process), _stop(giving_back))
+            return await first_of(self._work(process), self._beat(process), stopped(giving_back))
 
     async def _work(self, process: RunProcess) -> Ending:
         credentials = await self._assume()
@@ -77,10 +66,11 @@ class Run:
         return await first_of(self._feed(process), self._renew(process, credentials))
 
     async def _assume(self) -> SessionCredentials:
-        return await self._tools.roles.assume(self._job.target, self._job.run_id, self._policy)
+        job = self._claimed.job
+        return await self._tools.roles.assume(job.target, job.run_id, self._policy)
 
     def _start(self, credentials: SessionCredentials) -> Start:
-        job = self._job
+        job = self._claimed.job
         return Start(
             run_id=str(job.run_id),
             team_id=str(job.team_id),
@@ -89,7 +79,7 @@ class Run:
             rules=tuple(self._audit.rules),
             regions=tuple(self._audit.regions),
             parameters=self._audit.parameters,
-            units_done=frozenset(self._claim.units_done),
+            units_done=frozenset(self._claimed.claim.units_done),
             credentials=Credentials.of(credentials),
         )
 
@@ -99,7 +89,7 @@ class Run:
         async with asyncio.TaskGroup() as group:
             while not isinstance(frame := await process.receive(), Ended | None):
                 if isinstance(frame, Planned):
-                    self.units_total = frame.units_total
+                    self._claimed.units_total = frame.units_total
                     self._beat_now.set()
                 else:
                     await slots.acquire()
@@ -120,22 +110,18 @@ class Run:
                 return Interrupted(last.reason or "The run's process stopped by itself.")
 
     async def _put(self, chunk: Chunk) -> None:
+        claimed = self._claimed
         body = PutChunk(
-            fence=self._claim.fence, unit=chunk.unit, index=chunk.index, final=chunk.final, findings=chunk.findings
+            fence=claimed.claim.fence, unit=chunk.unit, index=chunk.index, final=chunk.final, findings=chunk.findings
         )
-        await persistently(lambda: self._channel.put(body), patience=self._tools.patience_seconds, what="chunk")
+        await persistently(lambda: claimed.channel.put(body), patience=claimed.patience_seconds, what="chunk")
 
     async def _beat(self, process: RunProcess) -> Ending:
         """Keeps the lease; ends when somebody asked that the run end."""
         while True:
-            await happens_within(self._beat_now, self._claim.lease_seconds / 3)
+            await happens_within(self._beat_now, self._claimed.claim.lease_seconds / 3)
             self._beat_now.clear()
-            answer = await persistently(
-                lambda: self._channel.heartbeat(RunHeartbeat(fence=self._claim.fence, units_total=self.units_total)),
-                patience=self._tools.patience_seconds,
-                what="heartbeat",
-            )
-            if answer.cancel_requested:
+            if await self._claimed.beat():
                 self._canceled = True
                 await process.send(Cancel())
                 await asyncio.sleep(_CANCEL_SECONDS)  # _feed ends first, unless the process does not listen
@@ -154,33 +140,3 @@ class Run:
                 continue
             await process.send(NewCredentials(credentials=Credentials.of(credentials)))
             _log.info("session_renewed")
-
-
-async def _stop(giving_back: asyncio.Event) -> Ending:
-    await giving_back.wait()
-    return Stopped()
-
-
-def ending_of(error: Exception) -> Ending:  # noqa: PLR0911  one for each kind of error
-    """How a run ended that raised this; of several errors, the first."""
-    match error:
-        case ExceptionGroup():
-            return ending_of(error.exceptions[0])
-        case PermanentError():
-            return Failed(str(error))
-        case TemporaryError():
-            return Interrupted(str(error), error.delay)
-        case StaleFenceError():
-            return planning.Superseded()
-        case RunOverError():
-            return planning.Over()
-        case ResultsUnavailableError():
-            return planning.Unreachable()
-        case ResultsRefusedError(status=401 | 403):  # nor would it take word of the end
-            return planning.Unreachable()
-        case ResultsRefusedError():
-            return Failed(f"The results service did not take the findings ({error.code}). This is a fault in Coreo.")
-        case ProtocolError():
-            return Interrupted(f"The run's process sent what cannot be understood: {error}.")
-        case _:
-            return Interrupted(f"An internal error ({type(error).__name__}) stopped the run.")

@@ -4,11 +4,14 @@ import asyncio
 import os
 import signal
 import sys
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Final, NoReturn
 
 from coreo_shared.catalogue import load_catalogue
+from coreo_shared.contracts.jobs import AuditSpec
+from coreo_shared.contracts.terms import Pool
 from coreo_shared.observability.logs import configure_logging, get_logger
 from coreo_shared.settings import load_settings
 from coreo_worker.aws.own import AioSession, own_session
@@ -17,12 +20,13 @@ from coreo_worker.aws.sts import open_gate
 from coreo_worker.runner.consumer import Consumer
 from coreo_worker.runner.fleet import Fleet, Identity, touch_regularly
 from coreo_worker.runner.gate import JobGate
-from coreo_worker.runner.handler import JobHandler
+from coreo_worker.runner.handler import JobHandler, Terms
 from coreo_worker.runner.hardening import harden_worker
 from coreo_worker.runner.process import open_process, run_command, run_environment
 from coreo_worker.runner.results import HttpResults
-from coreo_worker.runner.run import Tools
+from coreo_worker.runner.run import Run, Tools
 from coreo_worker.runner.stopping import Stopping
+from coreo_worker.runner.work import Trades
 from coreo_worker.settings import WorkerSettings
 
 _log = get_logger(__name__)
@@ -67,21 +71,15 @@ async def serve(settings: WorkerSettings, session: AioSession, region: str) -> N
         queue = await stack.enter_async_context(
             open_queue(session, settings.queue_url, region=region, visibility_seconds=settings.visibility_seconds)
         )
-        roles = await stack.enter_async_context(open_gate(session, region=region))
-        command = run_command(memory_mb=settings.run_memory_mb, log_level=settings.log_level)
-        tools = Tools(
-            roles=roles,
-            open_process=partial(open_process, command, run_environment(os.environ)),
-            patience_seconds=settings.patience_seconds,
-        )
+        trades = await stack.enter_async_context(_open_trades(settings, session, region))
         gate = JobGate(settings.api_keys(), settings.pool)
         handler = JobHandler(
             settings.worker_id,
             gate=gate,
             results=results,
-            tools=tools,
+            trades=trades,
             stopping=stopping,
-            max_receives=settings.max_receives,
+            terms=Terms(max_receives=settings.max_receives, patience_seconds=settings.patience_seconds),
         )
         fleet = Fleet(
             Identity(settings.worker_id, settings.pool),
@@ -96,6 +94,18 @@ async def serve(settings: WorkerSettings, session: AioSession, region: str) -> N
         _log.info("worker_started", worker_id=settings.worker_id, pool=settings.pool, max_runs=settings.max_runs)
         await _until_drained(consumer, fleet, settings)
         _log.info("worker_stopped")
+
+
+@asynccontextmanager
+async def _open_trades(settings: WorkerSettings, session: AioSession, region: str) -> AsyncIterator[Trades]:
+    """The work that this pool's workers do, by its spec."""
+    async with open_gate(session, region=region) as roles:
+        if settings.pool is Pool.AUDIT:
+            command = run_command(memory_mb=settings.run_memory_mb, log_level=settings.log_level)
+            tools = Tools(roles=roles, open_process=partial(open_process, command, run_environment(os.environ)))
+            yield {AuditSpec: partial(Run, tools)}
+        else:
+            yield {}
 
 
 async def _until_drained(consumer: Consumer, fleet: Fleet, settings: WorkerSettings) -> None:
