@@ -87,6 +87,8 @@ class Proxy:
         self._lifted = asyncio.Condition()
         self._principals = Principals()
         self._roles_made: dict[str, float] = {}
+        self._keep_bodies_of: str | None = None
+        self.bodies: list[tuple[str, bytes]] = []  # (operation, body), while some are kept
         self._background: set[asyncio.Task[None]] = set()
         self._loop = asyncio.new_event_loop()
         self._started = threading.Event()
@@ -136,6 +138,16 @@ class Proxy:
             yield fault
         finally:
             self._call(self._lift_faults(number))
+
+    @contextlib.contextmanager
+    def keeping_bodies(self, service: str) -> Iterator[None]:
+        """Keeps the bodies of requests to a service, in `bodies`, while the block runs: for tests of what is sent."""
+        self.bodies.clear()
+        self._keep_bodies_of = service
+        try:
+            yield
+        finally:
+            self._keep_bodies_of = None
 
     def _call(self, coroutine: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(_START_SECONDS)
@@ -192,6 +204,8 @@ class Proxy:
         body = await request.content.read() if short else None
         call = read_call(request.method, request.raw_path, request.headers, body)
         entry = self._note(call)
+        if body is not None and call.service == self._keep_bodies_of:
+            self.bodies.append((call.operation, body))
         try:
             if not self._is_admitted(call, request):
                 return await _answer_error("deny", call, entry, request)

@@ -121,9 +121,14 @@ class Stack:
         self._results = self._serve("results", "results", environment, port, settings)
         return self._results
 
-    def start_api(self, *, port: int | None = None, **settings: str) -> Process:
-        """A replica of the api, ready to answer. The results service must have been started before."""
-        environment = {
+    def start_api(
+        self, *, port: int | None = None, environment: Mapping[str, str] | None = None, **settings: str
+    ) -> Process:
+        """A replica of the api, ready to answer. The results service must have been started before.
+
+        `environment`: variables that are no settings of Coreo.
+        """
+        own = {
             "COREO_DATABASE_URL": self.postgres.url("coreo_api", "coreo_api"),
             "COREO_SYSTEM_DATABASE_URL": self.postgres.url("coreo_api", "coreo_api_system"),
             "COREO_RESULTS_URL": self._results_url(),
@@ -136,7 +141,7 @@ class Stack:
             "COREO_ONBOARD_FLEET_JWKS": _jwks(self._fleet_keys["onboard"]),
             "COREO_IAM_ENDPOINT_URL": self.simulator.endpoint_url,
         }
-        return self._serve("api", "api", environment, port or free_port(), settings)
+        return self._serve("api", "api", own | dict(environment or {}), port or free_port(), settings)
 
     def start_worker(self, pool: Pool = "audit", **settings: str) -> Process:
         """A worker of the pool that has told the results service it is there."""
@@ -155,6 +160,11 @@ class Stack:
         process = self._spawn(name, "coreo-worker", role, environment | _settings(settings))
         wait_until(heartbeat.exists, process.handle, name=name, log=process.log, seconds=START_SECONDS)
         return process
+
+    def pids(self) -> list[tuple[int, str]]:
+        """The long-lived processes but for the simulated AWS: (process id, name)."""
+        known = [(process.pid, process.name) for process in self._processes if process.handle.poll() is None]
+        return [*known, (self.postgres.pid, "postgres")]
 
     def create_team(self, name: str) -> dict[str, str]:
         """A new team: {"team_id", "token"}."""
