@@ -170,7 +170,7 @@ async def test_sts_is_asked_in_the_workers_own_region(setting: str | None, monke
     if setting:
         monkeypatch.setenv("AWS_STS_REGIONAL_ENDPOINTS", setting)
     async with open_gate(own_session(), region="us-east-1") as gate:
-        assert gate._client.meta.endpoint_url == "https://sts.us-east-1.amazonaws.com"  # type: ignore[attr-defined]  # no part of the port
+        assert gate._client.meta.endpoint_url == "https://sts.us-east-1.amazonaws.com"
 
 
 def test_session_names_fit_into_sts() -> None:

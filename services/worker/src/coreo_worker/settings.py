@@ -44,6 +44,9 @@ class WorkerSettings(ServiceSettings):
         100  # how long runs may go on after SIGTERM; then they are given back
     )
     run_memory_mb: Annotated[int, Field(ge=128)] = 768  # of one run's process
+    trust_settle_seconds: Annotated[float, Field(ge=0, le=120)] = (
+        20  # of the onboard pool: a role that refuses Coreo may be so new that AWS does not know it everywhere yet
+    )
     heartbeat_file: Path | None = None
     heartbeat_file_seconds: Annotated[float, Field(gt=0)] = 10  # between two touches
 

@@ -1,4 +1,4 @@
-"""Into the customer's account: AssumeRole with the external id and always with a session policy.
+"""Into the customer's account: AssumeRole, always with a session policy; with the external id, or to try the role.
 
 Session name, lifetimes and limits as in the STS API reference, AssumeRole; with a role of its own a worker chains
 roles, and a chained session ends after an hour.
@@ -6,7 +6,8 @@ roles, and a chained session ends after an hour.
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Final, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol, Unpack
 from uuid import UUID
 
 from aiobotocore.config import AioConfig
@@ -19,8 +20,10 @@ from coreo_worker.aws.errors import SDK_ERRORS, PermanentError, TemporaryError, 
 
 if TYPE_CHECKING:
     from types_aiobotocore_sts import STSClient
+    from types_aiobotocore_sts.type_defs import AssumeRoleRequestTypeDef
 
 SESSION_SECONDS = 3600
+TRIAL_SECONDS = 900  # the shortest there is
 _RETRY_SECONDS = 15.0
 _CONFIG = AioConfig(connect_timeout=5, read_timeout=15, retries={"mode": "standard", "total_max_attempts": 3})
 
@@ -40,6 +43,18 @@ _PERMANENT: Final = {
 }
 
 
+@dataclass(frozen=True)
+class Refusal:
+    """AWS's code, or the SDK's, for what it did not do."""
+
+    code: str
+
+    @property
+    def is_denial(self) -> bool:
+        """Whether AWS said that the caller may not. Any other code proves nothing of a role."""
+        return self.code == "AccessDenied"
+
+
 class RoleGate(Protocol):
     """Opens sessions in customers' accounts."""
 
@@ -47,31 +62,60 @@ class RoleGate(Protocol):
         """Credentials of the target's role, limited to `policy`. Raises PermanentError or TemporaryError."""
 
 
+class TrustGate(Protocol):
+    """Tries a role as others might."""
+
+    async def try_role(
+        self, role_arn: str, run_id: UUID, *, external_id: str | None, policy: str
+    ) -> SessionCredentials | Refusal:
+        """A short session of the role, limited to the policy document, or why there is none. Never raises for AWS."""
+
+
 @contextlib.asynccontextmanager
-async def open_gate(session: AioSession, *, region: str | None) -> AsyncIterator[RoleGate]:
+async def open_gate(session: AioSession, *, region: str | None) -> AsyncIterator["StsGate"]:
     """STS of this region, as the identity of `session`."""
     async with session.create_client("sts", region_name=region, config=_CONFIG) as client:
         yield StsGate(client)
 
 
 class StsGate:
-    """STS behind the port."""
+    """STS behind both ports."""
 
     def __init__(self, client: "STSClient") -> None:
         self._client = client
 
     async def assume(self, target: TargetAccount, run_id: UUID, policy: SessionPolicy) -> SessionCredentials:
         """As the port says."""
+        answer = await self._ask(
+            RoleArn=target.role_arn,
+            RoleSessionName=session_name(run_id),
+            ExternalId=target.external_id,
+            Policy=policy.document,
+            DurationSeconds=SESSION_SECONDS,
+        )
+        if isinstance(answer, Refusal):
+            raise _reaction(answer.code, target.role_arn)
+        return answer
+
+    async def try_role(
+        self, role_arn: str, run_id: UUID, *, external_id: str | None, policy: str
+    ) -> SessionCredentials | Refusal:
+        """As the port says."""
+        named: AssumeRoleRequestTypeDef = {
+            "RoleArn": role_arn,
+            "RoleSessionName": session_name(run_id),
+            "Policy": policy,
+            "DurationSeconds": TRIAL_SECONDS,
+        }
+        if external_id is not None:
+            named["ExternalId"] = external_id
+        return await self._ask(**named)
+
+    async def _ask(self, **request: "Unpack[AssumeRoleRequestTypeDef]") -> SessionCredentials | Refusal:
         try:
-            answer = await self._client.assume_role(
-                RoleArn=target.role_arn,
-                RoleSessionName=session_name(run_id),
-                ExternalId=target.external_id,
-                Policy=policy.document,
-                DurationSeconds=SESSION_SECONDS,
-            )
+            answer = await self._client.assume_role(**request)
         except SDK_ERRORS as error:
-            raise _reaction(code_of(error), target.role_arn) from None  # AWS's text may hold what we sent
+            return Refusal(code_of(error))  # without AWS's text, which may hold what we sent
         keys = answer["Credentials"]
         return SessionCredentials(
             access_key_id=keys["AccessKeyId"],

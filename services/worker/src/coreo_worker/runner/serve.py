@@ -11,13 +11,17 @@ from typing import Final, NoReturn
 
 from coreo_shared.catalogue import load_catalogue
 from coreo_shared.contracts.jobs import AuditSpec
+from coreo_shared.contracts.onboarding import DiscoverSpec, VerifySpec
 from coreo_shared.contracts.terms import Pool
 from coreo_shared.observability.logs import configure_logging, get_logger
 from coreo_shared.settings import load_settings
+from coreo_worker.aws.inside import SdkInside
+from coreo_worker.aws.organizations import SdkOrganizations
 from coreo_worker.aws.own import AioSession, own_session
 from coreo_worker.aws.queue import open_queue
 from coreo_worker.aws.sts import open_gate
 from coreo_worker.runner.consumer import Consumer
+from coreo_worker.runner.discovery import DiscoverTools, Discovery
 from coreo_worker.runner.fleet import Fleet, Identity, touch_regularly
 from coreo_worker.runner.gate import JobGate
 from coreo_worker.runner.handler import JobHandler, Terms
@@ -26,6 +30,7 @@ from coreo_worker.runner.process import open_process, run_command, run_environme
 from coreo_worker.runner.results import HttpResults
 from coreo_worker.runner.run import Run, Tools
 from coreo_worker.runner.stopping import Stopping
+from coreo_worker.runner.verification import Verification, VerifyTools
 from coreo_worker.runner.work import Trades
 from coreo_worker.settings import WorkerSettings
 
@@ -104,8 +109,12 @@ async def _open_trades(settings: WorkerSettings, session: AioSession, region: st
             command = run_command(memory_mb=settings.run_memory_mb, log_level=settings.log_level)
             tools = Tools(roles=roles, open_process=partial(open_process, command, run_environment(os.environ)))
             yield {AuditSpec: partial(Run, tools)}
+        elif settings.pool is Pool.ONBOARD:
+            verifying = VerifyTools(roles, SdkInside(region), settings.trust_settle_seconds)
+            discovering = DiscoverTools(roles, SdkOrganizations(region))
+            yield {VerifySpec: partial(Verification, verifying), DiscoverSpec: partial(Discovery, discovering)}
         else:
-            yield {}
+            yield {}  # nobody sends work to the deploy pool yet
 
 
 async def _until_drained(consumer: Consumer, fleet: Fleet, settings: WorkerSettings) -> None:
