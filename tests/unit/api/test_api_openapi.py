@@ -38,6 +38,7 @@ def test_every_route_of_the_design_is_there(document: dict[str, Any]) -> None:
         POST /v1/cloud-accounts, GET /v1/cloud-accounts
         GET /v1/cloud-accounts/{account_id}, PATCH /v1/cloud-accounts/{account_id}
         DELETE /v1/cloud-accounts/{account_id}, PUT /v1/cloud-accounts/{account_id}/role
+        GET /v1/cloud-accounts/{account_id}/grant, GET /v1/cloud-accounts/{account_id}/grant/template
         GET /v1/rules, GET /v1/rules/{rule_id}, GET /v1/rule-sets
         POST /v1/plans, GET /v1/plans, GET /v1/plans/{plan_id}, PATCH /v1/plans/{plan_id}, DELETE /v1/plans/{plan_id}
         GET /v1/plans/{plan_id}/revisions, GET /v1/plans/{plan_id}/required-policy, POST /v1/plans/{plan_id}/runs

@@ -32,6 +32,7 @@ class ApiSettings(DatabaseSettings):
     aws_account_id: AccountId  # Coreo's own: customers trust it, and it is never a target
     partition: Literal["aws", "aws-us-gov", "aws-cn"] = "aws"
     audit_worker_role_arn: str | None = None  # named in trust policies in place of the whole of our account
+    grant_template_url: Url | None = None  # a public copy of infra/customer/coreo-role.yaml, for quick-create links
     aws_region: Annotated[str | None, Field(validation_alias="AWS_REGION")] = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
