@@ -171,7 +171,7 @@ def coreo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scripted_api: Scripte
 def an_account(**fields: Any) -> dict[str, Any]:
     """A cloud account as the api shows it."""
     trust = {"Version": "2012-10-17", "Statement": [{"Principal": {"AWS": "arn:aws:iam::111111111111:root"}}]}
-    account = {
+    account: dict[str, Any] = {
         "id": str(new_id()),
         "name": "production",
         "account_id": "210987654321",
@@ -182,8 +182,74 @@ def an_account(**fields: Any) -> dict[str, Any]:
         "trust_policy": trust,
         "created_at": "2026-01-31T12:00:00Z",
         "updated_at": "2026-01-31T12:00:00Z",
+        "reason": None,
+        "next_external_id": None,
+        "missing_actions": [],
+        "last_verification": None,
+        "verifying": False,
+        "next_verification_at": None,
     }
     return account | fields
+
+
+def a_task(kind: str = "verify", **fields: Any) -> dict[str, Any]:
+    """An entry of a cloud account's history, as the api shows it: a task that waits for a worker."""
+    entry = {
+        "id": str(new_id()),
+        "kind": kind,
+        "by": "first token",
+        "at": "2026-01-31T12:00:00Z",
+        "state": "QUEUED",
+        "verdict": None,
+        "reason": None,
+        "report": None,
+        "ended_at": None,
+    }
+    return entry | fields
+
+
+def over(task: dict[str, Any], report: dict[str, Any] | None, **fields: Any) -> dict[str, Any]:
+    """The task when a worker has ended it with this report."""
+    ended = {"state": "SUCCEEDED", "report": report, "ended_at": "2026-01-31T12:00:03Z"}
+    if report is not None and report["kind"] == "verify":
+        ended |= {"verdict": report["verdict"], "reason": report["reason"]}
+    return task | ended | fields
+
+
+def a_verify_report(verdict: str = "CONNECTED", reason: str | None = None, **outcomes: str) -> dict[str, Any]:
+    """A verification's report; its checks passed but for those named, such as `permissions="unknown"`."""
+    names = ("with_external_id", "account", "without_external_id", "wrong_external_id", "permissions")
+    checks = [
+        {"name": name, "outcome": outcomes.get(name, "passed"), "detail": f"What AWS said about {name}."}
+        for name in names
+    ]
+    return {"kind": "verify", "verdict": verdict, "reason": reason, "checks": checks, "missing_actions": []}
+
+
+def a_bootstrap_report(**fields: Any) -> dict[str, Any]:
+    """The report of a bootstrap that made all there is to make."""
+    report = {"kind": "bootstrap", "role": "created", "policy": "created", "attached": True, "problem": None}
+    return report | {"detail": None, "missing_action": None} | fields
+
+
+def a_grant(**fields: Any) -> dict[str, Any]:
+    """A grant as the api shows it."""
+    grant = {
+        "level": "audit",
+        "role_name": "CoreoAudit",
+        "role_arn": "arn:aws:iam::210987654321:role/CoreoAudit",
+        "external_id": "0123456789abcdef0123456789abcdef",
+        "trust_policy": {"Version": "2012-10-17", "Statement": []},
+        "managed_policy_arns": ["arn:aws:iam::aws:policy/SecurityAudit"],
+        "policy": None,
+        "cloudformation": "AWSTemplateFormatVersion: '2010-09-09'\nResources: {}\n",
+        "quick_create_url": None,
+        "terraform": 'resource "aws_iam_role" "coreo" {\n}\n',
+        "commands": ["aws iam create-role --role-name CoreoAudit", "aws iam attach-role-policy"],
+        "stack_set": ["aws cloudformation create-stack-set", "aws cloudformation create-stack-instances"],
+        "notes": ["SecurityAudit cannot read a few things."],
+    }
+    return grant | fields
 
 
 def a_plan(**fields: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`coreo login`, `team`, `token …` and `account …`."""
+"""`coreo login`, `team`, `token …`, and the records of `account …`."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ import httpx
 import pytest
 import typer
 
-from tests.support.cli import TOKEN, URL, Cli, ScriptedApi, a_plan, an_account, problem
+from tests.support.cli import TOKEN, URL, Cli, ScriptedApi, a_grant, a_plan, an_account, problem
 
 ROLE = "arn:aws:iam::210987654321:role/CoreoAudit"
 TEAM = {"id": "0199c3f2-8a1b-7000-8000-000000000001", "name": "ACME", "created_at": "2026-01-31T12:00:00Z"}
@@ -169,71 +169,6 @@ def test_the_last_token_is_kept(coreo: Cli, scripted_api: ScriptedApi) -> None:
     assert "coreo token create" in done.err
 
 
-def test_a_new_account_comes_with_external_id_trust_policy_and_the_next_commands(
-    coreo: Cli, scripted_api: ScriptedApi
-) -> None:
-    account = an_account(name="production EU")
-    scripted_api.on("POST", "/v1/cloud-accounts", account)
-    done = coreo("account", "add", "--name", "production EU", "--account-id", "2109-8765-4321")
-    assert done.code == 0
-    assert scripted_api.body("POST", "/v1/cloud-accounts") == {"name": "production EU", "account_id": "210987654321"}
-    assert account["external_id"] in done.out
-    policy = done.out[done.out.index("{") :]
-    assert json.loads(policy) == account["trust_policy"]
-    assert "coreo account show 'production EU' --trust-policy > trust-policy.json" in done.err
-    assert f"coreo account set-role 'production EU' --role-arn {ROLE}" in done.err
-    assert "arn:aws:iam::aws:policy/SecurityAudit" in done.err
-
-
-def test_commands_to_copy_are_for_the_accounts_partition(coreo: Cli, scripted_api: ScriptedApi) -> None:
-    trust = {"Statement": [{"Principal": {"AWS": "arn:aws-us-gov:iam::111111111111:root"}}]}
-    scripted_api.on("POST", "/v1/cloud-accounts", an_account(trust_policy=trust))
-    done = coreo("account", "add", "--name", "a", "--account-id", "210987654321")
-    assert "arn:aws-us-gov:iam::aws:policy/SecurityAudit" in done.err
-    assert "arn:aws-us-gov:iam::210987654321:role/CoreoAudit" in done.err
-
-
-def test_an_account_may_be_added_with_its_role(coreo: Cli, scripted_api: ScriptedApi) -> None:
-    account = an_account()
-    scripted_api.on("POST", "/v1/cloud-accounts", account)
-    path = f"/v1/cloud-accounts/{account['id']}/role"
-    scripted_api.on("PUT", path, account | {"role_arn": ROLE, "state": "UNVERIFIED"})
-    arguments = ("account", "add", "--name", "production", "--account-id", "210987654321", "--role-arn", ROLE)
-    done = coreo(*arguments)
-    assert scripted_api.body("PUT", path) == {"role_arn": ROLE}
-    assert "UNVERIFIED" in done.out
-    assert "coreo plan create --name NAME --account production" in done.err
-    assert coreo(*arguments, "-o", "json").json["role_arn"] == ROLE
-
-
-def test_a_refused_role_leaves_the_account_and_says_so(coreo: Cli, scripted_api: ScriptedApi) -> None:
-    account = an_account()
-    scripted_api.on("POST", "/v1/cloud-accounts", account)
-    refusal = problem(422, "invalid", "No.", ("body.role_arn", "not a role's ARN"))
-    scripted_api.on("PUT", f"/v1/cloud-accounts/{account['id']}/role", refusal)
-    done = coreo("account", "add", "--name", "production", "--account-id", "210987654321", "--role-arn", "x")
-    assert (done.code, done.out) == (1, "")
-    assert f"The cloud account was added ({account['id']})" in done.err
-    assert "--role-arn: not a role's ARN" in done.err
-    assert f"coreo account set-role {account['id']}" in done.err
-
-
-@pytest.mark.parametrize("digits", ["", "12345", "21098765432x", "٢١٠٩٨٧٦٥٤٣٢١", "2109876543210"])
-def test_an_account_id_has_twelve_digits(coreo: Cli, scripted_api: ScriptedApi, digits: str) -> None:
-    done = coreo("account", "add", "--name", "a", "--account-id", digits)
-    assert done.code == 2
-    assert "--account-id: an AWS account id has 12 digits" in done.err
-    assert scripted_api.requests == []
-
-
-def test_a_role_is_set_by_the_accounts_name(coreo: Cli, scripted_api: ScriptedApi) -> None:
-    account = an_account()
-    scripted_api.lists("/v1/cloud-accounts", account)
-    path = f"/v1/cloud-accounts/{account['id']}/role"
-    scripted_api.on("PUT", path, account | {"role_arn": ROLE})
-    assert coreo("account", "set-role", "production", "--role-arn", ROLE).out.startswith(f"Coreo will assume {ROLE}")
-
-
 def test_accounts_are_listed(coreo: Cli, scripted_api: ScriptedApi) -> None:
     scripted_api.lists("/v1/cloud-accounts", an_account(role_arn=ROLE, state="UNVERIFIED"), an_account(name="empty"))
     header, first, second = coreo("account", "list").out.splitlines()
@@ -254,7 +189,10 @@ def test_no_accounts_say_how_to_add_one(coreo: Cli, scripted_api: ScriptedApi) -
 def test_an_account_is_shown_whole_or_as_its_trust_policy(coreo: Cli, scripted_api: ScriptedApi) -> None:
     account = an_account()
     scripted_api.lists("/v1/cloud-accounts", account)
-    assert account["external_id"] in coreo("account", "show", "production").out
+    scripted_api.on("GET", f"/v1/cloud-accounts/{account['id']}/grant", a_grant())
+    done = coreo("account", "show", "production")
+    assert account["external_id"] in done.out
+    assert "coreo account grant production --format commands" in done.err
     assert coreo("account", "show", "production", "--trust-policy").json == account["trust_policy"]
     assert coreo("account", "show", "production", "-o", "json").json == account
 

@@ -86,7 +86,10 @@ def test_a_problem_names_options_and_the_request_id(client: Client, scripted_api
 @pytest.mark.parametrize(
     ("field", "option"),
     [
-        ("body.name", "--name"),
+        ("body.name", "name"),
+        ("query.rule", "--rule"),
+        ("query.rule_set.1", "--rule-set (2nd)"),
+        ("body.secret_access_key", "secret access key"),
         ("body.spec.rule_sets.0", "--rule-set (1st)"),
         ("body.spec.rules.10", "--rule (11th)"),
         ("body.spec.rules.22", "--rule (23rd)"),

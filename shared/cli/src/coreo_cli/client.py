@@ -14,6 +14,7 @@ from coreo_cli.config import Connection
 from coreo_cli.errors import ApiError, CliError, UnreachableError
 from coreo_cli.events import Event, EventStreamError, read_events
 from coreo_cli.problems import api_error
+from coreo_cli.secret import SecretBody
 from coreo_cli.session import query
 from coreo_cli.text import Json
 
@@ -69,6 +70,16 @@ class Client:
         if idempotency_key is None:
             return self._json(self._send("POST", path, json=body))
         return self._json(self._send_again("POST", path, json=body, headers={"idempotency-key": idempotency_key}))
+
+    def post_secret(self, path: str, body: SecretBody) -> Json:
+        """What POST answers to a body with secrets, which is sent once and leaves this machine encrypted only."""
+        if self.url.startswith("http://") and not self._is_loopback:
+            raise CliError(
+                f"{self.url} is plain http to another machine: the secret would cross the network unencrypted.",
+                next_step="Log in with an https address: `coreo login --url URL --token-stdin`.",
+            )
+        headers = {"content-type": "application/json", "content-length": str(len(body))}
+        return self._json(self._send("POST", path, content=body, headers=headers))
 
     def put(self, path: str, body: Any) -> Json:
         """What PUT answers."""

@@ -12,9 +12,16 @@ _STATES: Final = {
     "CANCELED": "magenta",
     "RUNNING": "cyan",
     "CLAIMED": "cyan",
-    "UNVERIFIED": "yellow",
     "PENDING": "yellow",
+    "BOOTSTRAPPING": "cyan",
+    "VERIFYING": "cyan",
+    "CONNECTED": "green",
+    "UNVERIFIED": "yellow",
+    "INSECURE": "bold red",
+    "UNREACHABLE": "red",
+    "DISCONNECTED": "dim",
 }
+_OUTCOMES: Final = {"passed": "green", "failed": "bold red", "unknown": "yellow"}
 _STATUSES: Final = {"FAIL": "red", "PASS": "green", "NOT_EVALUATED": "yellow", "SUPPRESSED": "dim"}
 
 
@@ -51,3 +58,8 @@ def state(value: str, text: str | None = None) -> Styled:
 def status(value: str, text: str | None = None) -> Styled:
     """A finding's status, or a text about it, in its colour."""
     return Styled(value if text is None else text, _STATUSES.get(value, ""))
+
+
+def outcome(value: str, text: str) -> Styled:
+    """A text about a check, in the colour of its outcome."""
+    return Styled(text, _OUTCOMES.get(value, ""))

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from coreo_cli.commands import account, findings, login, plan, rules, token
 from coreo_cli.commands import run as runs
 from coreo_cli.errors import EXIT_ERROR, CliError
+from coreo_cli.groups import SectionedGroup
 from coreo_cli.options import examples
 from coreo_cli.output import note, show_error
 
@@ -19,18 +19,8 @@ _WORK = "Audit"
 _TEAM = "Team"
 
 
-class CoreoGroup(TyperGroup):
+class CoreoGroup(SectionedGroup):
     """Turns errors into words and exit codes, for the process and for tests alike."""
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002  the overridden method's
-        """The commands in sections, those of a section in the order in which they are used."""
-        sections: dict[str, list[tuple[str, str]]] = {}
-        for name, command in self.commands.items():
-            rows = sections.setdefault(getattr(command, "rich_help_panel", None) or "Commands", [])
-            rows.append((name, command.get_short_help_str(formatter.width)))
-        for title, rows in sections.items():
-            with formatter.section(title):
-                formatter.write_dl(rows)
 
     def main(
         self,
@@ -70,7 +60,8 @@ def _usage_error(error: typer.TyperException) -> int:
 _FIRST_STEPS = """\b
 First steps:
   coreo login --url https://coreo.example.com --token-stdin < token.txt
-  coreo account add --name production --account-id 210987654321
+  coreo account add production --account-id 210987654321
+  coreo account set-role production --role-arn ARN --watch
   coreo plan create --name weekly --account production --rule-set baseline --every 7d
   coreo run start weekly --watch
   coreo findings

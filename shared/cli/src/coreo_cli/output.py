@@ -52,6 +52,12 @@ def write_line(text: str) -> None:
     print(text)  # noqa: T201  the command's result
 
 
+def write_text(text: str) -> None:
+    """A text of many lines on standard output: as it is in a file or pipe, safe to show on a terminal."""
+    for line in text.rstrip("\n").split("\n"):
+        write_line(plain(line) if sys.stdout.isatty() else line)
+
+
 def write_drawn(renderable: "RenderableType") -> None:
     """What rich draws, on standard output; no line ends in spaces."""
     out = console()

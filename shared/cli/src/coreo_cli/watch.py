@@ -91,7 +91,7 @@ def _guarded(follow: Callable[[], None], report: Callable[[Report], None]) -> No
         raise
 
 
-class _Patience:
+class Patience:
     """Waits longer after each failure in a row, and ends the watching after five minutes without an answer."""
 
     def __init__(self, report: Callable[[Report], None], wait: Wait, clock: Callable[[], float]) -> None:
@@ -137,7 +137,7 @@ class RunFollower:
         self._client = client
         self._id = str(run["id"])
         self._report = report
-        self._patience = _Patience(report, wait, clock)
+        self._patience = Patience(report, wait, clock)
         self._last_event_id: str | None = None
         self._streams_get_through = True
         self._ended = False
@@ -201,7 +201,7 @@ class GroupFollower:
         self._group_id = str(runs[0]["group_id"])
         self._seen = {run["id"]: run for run in runs}
         self._report = report
-        self._patience = _Patience(report, wait, clock)
+        self._patience = Patience(report, wait, clock)
 
     def follow(self) -> None:
         """Returns when all have ended or the watching shall end. Raises CliError when it cannot go on."""

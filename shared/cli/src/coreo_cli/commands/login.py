@@ -46,7 +46,7 @@ def login(
     for variable in (config.URL_VARIABLE, config.TOKEN_VARIABLE):
         if os.environ.get(variable):
             note(f"Mind that {variable} is set, and comes before what is stored.")
-    next_steps(["coreo account add --name NAME --account-id DIGITS"])
+    next_steps(["coreo account add NAME --account-id DIGITS"])
 
 
 def logout() -> None:

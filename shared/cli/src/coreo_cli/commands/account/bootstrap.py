@@ -1,0 +1,176 @@
+"""`coreo account bootstrap`: Coreo makes its role with access keys, which are read without echo and kept nowhere."""
+
+import re
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from coreo_cli.account_words import exit_code, show_verdict, word
+from coreo_cli.commands.account.options import AlwaysWatchOption, PlansOption, RuleSetsOption, RulesOption
+from coreo_cli.errors import EXIT_NOT_SUCCEEDED, CliError, UnreachableError, UsageMistakeError
+from coreo_cli.grants import Choice
+from coreo_cli.options import AccountArgument
+from coreo_cli.output import Output, OutputOption, next_steps, note, write_json, write_line
+from coreo_cli.resolve import ACCOUNT, resolve
+from coreo_cli.secret import SecretBody, asked, exposed, looks_like_a_secret
+from coreo_cli.session import connect
+from coreo_cli.text import Json, plain
+
+if TYPE_CHECKING:
+    from coreo_cli.client import Client
+
+_KEY_ID = re.compile(r"[A-Z0-9]{16,128}")
+_TEMPORARY = "ASIA"  # what ids of temporary keys begin with (IAM user guide, "Unique identifiers")
+
+
+class KeysLevel(StrEnum):
+    """How much a role made with keys allows."""
+
+    FULL = "full"
+    AUDIT = "audit"
+    EXACT = "exact"
+
+
+def bootstrap(
+    *,
+    context: typer.Context,
+    account: AccountArgument,
+    access_key_id: Annotated[
+        str,
+        typer.Option("--access-key-id", metavar="AKIA…", help="The key's id. Its secret is asked for, and no option."),
+    ],
+    role_name: Annotated[
+        str | None,
+        typer.Option("--role-name", metavar="NAME", help="The role to make; else CloudCoreoAssumedRole."),
+    ] = None,
+    level: Annotated[
+        KeysLevel | None,
+        typer.Option(
+            "--level",
+            help="What the role allows. full: everything but iam:CreateUser; audit: AWS's SecurityAudit policy; exact: "
+            "the least that the named plans and rules need. full, unless plans or rules are named.",
+            show_default=False,
+        ),
+    ] = None,
+    plan: PlansOption = None,
+    rule_set: RuleSetsOption = None,
+    rule: RulesOption = None,
+    session_token_stdin: Annotated[
+        bool,
+        typer.Option(
+            "--session-token-stdin",
+            help="For a temporary key: its session token is asked for too, or is the second line of standard input.",
+        ),
+    ] = False,
+    watch: AlwaysWatchOption = True,
+    output: OutputOption = Output.TABLE,
+) -> None:
+    """Let Coreo make its role with an access key of the account.
+
+    The secret is asked for without showing it; without a terminal it is the first line of standard input. It is never
+    an argument, an option or an environment variable, and neither this command nor Coreo keeps it.
+    """
+    if context.args or looks_like_a_secret(account):
+        raise exposed()
+    if not _KEY_ID.fullmatch(access_key_id):
+        raise UsageMistakeError(
+            "--access-key-id: an access key's id has capital letters and digits only, and begins with AKIA or ASIA."
+        )
+    choice, level = _chosen(level, Choice(plan or [], rule_set or [], rule or []))
+    with connect() as client:
+        found = resolve(client, ACCOUNT, account)
+        body: dict[str, Any] = {"access_key_id": access_key_id, "level": str(level)}
+        body |= {} if role_name is None else {"role_name": role_name}
+        if level is KeysLevel.EXACT:
+            exact = choice.resolved(client, found)
+            body |= {"plan_ids": exact.plans, "rule_sets": exact.rule_sets, "rules": exact.rules}
+        note(f"Coreo makes a role in {found['name']!r} ({found['account_id']}) with this key, and keeps it nowhere.")
+        with asked(session_token=session_token_stdin or access_key_id.startswith(_TEMPORARY)) as secrets:
+            started = _send(client, found, SecretBody(body, secrets))
+        if output is Output.TABLE:
+            _show_advice(started)
+        if watch:
+            _conclude(client, found, started, output)
+    if output is Output.JSON:
+        write_json(started)
+        return
+    next_steps([f"coreo account show {word(found)}"])
+
+
+def _chosen(level: KeysLevel | None, choice: Choice) -> tuple[Choice, KeysLevel]:
+    if level is None:
+        level = KeysLevel.FULL if choice.is_empty else KeysLevel.EXACT
+    if level is not KeysLevel.EXACT and not choice.is_empty:
+        raise UsageMistakeError("--plan, --rule-set and --rule are about --level exact.")
+    return choice, level
+
+
+def _send(client: "Client", account: Json, body: SecretBody) -> Json:
+    try:
+        return client.post_secret(f"/v1/cloud-accounts/{account['id']}/bootstrap", body)
+    except UnreachableError as error:
+        if error.sent:
+            error.lines = ("It is not known whether the key arrived.",)
+            error.next_step = f"See whether the role is being made: coreo account show {word(account)}"
+        raise
+
+
+def _show_advice(started: Json) -> None:
+    write_line(f"Coreo makes {plain(started['role_arn'])}.")
+    write_line("")
+    for sentence in started["advice"]:
+        write_line(plain(sentence))
+    for command in started["commands"]:
+        write_line(f"  {plain(command)}")
+    write_line("")
+
+
+def _conclude(client: "Client", account: Json, started: Json, output: Output) -> NoReturn:
+    """Follows the making of the role and then its verification. Raises typer.Exit."""
+    from coreo_cli.tasks import follow, newest_verification  # noqa: PLC0415  loads httpx and rich
+
+    made = follow(client, account, started["history"])
+    problem = _problem(made)
+    proof = None if problem else newest_verification(client, account)
+    if proof is not None:
+        proof = follow(client, account, proof)
+    after = client.get(f"/v1/cloud-accounts/{account['id']}")
+    if output is Output.JSON:
+        write_json(started | {"history": made, "verification": proof, "account": after})
+    if problem is not None:
+        raise problem
+    if proof is None:
+        raise CliError(
+            "The role was made, and nobody verifies it yet.", next_step=f"coreo account verify {word(account)}"
+        )
+    if output is Output.TABLE:
+        write_line(_made(made["report"]))
+        show_verdict(after, proof)
+    raise typer.Exit(exit_code(proof))
+
+
+def _problem(made: Json) -> CliError | None:
+    """Why there is no role."""
+    report = made["report"]
+    if report is not None and report["problem"] is None:
+        return None
+    detail = made["reason"] or (report or {}).get("detail")
+    lines = [f"The key lacks {report['missing_action']}."] if report and report.get("missing_action") else []
+    return CliError(
+        detail or f"No role was made: the work ended as {made['state']}.",
+        lines=lines,
+        next_step="Change that, then post the keys again: the same command.",
+        exit_code=EXIT_NOT_SUCCEEDED,
+    )
+
+
+def _made(report: Json) -> str:
+    """What is new in the customer's account."""
+    role = "The role was there already, exactly so." if report["role"] == "adopted" else "The role was made."
+    policies = {
+        "created": "Its policy was made.",
+        "adopted": "Its policy was there already, exactly so.",
+        "managed": "Its policy is AWS's own.",
+    }
+    return f"{role} {policies.get(report['policy'], '')}".rstrip()
