@@ -1,69 +1,17 @@
 """The onboard pool's worker over its ports in memory: which work it does, and how that ends."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import Any
-from uuid import UUID
 
-from coreo_shared.contracts.jobs import Job
 from coreo_shared.contracts.onboarding import DiscoverReport, DiscoverSpec, VerifySpec
-from coreo_shared.contracts.terms import Pool, RunState
-from coreo_shared.crypto.jose import public_jwk
+from coreo_shared.contracts.terms import RunState
 from coreo_worker.aws.errors import PermanentError, TemporaryError
-from coreo_worker.runner.consumer import Consumer
-from coreo_worker.runner.gate import JobGate
-from coreo_worker.runner.handler import JobHandler, Terms
 from coreo_worker.runner.planning import Completed, Ending
-from coreo_worker.runner.stopping import Stopping
-from coreo_worker.runner.work import ClaimedRun, Trades, attended
-from tests.support.worker import Jobs, MemoryQueue, MemoryResults, MemoryRun, until
+from coreo_worker.runner.work import ClaimedRun, attended
+from tests.support.onboard import OnboardWorld
+from tests.support.worker import MemoryResults, until
 
 REPORT = DiscoverReport(organization_id="o-1")
-
-
-@dataclass
-class World:
-    """A worker of the onboard pool and everything around it, in memory."""
-
-    trades: Trades
-    queue: MemoryQueue = field(default_factory=MemoryQueue)
-    results: MemoryResults = field(default_factory=MemoryResults)
-    jobs: Jobs = field(default_factory=Jobs)
-
-    @asynccontextmanager
-    async def worker(self) -> AsyncIterator[Stopping]:
-        stopping = Stopping(grace_seconds=0.5)
-        handler = JobHandler(
-            "w1",
-            gate=JobGate([public_jwk(self.jobs.tokens.api_jwk)], Pool.ONBOARD),
-            results=self.results,
-            trades=self.trades,
-            stopping=stopping,
-            terms=Terms(max_receives=5, patience_seconds=900),
-        )
-        task = asyncio.create_task(Consumer(self.queue, handler, stopping, max_runs=2, visibility_seconds=60).run())
-        try:
-            yield stopping
-        finally:
-            stopping.signal("test")
-            stopping.signal("test")
-            await asyncio.wait_for(task, 10)
-            stopping.close()
-
-    def send(self, job: Job) -> UUID:
-        self.queue.send(self.jobs.sign(job))
-        return job.run_id
-
-    async def ended(self, run_id: UUID) -> MemoryRun:
-        await until(lambda: self.results.runs[run_id].state.is_final if run_id in self.results.runs else False)
-        await until(lambda: not self.queue.ids)
-        return self.results.runs[run_id]
-
-    async def released(self, run_id: UUID) -> MemoryRun:
-        await until(lambda: "release" in self.results.calls)
-        return self.results.runs[run_id]
 
 
 class Doing:
@@ -94,7 +42,7 @@ class Doing:
 
 async def test_work_goes_to_who_does_its_kind_and_its_report_to_the_ledger() -> None:
     discovery, verification = Doing(Completed(REPORT)), Doing(Completed())
-    world = World({DiscoverSpec: discovery, VerifySpec: verification})
+    world = OnboardWorld({DiscoverSpec: discovery, VerifySpec: verification})
     run_id = world.send(world.jobs.onboard(DiscoverSpec()))
     async with world.worker():
         run = await world.ended(run_id)
@@ -103,7 +51,7 @@ async def test_work_goes_to_who_does_its_kind_and_its_report_to_the_ledger() -> 
 
 
 async def test_work_of_a_kind_that_the_worker_does_not_know_fails_and_says_so() -> None:
-    world = World({DiscoverSpec: Doing(Completed(REPORT))})
+    world = OnboardWorld({DiscoverSpec: Doing(Completed(REPORT))})
     run_id = world.send(world.jobs.onboard(VerifySpec(actions=[])))
     async with world.worker():
         run = await world.ended(run_id)
@@ -115,7 +63,7 @@ async def test_work_of_a_kind_that_the_worker_does_not_know_fails_and_says_so() 
 
 
 async def test_what_cannot_be_done_fails_with_its_sentence() -> None:
-    world = World({DiscoverSpec: Doing(PermanentError("Mend the role."))})
+    world = OnboardWorld({DiscoverSpec: Doing(PermanentError("Mend the role."))})
     run_id = world.send(world.jobs.onboard(DiscoverSpec()))
     async with world.worker():
         run = await world.ended(run_id)
@@ -123,7 +71,7 @@ async def test_what_cannot_be_done_fails_with_its_sentence() -> None:
 
 
 async def test_what_did_not_work_this_time_is_given_back() -> None:
-    world = World({DiscoverSpec: Doing(TemporaryError("AWS is busy.", delay=1))})
+    world = OnboardWorld({DiscoverSpec: Doing(TemporaryError("AWS is busy.", delay=1))})
     run_id = world.send(world.jobs.onboard(DiscoverSpec()))
     async with world.worker():
         run = await world.released(run_id)
@@ -132,7 +80,7 @@ async def test_what_did_not_work_this_time_is_given_back() -> None:
 
 async def test_the_lease_is_kept_while_work_goes_on_and_cancelling_ends_it() -> None:
     doing = Doing(None)
-    world = World({DiscoverSpec: doing}, results=MemoryResults(lease_seconds=0.15))
+    world = OnboardWorld({DiscoverSpec: doing}, results=MemoryResults(lease_seconds=0.15))
     run_id = world.send(world.jobs.onboard(DiscoverSpec()))
     async with world.worker():
         await doing.begun.wait()
@@ -144,7 +92,7 @@ async def test_the_lease_is_kept_while_work_goes_on_and_cancelling_ends_it() -> 
 
 async def test_a_worker_whose_time_is_up_gives_its_work_back() -> None:
     doing = Doing(None)
-    world = World({DiscoverSpec: doing})
+    world = OnboardWorld({DiscoverSpec: doing})
     run_id = world.send(world.jobs.onboard(DiscoverSpec()))
     async with world.worker() as stopping:
         await doing.begun.wait()

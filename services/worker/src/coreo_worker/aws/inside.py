@@ -40,12 +40,6 @@ class Inside(Protocol):
         """Which of the actions the role's own policies do not allow on all resources. Needs SIMULATE_ACTION."""
 
 
-def only_simulate(role_arn: str) -> str:
-    """The session policy that allows a session to ask what this role may do, and nothing else."""
-    statement = {"Effect": "Allow", "Action": SIMULATE_ACTION, "Resource": role_arn}
-    return json.dumps({"Version": "2012-10-17", "Statement": [statement]}, separators=(",", ":"))
-
-
 class SdkInside:
     """By the SDK. `region`: of STS, and in the partition of the account."""
 

@@ -8,8 +8,9 @@ from typing import Final
 
 from coreo_shared.contracts.onboarding import Check, CheckName, CheckOutcome, VerifyReport, VerifySpec
 from coreo_shared.observability.logs import get_logger
+from coreo_shared.rules.policy import session_policy
 from coreo_worker.aws.clients import SessionCredentials
-from coreo_worker.aws.inside import NOTHING, Inside, Simulated, only_simulate
+from coreo_worker.aws.inside import NOTHING, SIMULATE_ACTION, Inside, Simulated
 from coreo_worker.aws.sts import Refusal, TrustGate
 from coreo_worker.runner import verdicts
 from coreo_worker.runner.planning import Completed, Ending
@@ -74,7 +75,7 @@ class Verification:
 
     async def _enter(self) -> SessionCredentials | Refusal:
         """In with the external id; a denial is asked again until the role has had its time to settle."""
-        policy = only_simulate(self._target.role_arn) if self._actions else NOTHING
+        policy = session_policy([SIMULATE_ACTION]).document if self._actions else NOTHING
         deadline, pause = monotonic() + self._tools.settle_seconds, _FIRST_PAUSE_SECONDS
         while True:
             answer = await self._knock(self._target.external_id, policy)
