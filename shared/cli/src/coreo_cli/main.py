@@ -13,6 +13,7 @@ from coreo_cli.errors import EXIT_ERROR, CliError
 from coreo_cli.groups import SectionedGroup
 from coreo_cli.options import examples
 from coreo_cli.output import note, show_error
+from coreo_cli.secret import without_secrets
 
 _START = "Start here"
 _WORK = "Audit"
@@ -53,7 +54,8 @@ def _usage_error(error: typer.TyperException) -> int:
     else:
         context = getattr(error, "ctx", None)
         command = "coreo" if context is None else context.command_path
-        show_error(CliError(error.format_message(), next_step=f"`{command} --help` shows how it is used."))
+        words = without_secrets(error.format_message())  # it repeats what was typed
+        show_error(CliError(words, next_step=f"`{command} --help` shows how it is used."))
     return error.exit_code
 
 

@@ -16,7 +16,7 @@ from coreo_cli.errors import CliError, UsageMistakeError
 
 _MAX: Final = 8192  # characters; session tokens have no fixed length, and all in use are shorter
 _WRITTEN = re.compile(rb"[A-Za-z0-9/+=._-]{1,%d}" % _MAX)  # so none needs an escape in JSON
-_LIKE_A_SECRET = re.compile(r"[A-Za-z0-9/+]{40}")
+_LIKE_A_SECRET = re.compile(r"(?<![A-Za-z0-9/+])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])")  # 40 characters of base64
 _HOW_TO_PIPE: Final = "The secret on the first line of standard input, the session token (if any) on the second."
 
 
@@ -47,7 +47,7 @@ class Secret:
 
 
 class SecretBody:
-    """A JSON object, some members of which are secrets; its text is never in one piece."""
+    """A JSON object, some members of which (not all) are secrets; its text is never in one piece."""
 
     def __init__(self, public: Mapping[str, Any], secrets: Mapping[str, Secret]) -> None:
         self._parts: list[bytes | Secret] = [json.dumps(public).removesuffix("}").encode()]
@@ -87,8 +87,13 @@ def asked(*, session_token: bool) -> Iterator[dict[str, Secret]]:
 
 
 def looks_like_a_secret(text: str) -> bool:
-    """Whether a text on the command line may be a secret access key (40 characters of base64) put there by mistake."""
+    """Whether a text on the command line may be a secret access key put there by mistake."""
     return bool(_LIKE_A_SECRET.fullmatch(text))
+
+
+def without_secrets(text: str) -> str:
+    """The text without what looks like a secret access key."""
+    return _LIKE_A_SECRET.sub("…", text)
 
 
 def exposed() -> UsageMistakeError:
