@@ -94,7 +94,7 @@ def test_a_role_is_made_and_proven_with_a_secret_from_standard_input(coreo: Cli,
     done = coreo(*COMMAND, stdin=f"{SECRET}\n")
     assert done.code == 0
     assert scene.sent == {"access_key_id": KEY_ID, "level": "full", "secret_access_key": SECRET}
-    assert f"Coreo makes {ROLE}." in done.out
+    assert f"The role is {ROLE}." in done.out
     assert "Deactivate the key now, and delete it.\n  aws iam update-access-key" in done.out
     assert "The role was made. Its policy was made." in done.out
     assert done.out.endswith("CONNECTED  production  verified in 3 s\n")
@@ -244,9 +244,9 @@ def test_the_level_follows_from_plans_and_rules(coreo: Cli, scene: Scene) -> Non
     ("report", "fields", "said"),
     [
         (
-            a_bootstrap_report(problem="missing_permission", detail="The key may not.", missing_action="iam:GetUser"),
+            a_bootstrap_report(problem="missing_permission", detail="The key lacks iam:GetUser."),
             {},
-            ("The key may not.", "The key lacks iam:GetUser."),
+            ("The key lacks iam:GetUser.",),
         ),
         (None, {"state": "EXPIRED", "reason": "Post the keys again."}, ("Post the keys again.",)),
         (None, {"state": "FAILED"}, ("ended as FAILED",)),
@@ -391,3 +391,14 @@ def test_what_is_typed_ends_with_the_terminal(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(sys, "stdin", type("T", (io.StringIO,), {"isatty": lambda _: True})())
     with pytest.raises(CliError, match="Nothing was typed"), secrets.asked(session_token=False):
         pass
+
+
+def test_the_key_is_spoken_of_when_the_worker_no_longer_needs_it(coreo: Cli, scene: Scene) -> None:
+    def asked(_: httpx.Request) -> httpx.Response:
+        raise KeyboardInterrupt
+
+    assert coreo(*COMMAND, stdin=SECRET).out.index("Deactivate") < coreo(*COMMAND, stdin=SECRET).out.index("CONNECTED")
+    scene.api.on("GET", f"{scene.path}/history/{scene.task['id']}", asked)
+    done = coreo(*COMMAND, stdin=SECRET)
+    assert done.code == 130
+    assert "Deactivate the key now" in done.out

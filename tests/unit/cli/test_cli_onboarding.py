@@ -6,7 +6,17 @@ import httpx
 import pytest
 
 from coreo_shared.contracts.onboarding import Check, CheckName, CheckOutcome, VerifyReport
-from tests.support.cli import Cli, ScriptedApi, a_grant, a_task, a_verify_report, an_account, over, problem
+from tests.support.cli import (
+    Cli,
+    ScriptedApi,
+    a_bootstrap_report,
+    a_grant,
+    a_task,
+    a_verify_report,
+    an_account,
+    over,
+    problem,
+)
 
 ROLE = "arn:aws:iam::210987654321:role/path/CoreoAudit"
 ADD = ("account", "add", "production", "--account-id", "210987654321")
@@ -261,21 +271,23 @@ def test_the_history_says_who_did_what_and_how_it_ended(coreo: Cli, scene: Scene
     entries = [
         over(a_task(by="schedule"), a_verify_report("UNREACHABLE", "The role is gone.")),
         a_task("bootstrap", by="ci", state="EXPIRED", reason="No worker took it."),
+        over(a_task("bootstrap"), a_bootstrap_report(problem="wrong_key", detail="AWS knows no such key.")),
         a_task("renamed", state=None),
         a_task("something_of_tomorrow"),
     ]
     scene.api.lists(f"{scene.path}/history", *entries)
-    header, verified, made, renamed, unknown = coreo("account", "history", "production").out.splitlines()
+    header, verified, expired, failed, renamed, unknown = coreo("account", "history", "production").out.splitlines()
     assert header.split() == ["WHEN", "WHAT", "BY", "RESULT", "WHY"]
     assert "verification" in verified
     assert "schedule" in verified
     assert "UNREACHABLE" in verified
     assert "The role is gone." in verified
-    assert "role made with keys" in made
-    assert "EXPIRED" in made
+    assert "role from keys" in expired
+    assert "EXPIRED" in expired
+    assert failed.split()[-6:] == ["FAILED", "AWS", "knows", "no", "such", "key."]
     assert "first token" in renamed
     assert "something_of_tomorrow" in unknown
-    done = coreo("account", "history", "production", "--limit", "4", "-o", "json")
+    done = coreo("account", "history", "production", "--limit", "5", "-o", "json")
     assert done.json == entries
     assert "--all" in done.err
 

@@ -13,8 +13,8 @@ _KINDS: Final = {
     "role_set": "role set",
     "renamed": "renamed",
     "verify": "verification",
-    "bootstrap": "role made with keys",
-    "discover": "organization listed",
+    "bootstrap": "role from keys",
+    "discover": "organization",
     "rotate": "external id rotated",
     "rotate_cancelled": "rotation canceled",
     "disconnect": "disconnected",
@@ -31,7 +31,7 @@ def show_history(entries: Sequence[Json]) -> None:
                 str(_KINDS.get(each["kind"], each["kind"])),
                 each["by"],
                 _result(each),
-                each["reason"] or "",
+                _why(each),
             ]
             for each in entries
         ],
@@ -40,5 +40,13 @@ def show_history(entries: Sequence[Json]) -> None:
 
 
 def _result(entry: Json) -> Cell:
+    report = entry["report"] or {}
+    if report.get("problem"):
+        return state("FAILED")  # the work was done, and led to nothing
     result = entry["verdict"] or entry["state"]
     return state(result) if result else "-"
+
+
+def _why(entry: Json) -> str:
+    report = entry["report"] or {}
+    return str(entry["reason"] or report.get("detail") or report.get("problem") or "")

@@ -85,16 +85,17 @@ def bootstrap(
         if level is KeysLevel.EXACT:
             exact = choice.resolved(client, found)
             body |= {"plan_ids": exact.plans, "rule_sets": exact.rule_sets, "rules": exact.rules}
-        note(f"Coreo makes a role in {found['name']!r} ({found['account_id']}) with this key, and keeps it nowhere.")
+        note(
+            f"Coreo makes a role in {found['name']!r} ({found['account_id']}) with this key, and keeps the key nowhere."
+        )
         with asked(session_token=session_token_stdin or access_key_id.startswith(_TEMPORARY)) as secrets:
             started = _send(client, found, SecretBody(body, secrets))
-        if output is Output.TABLE:
-            _show_advice(started)
         if watch:
             _conclude(client, found, started, output)
     if output is Output.JSON:
         write_json(started)
         return
+    _show_advice(started)
     next_steps([f"coreo account show {word(found)}"])
 
 
@@ -117,20 +118,22 @@ def _send(client: "Client", account: Json, body: SecretBody) -> Json:
 
 
 def _show_advice(started: Json) -> None:
-    write_line(f"Coreo makes {plain(started['role_arn'])}.")
-    write_line("")
+    write_line(f"The role is {plain(started['role_arn'])}.")
     for sentence in started["advice"]:
         write_line(plain(sentence))
     for command in started["commands"]:
         write_line(f"  {plain(command)}")
-    write_line("")
 
 
 def _conclude(client: "Client", account: Json, started: Json, output: Output) -> NoReturn:
     """Follows the making of the role and then its verification. Raises typer.Exit."""
     from coreo_cli.tasks import follow, newest_verification  # noqa: PLC0415  loads httpx and rich
 
-    made = follow(client, account, started["history"])
+    try:
+        made = follow(client, account, started["history"])
+    finally:  # not before: the worker needs the key until then
+        if output is Output.TABLE:
+            _show_advice(started)
     problem = _problem(made)
     proof = None if problem else newest_verification(client, account)
     if proof is not None:
@@ -145,7 +148,9 @@ def _conclude(client: "Client", account: Json, started: Json, output: Output) ->
             "The role was made, and nobody verifies it yet.", next_step=f"coreo account verify {word(account)}"
         )
     if output is Output.TABLE:
+        write_line("")
         write_line(_made(made["report"]))
+        write_line("")
         show_verdict(after, proof)
     raise typer.Exit(exit_code(proof))
 
@@ -156,10 +161,8 @@ def _problem(made: Json) -> CliError | None:
     if report is not None and report["problem"] is None:
         return None
     detail = made["reason"] or (report or {}).get("detail")
-    lines = [f"The key lacks {report['missing_action']}."] if report and report.get("missing_action") else []
     return CliError(
         detail or f"No role was made: the work ended as {made['state']}.",
-        lines=lines,
         next_step="Change that, then post the keys again: the same command.",
         exit_code=EXIT_NOT_SUCCEEDED,
     )

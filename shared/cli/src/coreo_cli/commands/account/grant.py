@@ -54,6 +54,7 @@ def grant(
         write_json(granted)
     else:
         _show(found, granted)
+        note("")
         _note_all(granted["notes"])
         explain(found, granted, wish)
 
