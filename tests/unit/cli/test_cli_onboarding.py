@@ -202,6 +202,24 @@ def test_permissions_that_the_plans_need_are_named(coreo: Cli, scene: Scene) -> 
     assert "coreo account policy production > policy.json" in done.err
 
 
+def test_a_verification_that_is_under_way_is_followed(coreo: Cli, scene: Scene) -> None:
+    refusal = problem(409, "task_under_way", "A task (verify) is under way.", retry_after="5")
+    scene.api.on("POST", f"{scene.path}/verify", refusal)
+    scene.ends(a_verify_report())
+    done = coreo("account", "verify", "production")
+    assert done.code == 0
+    assert "under way already" in done.err
+
+
+@pytest.mark.parametrize("code", ["task_under_way", "account_without_role"])
+def test_a_verification_that_cannot_begin_says_why(coreo: Cli, scene: Scene, code: str) -> None:
+    scene.api.on("POST", f"{scene.path}/verify", problem(409, code, "A task (bootstrap) is under way."))
+    scene.api.lists(f"{scene.path}/history", a_task("bootstrap"), over(scene.task, a_verify_report()))
+    done = coreo("account", "verify", "production")
+    assert (done.code, done.out) == (1, "")
+    assert "coreo account " in done.err
+
+
 def test_a_verification_is_begun_without_waiting_when_told_so(coreo: Cli, scene: Scene) -> None:
     done = coreo("account", "verify", "production", "--no-watch")
     assert (done.code, done.out) == (0, "Coreo verifies 'production'.\n")
@@ -311,11 +329,18 @@ def test_a_rotation_is_canceled(coreo: Cli, scene: Scene) -> None:
 
 
 def test_a_next_id_is_confirmed_by_a_verification(coreo: Cli, scene: Scene) -> None:
+    scene.task["kind"] = "confirm"
     scene.api.on("POST", f"{scene.path}/external-id/confirm", scene.task)
     scene.ends(a_verify_report())
-    assert coreo("account", "confirm-external-id", "production").out.endswith("verified in 3 s\n")
+    done = coreo("account", "confirm-external-id", "production")
+    assert done.out.endswith("verified in 3 s\n")
+    assert "let the role accept the new external id alone:" in done.err
+    assert "coreo plan create" not in done.err
     scene.ends(a_verify_report("UNREACHABLE", "The role refuses the next id."))
-    assert coreo("account", "confirm-external-id", "production").code == 7
+    refused = coreo("account", "confirm-external-id", "production")
+    assert refused.code == 7
+    assert "let the role accept both external ids" in refused.err
+    assert "coreo account confirm-external-id production" in refused.err
     assert coreo("account", "confirm-external-id", "production", "--no-watch", "-o", "json").json == scene.task
 
 

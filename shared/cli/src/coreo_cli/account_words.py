@@ -125,6 +125,10 @@ def trust_steps(account: Json) -> list[str]:
 
 def _after(account: Json, entry: Json) -> list[str]:
     name, verdict = word(account), entry["verdict"]
+    if entry["kind"] == "confirm":
+        after = [] if verdict == "CONNECTED" else [f"  coreo account confirm-external-id {name}"]
+        what = "the new external id alone" if verdict == "CONNECTED" else "both external ids, then try again"
+        return [f"let the role accept {what}:", *(f"  {each}" for each in trust_steps(account)), *after]
     if verdict == "CONNECTED":
         steps = [f"coreo plan create --name NAME --account {name} --rule-set baseline"]
         if account["missing_actions"]:

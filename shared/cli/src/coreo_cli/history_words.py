@@ -15,9 +15,11 @@ _KINDS: Final = {
     "verify": "verification",
     "bootstrap": "role from keys",
     "discover": "organization",
-    "rotate": "external id rotated",
+    "rotate": "next external id",
     "rotate_cancelled": "rotation canceled",
+    "confirm": "external id confirmed",
     "disconnect": "disconnected",
+    "purge": "results purged",
 }
 
 

@@ -67,6 +67,7 @@ _WORDS: Mapping[str, tuple[str | None, str]] = {
         None,
         "Nothing was kept of the key. Try again in a minute; if it stays, no worker of the onboard pool is up.",
     ),
+    "task_under_way": (None, "See what is: `coreo account history ACCOUNT`; `coreo account show ACCOUNT` has its end."),
     "plan_disabled": ("This plan is not enabled.", "Enable it: `coreo plan update PLAN --enable`."),
     "no_targets": (
         "This plan has no cloud accounts.",

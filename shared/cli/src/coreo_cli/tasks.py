@@ -23,6 +23,7 @@ _LONGEST_PAUSE: Final = 3.0
 _NEWEST: Final = 20
 _DOING: Final = {
     "verify": "Verifying {}",
+    "confirm": "Trying the next external id of {}",
     "bootstrap": "Making the role in {}",
     "discover": "Listing the organization of {}",
 }
