@@ -1,8 +1,7 @@
-"""The worker in tests: signed jobs, its ports in memory, and the real thing as processes.
+"""The worker in tests: signed jobs, and its ports in memory.
 
 `Jobs` signs as the api does. `MemoryQueue`, `MemoryResults`, `ScriptedProcess` and `FakeRoles` stand behind the
-worker's ports; the contract suites run the first two beside the real ones. `WorkerProcess` and `ResultsProcess` are
-`coreo-worker serve` and `coreo-results serve`.
+worker's ports; the contract suites run the first two beside the real ones.
 """
 
 import asyncio

@@ -9,127 +9,29 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
 
-from coreo_embedded.calls import AwsRequest
-from coreo_embedded.credentials import CredentialEndpoint
-from coreo_embedded.deploy import Deployment, deploy
 from coreo_embedded.simulator import Simulator
 from coreo_shared.contracts.base import decode_json
 from coreo_shared.contracts.jobs import job_audience
 from coreo_shared.contracts.results import RegisterWorker
 from coreo_shared.contracts.terms import Pool
-from coreo_shared.crypto.jose import generate_key, public_jwk
-from tests.support.worker import EXTERNAL_ID, Jobs, as_environment, until
-
-if TYPE_CHECKING:
-    from mypy_boto3_sqs import SQSClient
-
-COMMAND = Path(sys.executable).with_name("coreo-worker")
-NOWHERE = "http://127.0.0.1:9"
-ROLE = "coreo-worker-audit"
-# Root may look into any process unless it gives that up for good, as here: CAP_SYS_PTRACE, CAP_SYS_ADMIN, CAP_PERFMON.
-_GIVE_UP = """
-import ctypes, os, sys
-prctl, PR_CAPBSET_READ, PR_CAPBSET_DROP = ctypes.CDLL(None).prctl, 23, 24
-for capability in (19, 21, 38):
-    if os.geteuid() == 0 and prctl(PR_CAPBSET_READ, capability, 0, 0, 0) == 1:
-        assert prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0
-os.execv(sys.argv[1], sys.argv[1:])
-"""
-UNPRIVILEGED = [sys.executable, "-I", "-c", _GIVE_UP]
-
-
-@dataclass
-class Site:
-    """Coreo's account with empty queues, and workers on it."""
-
-    aws: Simulator
-    deployment: Deployment
-    credentials: CredentialEndpoint
-    directory: Path
-    jobs: Jobs = field(default_factory=Jobs)
-    started: list[subprocess.Popen[bytes]] = field(default_factory=list)
-
-    @property
-    def heartbeat(self) -> Path:
-        return self.directory / "heartbeat"
-
-    @property
-    def log(self) -> list[dict[str, Any]]:
-        """The workers' log; every line must be an event."""
-        return [json.loads(line) for line in (self.directory / "worker.log").read_text().splitlines()]
-
-    def events(self) -> list[str]:
-        return [line["event"] for line in self.log]
-
-    def environment(self, **settings: object) -> dict[str, str]:
-        values: dict[str, object] = {
-            "pool": "audit",
-            "queue_url": self.deployment.queue_urls["audit"],
-            "results_url": NOWHERE,
-            "api_jwks": {"keys": [public_jwk(self.jobs.tokens.api_jwk)]},
-            "fleet_jwk": self.jobs.tokens.fleet_jwks[Pool.AUDIT],
-            "heartbeat_file": str(self.heartbeat),
-            "heartbeat_file_seconds": "0.2",
-            "log_level": "DEBUG",
-            **settings,
-        }
-        return {
-            **as_environment(values),
-            **self.credentials.environment(self.deployment.role_arns["worker-audit"], "worker-1"),
-            "AWS_ENDPOINT_URL": self.aws.endpoint_url,
-            "AWS_REGION": self.deployment.region,
-        }
-
-    def start(self, **settings: object) -> subprocess.Popen[bytes]:
-        """A worker that polls its queue, without the right to look into any process there is."""
-        before = len(self.aws.requests)
-        with (self.directory / "worker.log").open("ab") as log:
-            process = subprocess.Popen([*UNPRIVILEGED, COMMAND, "serve"], env=self.environment(**settings), stderr=log)
-        self.started.append(process)
-        deadline = time.monotonic() + 30
-        while not any(call.operation == "ReceiveMessage" for call in self.calls(before)):
-            assert process.poll() is None, (self.directory / "worker.log").read_text()
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        return process
-
-    def calls(self, since: int = 0) -> list[AwsRequest]:
-        """What workers asked of AWS."""
-        return [request for request in self.aws.requests[since:] if request.role == ROLE]
-
-    def send(self, body: str) -> None:
-        sqs: SQSClient = self.aws.root_client("sqs", self.deployment.account_id)
-        sqs.send_message(QueueUrl=self.deployment.queue_urls["audit"], MessageBody=body)
-
-    def end(self, process: subprocess.Popen[bytes]) -> int:
-        """The exit status after SIGTERM."""
-        process.send_signal(signal.SIGTERM)
-        return process.wait(15)
+from coreo_shared.crypto.jose import generate_key
+from tests.support.worker import EXTERNAL_ID, Jobs, until
+from tests.support.worker_process import COMMAND, UNPRIVILEGED, WorkerSite, worker_site
 
 
 @pytest.fixture
-def site(aws: Simulator, new_account: Callable[[], str], tmp_path: Path) -> Iterator[Site]:
-    deployment = deploy(aws, account_id=new_account())
-    endpoint = CredentialEndpoint.start(aws.client("sts", deployment.launcher))
-    made = Site(aws, deployment, endpoint, tmp_path)
-    try:
+def site(aws: Simulator, new_account: Callable[[], str], tmp_path: Path) -> Iterator[WorkerSite]:
+    with worker_site(aws, new_account(), tmp_path) as made:
         yield made
-    finally:
-        for process in made.started:
-            process.kill()
-            process.wait()
-        endpoint.stop()
 
 
-async def test_what_the_api_did_not_sign_for_the_pool_causes_no_call_but_to_the_queue(site: Site) -> None:
+async def test_what_the_api_did_not_sign_for_the_pool_causes_no_call_but_to_the_queue(site: WorkerSite) -> None:
     jobs, now = site.jobs, int(time.time())
     header, _, signature = jobs.sign(jobs.make()).split(".")
     other = jobs.sign(jobs.make()).split(".")[1]
@@ -158,7 +60,7 @@ async def test_what_the_api_did_not_sign_for_the_pool_causes_no_call_but_to_the_
     assert "canary" not in (site.directory / "worker.log").read_text()
 
 
-async def test_a_run_that_cannot_be_claimed_is_no_reason_to_enter_an_account(site: Site) -> None:
+async def test_a_run_that_cannot_be_claimed_is_no_reason_to_enter_an_account(site: WorkerSite) -> None:
     """The results service is down: the message is kept, and no session is asked for before the ledger has said yes."""
     job = site.jobs.make()
     site.send(site.jobs.sign(job))
@@ -174,7 +76,7 @@ async def test_a_run_that_cannot_be_claimed_is_no_reason_to_enter_an_account(sit
         assert secret not in written
 
 
-async def test_sigterm_ends_an_idle_worker_at_once(site: Site) -> None:
+async def test_sigterm_ends_an_idle_worker_at_once(site: WorkerSite) -> None:
     process = site.start()
     started = time.monotonic()
     assert site.end(process) == 0
@@ -184,7 +86,7 @@ async def test_sigterm_ends_an_idle_worker_at_once(site: Site) -> None:
     assert {line["service"] for line in site.log} == {"worker"}
 
 
-async def test_it_listens_nowhere_and_opens_no_file(site: Site) -> None:
+async def test_it_listens_nowhere_and_opens_no_file(site: WorkerSite) -> None:
     seen = psutil.Process(site.start().pid)
     assert [each for each in seen.net_connections() if each.status == psutil.CONN_LISTEN] == []
     assert {Path(each.path) for each in seen.open_files()} <= {site.directory / "worker.log"}
@@ -192,7 +94,7 @@ async def test_it_listens_nowhere_and_opens_no_file(site: Site) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has prctl and /proc")
-def test_its_memory_is_closed_to_others_of_its_user(site: Site) -> None:
+def test_its_memory_is_closed_to_others_of_its_user(site: WorkerSite) -> None:
     process = site.start()
     assert read_by_neighbour(process.pid) == "PermissionError"
     assert psutil.Process(process.pid).rlimit(psutil.RLIMIT_CORE) == (0, 0)
@@ -226,7 +128,7 @@ def health(path: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-async def test_the_health_command_tells_a_live_worker_from_a_lost_one(site: Site) -> None:
+async def test_the_health_command_tells_a_live_worker_from_a_lost_one(site: WorkerSite) -> None:
     assert "has not started" in health(site.heartbeat).stderr
     process = site.start()
     assert (health(site.heartbeat).returncode, health(site.heartbeat).stdout) == (0, "coreo-worker: alive\n")
@@ -265,7 +167,7 @@ class Registry(ThreadingHTTPServer):
         return Handler
 
 
-async def test_a_worker_that_an_operator_drains_ends_by_itself(site: Site) -> None:
+async def test_a_worker_that_an_operator_drains_ends_by_itself(site: WorkerSite) -> None:
     registry = Registry()
     thread = threading.Thread(target=registry.serve_forever)
     thread.start()
@@ -288,7 +190,9 @@ async def test_a_worker_that_an_operator_drains_ends_by_itself(site: Site) -> No
         ({"heartbeat_file": "/nowhere/canary"}, ["COREO_HEARTBEAT_FILE"]),
     ],
 )
-def test_wrong_settings_are_named_and_end_the_start(site: Site, settings: dict[str, object], named: list[str]) -> None:
+def test_wrong_settings_are_named_and_end_the_start(
+    site: WorkerSite, settings: dict[str, object], named: list[str]
+) -> None:
     done = subprocess.run(
         [COMMAND, "serve"], env=site.environment(**settings), capture_output=True, text=True, check=False, timeout=30
     )
@@ -297,7 +201,7 @@ def test_wrong_settings_are_named_and_end_the_start(site: Site, settings: dict[s
     assert "canary" not in done.stderr
 
 
-def test_a_missing_region_is_named(site: Site) -> None:
+def test_a_missing_region_is_named(site: WorkerSite) -> None:
     environment = site.environment() | {"AWS_CONFIG_FILE": os.devnull}
     del environment["AWS_REGION"]
     done = subprocess.run([COMMAND, "serve"], env=environment, capture_output=True, text=True, check=False, timeout=30)
