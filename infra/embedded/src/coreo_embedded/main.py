@@ -49,8 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     plant = commands.add_parser(
         "plant",
         help="make a customer's account with something to find, in a platform that runs",
-        description="Reads the trust policy of the role for Coreo from standard input (JSON, as `coreo account add` "
-        "gives it) and prints the role's ARN.",
+        description="Reads the trust policy of the role for Coreo from standard input (JSON, as `coreo account "
+        "show --trust-policy` gives it) and prints the role's ARN.",
     )
     plant.add_argument(
         "--account-id", required=True, type=_account_id, help="12 digits, an account without anything in it yet"
