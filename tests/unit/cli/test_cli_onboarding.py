@@ -202,19 +202,9 @@ def test_permissions_that_the_plans_need_are_named(coreo: Cli, scene: Scene) -> 
     assert "coreo account policy production > policy.json" in done.err
 
 
-def test_a_verification_that_is_under_way_is_followed(coreo: Cli, scene: Scene) -> None:
-    refusal = problem(409, "task_under_way", "A task (verify) is under way.", retry_after="5")
-    scene.api.on("POST", f"{scene.path}/verify", refusal)
-    scene.ends(a_verify_report())
-    done = coreo("account", "verify", "production")
-    assert done.code == 0
-    assert "under way already" in done.err
-
-
 @pytest.mark.parametrize("code", ["task_under_way", "account_without_role"])
 def test_a_verification_that_cannot_begin_says_why(coreo: Cli, scene: Scene, code: str) -> None:
     scene.api.on("POST", f"{scene.path}/verify", problem(409, code, "A task (bootstrap) is under way."))
-    scene.api.lists(f"{scene.path}/history", a_task("bootstrap"), over(scene.task, a_verify_report()))
     done = coreo("account", "verify", "production")
     assert (done.code, done.out) == (1, "")
     assert "coreo account " in done.err
@@ -271,18 +261,45 @@ def test_a_connected_account_shows_its_last_verification(coreo: Cli, scripted_ap
         ({"state": "UNREACHABLE", "reason": "It lets nobody in."}, "coreo account verify production"),
         ({"state": "UNVERIFIED", "reason": "AWS is slow."}, "coreo account verify production"),
         ({"state": "EXPIRED", "reason": "Post the keys again."}, "coreo account bootstrap production"),
-        ({"state": "DISCONNECTED"}, f"coreo account set-role production --role-arn {ROLE}"),
+        ({"state": "VERIFYING", "verifying": True}, "coreo account verify production   (stays until the verdict)"),
+        ({"state": "DISCONNECTED", "role_arn": None}, "coreo account set-role production --role-arn arn:"),
         ({"state": "CONNECTED", "next_external_id": "f" * 32}, "coreo account confirm-external-id production"),
     ],
 )
 def test_every_state_says_what_to_do(
     coreo: Cli, scripted_api: ScriptedApi, fields: dict[str, Any], command: str
 ) -> None:
-    scripted_api.lists("/v1/cloud-accounts", an_account(role_arn=ROLE, **fields))
+    account = an_account(**{"role_arn": ROLE} | fields)
+    scripted_api.on("GET", f"/v1/cloud-accounts/{account['id']}/grant", a_grant())
+    scripted_api.lists("/v1/cloud-accounts", account)
     done = coreo("account", "show", "production")
     assert str(fields.get("reason", "")) in done.out
     assert str(fields["state"]) in done.out
     assert command in done.err
+
+
+def test_an_account_whose_role_is_being_made_needs_nothing(coreo: Cli, scripted_api: ScriptedApi) -> None:
+    scripted_api.lists("/v1/cloud-accounts", an_account(state="BOOTSTRAPPING", verifying=True))
+    done = coreo("account", "show", "production")
+    assert "a worker is making its role" in done.out
+    assert done.err == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "method", "path", "code", "said"),
+    [
+        ("rotate-external-id", "POST", "rotate", "rotation_under_way", "coreo account confirm-external-id ACCOUNT"),
+        ("confirm-external-id", "POST", "confirm", "no_rotation", "coreo account rotate-external-id ACCOUNT"),
+    ],
+)
+def test_a_rotation_out_of_order_says_what_to_do(
+    coreo: Cli, scene: Scene, command: str, method: str, path: str, code: str, said: str
+) -> None:
+    scene.api.on(method, f"{scene.path}/external-id/{path}", problem(409, code, "DELETE or POST …"))
+    done = coreo("account", command, "production")
+    assert (done.code, done.out) == (1, "")
+    assert said in done.err
+    assert "DELETE" not in done.err
 
 
 def test_the_history_says_who_did_what_and_how_it_ended(coreo: Cli, scene: Scene) -> None:
@@ -348,7 +365,8 @@ def test_a_next_id_is_confirmed_by_a_verification(coreo: Cli, scene: Scene) -> N
 def disconnected(scene: Scene) -> str:
     path = f"{scene.path}/disconnect"
     commands = ["aws iam delete-role --role-name CoreoAudit"]
-    scene.api.on("POST", path, scene.account | {"state": "DISCONNECTED", "commands": commands})
+    after = scene.account | {"state": "DISCONNECTED", "role_arn": None}
+    scene.api.on("POST", path, {"cloud_account": after, "commands": commands})
     return path
 
 
@@ -377,7 +395,7 @@ def test_purging_without_a_terminal_needs_a_yes(coreo: Cli, scene: Scene, discon
     assert "--yes" in refused.err
     assert scene.api.sent("POST", disconnected) == []
     done = coreo("account", "disconnect", "production", "--results", "purge", "--yes", "-o", "json")
-    assert done.json["state"] == "DISCONNECTED"
+    assert done.json["cloud_account"]["state"] == "DISCONNECTED"
     assert scene.api.body("POST", disconnected) == {"results": "purge"}
 
 
@@ -449,13 +467,15 @@ def test_an_organization_that_cannot_be_read_says_what_is_needed(
 def test_a_start_on_an_account_that_is_not_connected_says_why_and_what_to_do(coreo: Cli, scene: Scene) -> None:
     plan = an_account(name="nightly")
     scene.api.lists("/v1/plans", plan)
-    errors = [("body.cloud_account_ids.1", "production is INSECURE; give its role the trust policy shown")]
-    refusal = problem(409, "account_not_connected", "No.", *errors)
+    errors = [(f"cloud_accounts.{scene.account['id']}", "production is INSECURE")]
+    refusal = problem(409, "account_not_connected", "Send POST /v1/….", *errors)
     scene.api.on("POST", f"/v1/plans/{plan['id']}/runs", refusal)
     done = coreo("run", "start", "nightly")
     assert done.code == 1
-    assert "--account (2nd): production is INSECURE; give its role the trust policy shown" in done.err
-    assert "coreo account show ACCOUNT" in done.err
+    assert "CONNECTED" in done.err
+    assert f"  production is INSECURE: coreo account show {scene.account['id']}\n" in done.err
+    assert "coreo account verify ACCOUNT" in done.err
+    assert "POST" not in done.err
 
 
 def test_nothing_follows_a_task_that_the_api_has_not_begun(coreo: Cli, scene: Scene) -> None:

@@ -82,7 +82,7 @@ def test_a_start_may_be_for_some_accounts(coreo: Cli, scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("code", "command"),
     [
-        ("account_without_role", "coreo account set-role"),
+        ("account_not_connected", "coreo account show"),
         ("plan_disabled", "coreo plan update PLAN --enable"),
         ("no_targets", "coreo plan update PLAN --account"),
         ("plan_outdated", "coreo plan update PLAN --rule-set"),

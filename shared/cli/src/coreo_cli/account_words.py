@@ -70,7 +70,7 @@ def show_account(account: Json) -> None:
             ("Coreo's AWS account", account["coreo_account_id"]),
             ("added", local(account["created_at"])),
             ("verified", f"{local(last['ended_at'])} ({ago(last['ended_at'])}): {last['verdict']}" if last else None),
-            ("verifying", "at this moment" if account["verifying"] else None),
+            ("at work", "a worker is busy with it" if account["verifying"] else None),
             ("next verification", f"{local(following)} ({ago(following)})" if following else None),
             ("lacks permissions", _actions(account["missing_actions"])),
         ],

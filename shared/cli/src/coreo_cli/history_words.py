@@ -16,7 +16,7 @@ _KINDS: Final = {
     "bootstrap": "role from keys",
     "discover": "organization",
     "rotate": "next external id",
-    "rotate_cancelled": "rotation canceled",
+    "rotate_canceled": "rotation canceled",
     "confirm": "external id confirmed",
     "disconnect": "disconnected",
     "purge": "results purged",

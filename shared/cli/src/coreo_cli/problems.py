@@ -49,6 +49,8 @@ _OPTIONS = (
     ("query.state", "--state"),
 )
 
+_OF_ACCOUNT = "cloud_accounts."  # and its id
+
 # Problem code -> what is wrong where the api speaks in HTTP (None: its own words), and the command that helps.
 _WORDS: Mapping[str, tuple[str | None, str]] = {
     "unauthenticated": (
@@ -56,13 +58,18 @@ _WORDS: Mapping[str, tuple[str | None, str]] = {
         "Log in again: `coreo login --url URL --token-stdin`; or set COREO_TOKEN to a valid token.",
     ),
     "account_without_role": (
-        "Cloud accounts of this plan have no role yet.",
-        "See which with `coreo account list`; then `coreo account set-role ACCOUNT --role-arn ARN`.",
+        "This cloud account has no role to try.",
+        "`coreo account grant ACCOUNT` shows how to make one; then `coreo account set-role ACCOUNT --role-arn ARN`.",
     ),
     "account_not_connected": (
-        None,
-        "See why with `coreo account show ACCOUNT`; after a change `coreo account verify ACCOUNT` proves it again.",
+        "Coreo works only in cloud accounts that are CONNECTED: proven to let Coreo in, and nobody else through it.",
+        "`coreo account show ACCOUNT` says why and what to do; then `coreo account verify ACCOUNT` tries it again.",
     ),
+    "rotation_under_way": (
+        "The external id is being replaced already.",
+        "Finish: `coreo account confirm-external-id ACCOUNT`; or `coreo account rotate-external-id ACCOUNT --cancel`.",
+    ),
+    "no_rotation": ("The external id is not being replaced.", "Begin: `coreo account rotate-external-id ACCOUNT`."),
     "no_onboard_worker": (
         None,
         "Nothing was kept of the key. Try again in a minute; if it stays, no worker of the onboard pool is up.",
@@ -104,7 +111,7 @@ def api_error(status: int, body: Mapping[str, Any], *, request_id: str | None, r
         code,
         words or _sentence(said),
         fields=fields,
-        lines=[f"{option_of(each.field)}: {each.message}" for each in fields],
+        lines=[_line(each) for each in fields],
         next_step=next_step,
         request_id=str(body.get("request_id") or request_id or "") or None,
         retry_after=retry_after,
@@ -120,6 +127,12 @@ def option_of(path: str) -> str:
             rest = path.removeprefix(f"{prefix}.")
             return f"{option} ({_ordinal(int(rest) + 1)})" if re.fullmatch(r"[0-9]{1,6}", rest) else f"{option} {rest}"
     return path
+
+
+def _line(problem: FieldProblem) -> str:
+    if problem.field.startswith(_OF_ACCOUNT):  # no option: something about one of several cloud accounts
+        return f"{problem.message}: coreo account show {problem.field.removeprefix(_OF_ACCOUNT)}"
+    return f"{option_of(problem.field)}: {problem.message}"
 
 
 def _fields(errors: object) -> list[FieldProblem]:

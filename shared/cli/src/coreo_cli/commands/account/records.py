@@ -1,6 +1,5 @@
 """`coreo account add`, `list`, `show`, `rename`, `remove`, `disconnect`."""
 
-import shlex
 import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
@@ -25,10 +24,13 @@ from coreo_cli.options import AccountArgument, YesOption, confirm
 from coreo_cli.output import Output, OutputOption, next_steps, note, show_listing, write_json, write_line
 from coreo_cli.resolve import ACCOUNT, resolve
 from coreo_cli.session import connect
-from coreo_cli.text import Json, plain
+from coreo_cli.text import Json
 
 if TYPE_CHECKING:
     from coreo_cli.client import Client
+
+
+_WITHOUT_ROLE = frozenset({"PENDING", "DISCONNECTED"})
 
 
 class Results(StrEnum):
@@ -120,7 +122,7 @@ def show(
             write_json(found)
         else:
             show_account(found)
-            if found["role_arn"] is None:
+            if found["state"] in _WITHOUT_ROLE:
                 _explain(client, found, GrantWish.of(None, Choice((), (), ())))
             else:
                 next_steps(_steps(found))
@@ -166,13 +168,15 @@ def disconnect(
         found = resolve(client, ACCOUNT, account)
         if results is Results.PURGE:
             _confirm_purge(found, yes=yes)
-        after = client.post(f"/v1/cloud-accounts/{found['id']}/disconnect", {"results": str(results)})
+        answer = client.post(f"/v1/cloud-accounts/{found['id']}/disconnect", {"results": str(results)})
     if output is Output.JSON:
-        write_json(after)
+        write_json(answer)
         return
     what = "All its results are being deleted" if results is Results.PURGE else "Its results stay"
     write_line(f"Disconnected {found['name']!r}. {what}.")
-    next_steps(["delete the role in AWS, if nothing else needs it:", *(f"  {each}" for each in after["commands"])])
+    if answer["commands"]:
+        steps = [f"  {each}" for each in answer["commands"]]
+        next_steps(["delete the role in AWS, if nothing else needs it:", *steps])
 
 
 def _give_role(client: "Client", account: Json, role_arn: str) -> Json:
@@ -197,15 +201,15 @@ def _steps(account: Json) -> list[str]:
     name = word(account)
     if account["next_external_id"]:
         return [*trust_steps(account), f"coreo account confirm-external-id {name}"]
-    if account["state"] == "CONNECTED":
-        return []
-    if account["state"] in {"INSECURE", "UNREACHABLE"}:
-        return [*trust_steps(account), f"coreo account verify {name}"]
-    if account["state"] == "DISCONNECTED":
-        return [f"coreo account set-role {name} --role-arn {shlex.quote(plain(account['role_arn']))}"]
-    if account["state"] == "EXPIRED":
-        return [f"coreo account bootstrap {name} --access-key-id AKIA…"]
-    return [f"coreo account verify {name}"]
+    verify = f"coreo account verify {name}"
+    steps = {
+        "VERIFYING": [f"{verify}   (stays until the verdict)"],
+        "UNVERIFIED": [verify],
+        "INSECURE": [*trust_steps(account), verify],
+        "UNREACHABLE": [*trust_steps(account), verify],
+        "EXPIRED": [f"coreo account bootstrap {name} --access-key-id AKIA…"],
+    }
+    return steps.get(account["state"], [])
 
 
 def _confirm_purge(account: Json, *, yes: bool) -> None:

@@ -6,7 +6,7 @@ import typer
 
 from coreo_cli.account_words import exit_code, show_verdict, word
 from coreo_cli.commands.account.options import AlwaysWatchOption
-from coreo_cli.errors import ApiError, CliError
+from coreo_cli.errors import CliError
 from coreo_cli.history_words import show_history
 from coreo_cli.options import AccountArgument
 from coreo_cli.output import Output, OutputOption, next_steps, note, write_json, write_line
@@ -39,7 +39,7 @@ def verify(
     """Prove again that the role is safe: it lets Coreo in, and others not through Coreo."""
     with connect() as client:
         found = resolve(client, ACCOUNT, account)
-        entry = _begin(client, found)
+        entry = client.post(f"/v1/cloud-accounts/{found['id']}/verify")
         if watch:
             conclude(client, found, entry, output)
     if output is Output.JSON:
@@ -66,22 +66,6 @@ def history(
         show_history(entries)
     if not everything and len(entries) == limit:
         note(f"The newest {limit}. More: --limit NUMBER or --all")
-
-
-def _begin(client: "Client", account: Json) -> Json:
-    """A new verification, or the one that is under way."""
-    try:
-        return client.post(f"/v1/cloud-accounts/{account['id']}/verify")
-    except ApiError as error:
-        from coreo_cli.tasks import is_over, newest_verification  # noqa: PLC0415  loads rich
-
-        if error.code != "task_under_way":
-            raise
-        entry = newest_verification(client, account)
-        if entry is None or is_over(entry):
-            raise
-        note("A verification is under way already.")
-        return entry
 
 
 def conclude_role(client: "Client", account: Json, *, watch: bool, output: Output) -> None:
