@@ -3,16 +3,20 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import httpx
 import pytest
 
+from coreo_shared.contracts.onboarding import DiscoveredAccount, DiscoverReport
 from coreo_shared.contracts.results import FinishRun, RegisterWorker, ReleaseRun, RunHeartbeat
 from coreo_shared.contracts.terms import Pool, RunState
 from coreo_shared.crypto.jose import Signer
 from coreo_shared.ids import new_id
+from coreo_worker.runner import verdicts
 from coreo_worker.runner.results import (
     HttpResults,
     Results,
@@ -34,6 +38,7 @@ class Subject:
 
     results: Results
     open: Callable[[UUID], RunChannel]
+    onboard: Callable[[UUID], RunChannel]  # a run of the onboard pool
     cancel: Callable[[UUID], Awaitable[None]]
 
 
@@ -47,7 +52,10 @@ async def in_memory() -> AsyncIterator[Subject]:
         if not run.held:
             run.state = RunState.CANCELED
 
-    yield Subject(results, lambda run_id: results.run(run_id, "token"), cancel)
+    def open_run(run_id: UUID) -> RunChannel:
+        return results.run(run_id, "token")
+
+    yield Subject(results, open_run, open_run, cancel)
 
 
 @asynccontextmanager
@@ -64,7 +72,10 @@ async def over_http(request: pytest.FixtureRequest, directory: Path) -> AsyncIte
         async def cancel(run_id: UUID) -> None:
             assert (await service.run(team, run_id).cancel()).status_code == 200
 
-        yield Subject(results, lambda run_id: results.run(run_id, tokens.run(team, run_id)), cancel)
+        def open_run(run_id: UUID, **claims: Any) -> RunChannel:
+            return results.run(run_id, tokens.run(team, run_id, **claims))
+
+        yield Subject(results, open_run, partial(open_run, pool=Pool.ONBOARD, plan_id=None, plan_revision=None), cancel)
         await results.close()
 
 
@@ -89,6 +100,19 @@ async def test_a_run_is_claimed_fed_and_finished(run: RunChannel) -> None:
     end = FinishRun(fence=claim.fence, outcome="completed", units_total=1)
     assert (await run.finish(end)).state is RunState.SUCCEEDED
     assert (await run.finish(end)).state is RunState.SUCCEEDED
+
+
+async def test_a_run_of_the_onboard_pool_is_finished_with_its_report(subject: Subject) -> None:
+    accounts = [
+        DiscoveredAccount(account_id=f"{number:012}", name="n" * 50, status="ACTIVE", joined_at="2026-01-02T03:04:05Z")
+        for number in range(10_000)
+    ]
+    for report in (verdicts.report_of([]), DiscoverReport(organization_id="o-1", accounts=accounts)):
+        run = subject.onboard(new_id())
+        claim = await run.claim("w1")
+        await run.heartbeat(RunHeartbeat(fence=claim.fence))
+        end = FinishRun(fence=claim.fence, outcome="completed", report=report)
+        assert (await run.finish(end)).state is RunState.SUCCEEDED
 
 
 @pytest.mark.parametrize("worker", ["w1", "w2"])
