@@ -5,5 +5,6 @@ pytest_plugins = [
     "tests.support.aws",
     "tests.support.api",
     "tests.support.cli",
+    "tests.support.cli_process",
     "tests.support.stack",
 ]

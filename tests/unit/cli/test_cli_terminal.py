@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from rich.cells import cell_len
 
-from tests.support.cli import Cli, ScriptedApi, a_finding, a_plan, a_run, an_account, sse
+from tests.support.cli import Cli, ScriptedApi, a_finding, a_plan, a_run, a_task, a_verify_report, an_account, over, sse
 
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 COLOUR = re.compile(r"\x1b\[(?:[0-9]+;)*(?:3[0-9]|4[0-9]|9[0-7])(?:;[0-9]+)*m")
 LONG = "arn:aws:iam::210987654321:policy/a-policy-with-a-name-that-is-really-quite-long-for-a-policy"
 WIDE = "生产环境"
+REASON = f"The role {LONG} does not let Coreo in: give it the trust policy of the cloud account."
 ACCOUNT = f"{WIDE} production of the whole of Europe"
 PLAN = "every night, and every night"
 
@@ -24,11 +25,15 @@ PLAN = "every night, and every night"
 @pytest.fixture
 def estate(scripted_api: ScriptedApi) -> dict[str, Any]:
     """Things with long and wide names."""
-    account = an_account(name=ACCOUNT, role_arn=LONG)
+    report = a_verify_report("UNREACHABLE", REASON, with_external_id="failed", permissions="unknown")
+    last = report | {"id": "x", "ended_at": "2026-01-31T12:00:00Z"}
+    account = an_account(name=ACCOUNT, role_arn=LONG, state="UNREACHABLE", reason=REASON, last_verification=last)
     plan = a_plan(name=PLAN, cloud_account_ids=[account["id"]])
     counts = {"by_status": {"FAIL": 3, "NOT_EVALUATED": 2}, "failed_by_severity": {"critical": 1, "low": 2}}
     run = a_run("PARTIAL", plan_id=plan["id"], cloud_account_id=account["id"], counts=counts, reason="Too little room.")
     scripted_api.lists("/v1/cloud-accounts", account)
+    entries = [over(a_task(by=ACCOUNT), report), a_task("renamed", state=None)]
+    scripted_api.lists(f"/v1/cloud-accounts/{account['id']}/history", *entries)
     scripted_api.lists("/v1/plans", plan)
     scripted_api.lists("/v1/runs", run)
     findings = [
@@ -48,6 +53,8 @@ SHOWN = {
     ("run", "show"): (PLAN, ACCOUNT, "PARTIAL", "1 critical, 2 low", "Too little room."),
     ("plan", "list"): (PLAN, "when asked to"),
     ("account", "list"): (ACCOUNT, LONG),
+    ("account", "show", "210987654321"): (ACCOUNT, LONG, REASON, "✗✓✓✓?", "What AWS said about with_external_id."),
+    ("account", "history", "210987654321"): (ACCOUNT, REASON, "verification", "UNREACHABLE", "renamed"),
     ("run", "watch"): (ACCOUNT, "PARTIAL", "1 critical, 2 low failed", "Too little room."),
 }
 
