@@ -40,6 +40,8 @@ def main(_arguments: argparse.Namespace) -> None:
         app,
         host=settings.host,
         port=settings.port,
+        http="coreo_api.serving:HttpProtocol",
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,

@@ -31,7 +31,7 @@ def encode_json(message: object) -> bytes:
     return msgspec.json.encode(message)
 
 
-def decode_json(data: bytes | str, kind: type[T]) -> T:
+def decode_json(data: bytes | memoryview | str, kind: type[T]) -> T:
     """A `kind` from JSON; MalformedMessageError names what is wrong."""
     try:
         return msgspec.json.decode(data, type=kind)
