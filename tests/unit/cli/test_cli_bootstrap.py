@@ -91,7 +91,7 @@ def holds_no_secret(done: Done) -> bool:
 
 
 def test_a_role_is_made_and_proven_with_a_secret_from_standard_input(coreo: Cli, scene: Scene) -> None:
-    done = coreo(*COMMAND, stdin=f"{SECRET}\n")
+    done = coreo(*COMMAND, stdin=f" {SECRET}\t\r\n")
     assert done.code == 0
     assert scene.sent == {"access_key_id": KEY_ID, "level": "full", "secret_access_key": SECRET}
     assert f"The role is {ROLE}." in done.out
@@ -168,7 +168,7 @@ def test_a_temporary_key_brings_its_session_token_on_the_second_line(coreo: Cli,
     ("stdin", "words"),
     [
         ("", "Standard input ends before the secret"),
-        ("\n", "Standard input ends before the secret"),
+        (" \r\n", "Standard input ends before the secret"),
         (f'{SECRET}"', "Line 1 of standard input is no secret access key"),
         (f"Access key ID,Secret access key\n{KEY_ID},{SECRET}\n", "Line 1 of standard input is no secret access key"),
         (f"{SECRET}\u00e9canary", "Line 1 of standard input is no secret access key"),
@@ -258,8 +258,8 @@ def test_a_role_that_was_not_made_says_why(
     scene.makes(report, **fields)
     done = coreo(*COMMAND, stdin=SECRET)
     assert done.code == 4
-    assert all(words in done.err for words in (*said, "post the keys again"))
-    assert "Deactivate the key now" in done.out
+    assert all(words in done.err for words in (*said, "ost the keys again: the same command"))
+    assert done.out == ""
 
 
 @pytest.mark.parametrize(("verdict", "code"), [("UNVERIFIED", 3), ("INSECURE", 6), ("UNREACHABLE", 7)])
@@ -296,6 +296,17 @@ def test_refusals_and_outages_send_the_secret_once_and_never_show_it(
     assert said in done.err
     assert holds_no_secret(done)
     assert len(scene.api.sent("POST", f"{scene.path}/bootstrap")) == 1
+
+
+def test_ctrl_c_while_the_key_is_sent_does_not_say_that_nothing_was_changed(coreo: Cli, scene: Scene) -> None:
+    def pressed(_: httpx.Request) -> httpx.Response:
+        raise KeyboardInterrupt
+
+    scene.api.on("POST", f"{scene.path}/bootstrap", pressed)
+    done = coreo(*COMMAND, stdin=SECRET)
+    assert done.code == 130
+    assert "It is not known whether the key arrived." in done.err
+    assert "Nothing was changed" not in done.err
 
 
 def test_the_secret_crosses_no_network_in_the_clear(scripted_api: ScriptedApi) -> None:
@@ -402,3 +413,4 @@ def test_the_key_is_spoken_of_when_the_worker_no_longer_needs_it(coreo: Cli, sce
     done = coreo(*COMMAND, stdin=SECRET)
     assert done.code == 130
     assert "Deactivate the key now" in done.out
+    assert coreo(*COMMAND, "-o", "json", stdin=SECRET).json == scene.started

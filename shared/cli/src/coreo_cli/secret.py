@@ -16,6 +16,7 @@ from coreo_cli.errors import CliError, UsageMistakeError
 
 _MAX: Final = 8192  # characters; session tokens have no fixed length, and all in use are shorter
 _WRITTEN = re.compile(rb"[A-Za-z0-9/+=._-]{1,%d}" % _MAX)  # so none needs an escape in JSON
+_WHITE: Final = b" \t\r\n"
 _LIKE_A_SECRET = re.compile(r"(?<![A-Za-z0-9/+])[A-Za-z0-9/+]{40}(?![A-Za-z0-9/+])")  # 40 characters of base64
 _HOW_TO_PIPE: Final = "The secret on the first line of standard input, the session token (if any) on the second."
 
@@ -120,8 +121,12 @@ def _typed(words: str) -> bytearray:
 
 def _piped() -> bytearray:
     line = bytearray(sys.stdin.buffer.readline(_MAX + 2))
-    if not line.strip():
+    while line and line[-1] in _WHITE:  # in place: each copy would have to be overwritten too
+        line.pop()
+    while line and line[0] in _WHITE:
+        line.pop(0)
+    if not line:
         raise UsageMistakeError(
             "Standard input ends before the secret, and there is no terminal to ask on.", next_step=_HOW_TO_PIPE
         )
-    return line.strip()
+    return line

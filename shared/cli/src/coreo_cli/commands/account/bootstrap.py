@@ -8,7 +8,7 @@ import typer
 
 from coreo_cli.account_words import exit_code, show_verdict, word
 from coreo_cli.commands.account.options import AlwaysWatchOption, PlansOption, RuleSetsOption, RulesOption
-from coreo_cli.errors import EXIT_NOT_SUCCEEDED, CliError, UnreachableError, UsageMistakeError
+from coreo_cli.errors import EXIT_INTERRUPTED, EXIT_NOT_SUCCEEDED, CliError, UnreachableError, UsageMistakeError
 from coreo_cli.grants import Choice
 from coreo_cli.options import AccountArgument
 from coreo_cli.output import Output, OutputOption, next_steps, note, write_json, write_line
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _KEY_ID = re.compile(r"[A-Z0-9]{16,128}")
 _TEMPORARY = "ASIA"  # what ids of temporary keys begin with (IAM user guide, "Unique identifiers")
+_UNKNOWN = "It is not known whether the key arrived."
 
 
 class KeysLevel(StrEnum):
@@ -92,11 +93,9 @@ def bootstrap(
             started = _send(client, found, SecretBody(body, secrets))
         if watch:
             _conclude(client, found, started, output)
-    if output is Output.JSON:
-        write_json(started)
-        return
-    _show_advice(started)
-    next_steps([f"coreo account show {word(found)}"])
+    _show_started(started, output)
+    if output is Output.TABLE:
+        next_steps([f"coreo account show {word(found)}"])
 
 
 def _chosen(level: KeysLevel | None, choice: Choice) -> tuple[Choice, KeysLevel]:
@@ -112,9 +111,22 @@ def _send(client: "Client", account: Json, body: SecretBody) -> Json:
         return client.post_secret(f"/v1/cloud-accounts/{account['id']}/bootstrap", body)
     except UnreachableError as error:
         if error.sent:
-            error.lines = ("It is not known whether the key arrived.",)
-            error.next_step = f"See whether the role is being made: coreo account show {word(account)}"
+            error.lines = (_UNKNOWN,)
+            error.next_step = _see(account)
         raise
+    except KeyboardInterrupt:
+        raise CliError(_UNKNOWN, next_step=_see(account), exit_code=EXIT_INTERRUPTED) from None
+
+
+def _see(account: Json) -> str:
+    return f"See whether the role is being made: coreo account show {word(account)}"
+
+
+def _show_started(started: Json, output: Output) -> None:
+    if output is Output.JSON:
+        write_json(started)
+    else:
+        _show_advice(started)
 
 
 def _show_advice(started: Json) -> None:
@@ -131,10 +143,12 @@ def _conclude(client: "Client", account: Json, started: Json, output: Output) ->
 
     try:
         made = follow(client, account, started["history"])
-    finally:  # not before: the worker needs the key until then
-        if output is Output.TABLE:
-            _show_advice(started)
+    except BaseException:
+        _show_started(started, output)
+        raise
     problem = _problem(made)
+    if problem is None and output is Output.TABLE:
+        _show_advice(started)  # not before: the worker needs the key until then
     proof = None if problem else newest_verification(client, account)
     if proof is not None:
         proof = follow(client, account, proof)
@@ -163,7 +177,8 @@ def _problem(made: Json) -> CliError | None:
     detail = made["reason"] or (report or {}).get("detail")
     return CliError(
         detail or f"No role was made: the work ended as {made['state']}.",
-        next_step="Change that, then post the keys again: the same command.",
+        next_step=f"{'Change that, then p' if report else 'P'}ost the keys again: the same command. "
+        "When you need the key no more: deactivate and delete it.",
         exit_code=EXIT_NOT_SUCCEEDED,
     )
 
