@@ -71,9 +71,10 @@ _WORDS: Mapping[str, tuple[str | None, str]] = {
     ),
     "no_rotation": ("The external id is not being replaced.", "Begin: `coreo account rotate-external-id ACCOUNT`."),
     "no_onboard_worker": (
-        None,
-        "Nothing was kept of the key. Try again in a minute; if it stays, no worker of the onboard pool is up.",
+        "No worker is there to make the role. Nothing was kept of the key.",
+        "Try again in a minute; or make the role yourself: `coreo account grant ACCOUNT` shows how.",
     ),
+    "bootstrap_under_way": (None, "See how it ends: `coreo account show ACCOUNT`."),
     "task_under_way": (None, "See what is: `coreo account history ACCOUNT`; `coreo account show ACCOUNT` has its end."),
     "plan_disabled": ("This plan is not enabled.", "Enable it: `coreo plan update PLAN --enable`."),
     "no_targets": (
