@@ -15,6 +15,7 @@ import pytest
 import structlog
 from fastapi import FastAPI
 
+from coreo_api.accounts.reports import Reports
 from coreo_api.app import create_app
 from coreo_api.context import Clock, Context, utc_now
 from coreo_api.dispatch.queue import MAX_BATCH, QueueMessage, QueueUnavailableError
@@ -23,6 +24,7 @@ from coreo_api.teams.service import create_team
 from coreo_shared.contracts.base import decode_json, encode_json
 from coreo_shared.contracts.findings import Finding
 from coreo_shared.contracts.jobs import JOB_TYPE, Job, job_audience
+from coreo_shared.contracts.onboarding import Check, CheckName, CheckOutcome, Report, VerifyReport
 from coreo_shared.contracts.results import CancelRun, Counts, EventPage, FindingPage, RunAnswer, RunEvent
 from coreo_shared.contracts.terms import Pool, RunState
 from coreo_shared.contracts.tokens import RESULTS_AUDIENCE, SERVICE_TOKEN_TYPE, ServiceToken
@@ -32,6 +34,12 @@ from tests.support.postgres import ServiceDatabase
 OWN_ACCOUNT = "111111111111"
 CUSTOMER_ACCOUNT = "210987654321"
 SIGNING_KEY = generate_key("api-test")
+FLEET_KEY = generate_key("fleet-onboard-test")
+VERIFIED = VerifyReport(
+    verdict="CONNECTED",
+    reason=None,
+    checks=[Check(name=name, outcome=CheckOutcome.PASSED, detail="As it must be.") for name in CheckName],
+)
 VERIFIER = Verifier([public_jwk(SIGNING_KEY)], issuer="coreo-api")
 
 
@@ -67,11 +75,10 @@ class MemoryQueue:
         self.arrived.set()
         return refused
 
-    def jobs(self) -> list[Job]:
-        """The jobs on the queue, verified as a worker of the audit pool would."""
+    def jobs(self, pool: Pool = Pool.AUDIT) -> list[Job]:
+        """The jobs on the queue, verified as a worker of the pool would."""
         return [
-            VERIFIER.verify(message.body, Job, typ=JOB_TYPE, audience=job_audience(Pool.AUDIT))
-            for message in self.messages
+            VERIFIER.verify(message.body, Job, typ=JOB_TYPE, audience=job_audience(pool)) for message in self.messages
         ]
 
 
@@ -173,15 +180,32 @@ class Team:
     id: UUID
     token: str
     http: httpx.AsyncClient
+    context: Context = field(repr=False)
 
     async def add_account(self, *, role: str | None = "CoreoAudit", account_id: str = CUSTOMER_ACCOUNT) -> Any:
-        """A cloud account, with a role unless that is None."""
+        """A cloud account, CONNECTED by its role unless that is None."""
         body = {"name": "production", "account_id": account_id}
         account = ok(await self.http.post("/v1/cloud-accounts", json=body), 201)
         if role is None:
             return account
         arn = {"role_arn": f"arn:aws:iam::{account_id}:role/{role}"}
-        return ok(await self.http.put(f"/v1/cloud-accounts/{account['id']}/role", json=arn))
+        ok(await self.http.put(f"/v1/cloud-accounts/{account['id']}/role", json=arn))
+        return await self.report(account, VERIFIED)
+
+    async def report(self, account: Mapping[str, Any], report: Report | None, **event: Any) -> Any:
+        """The cloud account once the task under way in it has ended with this report."""
+        path = f"/v1/cloud-accounts/{account['id']}"
+        entries = ok(await self.http.get(f"{path}/history"))["items"]
+        (task,) = [entry for entry in entries if entry["state"] is not None and entry["ended_at"] is None]
+        values: dict[str, Any] = {"cursor": "", "run_id": UUID(task["id"]), "team_id": self.id, "version": 3}
+        values |= {"at": datetime.now(UTC).isoformat(), "state": RunState.SUCCEEDED, "reason": None, "attempt": 1}
+        values |= {"units_done": 0, "units_total": None, "counts": Counts(), "report": report}
+        async with self.context.system_database.transaction() as connection:
+            interval = self.context.settings.verify_interval_seconds
+            await Reports(connection, interval_seconds=interval).apply(
+                [RunEvent(**values | event)], self.context.clock()
+            )
+        return ok(await self.http.get(path))
 
     async def add_plan(self, *account_ids: str, **fields: Any) -> Any:
         """A plan on these cloud accounts."""
@@ -209,6 +233,7 @@ class Api:
     app: FastAPI
     queue: MemoryQueue
     results: FakeResults
+    onboard_queue: MemoryQueue = field(default_factory=MemoryQueue)
     _clients: list[httpx.AsyncClient] = field(default_factory=list)
 
     @property
@@ -228,7 +253,7 @@ class Api:
     async def team(self, name: str = "team") -> Team:
         """A fresh team."""
         team_id, token = await create_team(self.context.database, name, self.context.clock())
-        return Team(team_id, token, self.client(token))
+        return Team(team_id, token, self.client(token), self.context)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -280,6 +305,8 @@ def api_settings(database: ServiceDatabase, **fields: Any) -> ApiSettings:
         "results_url": "http://results",
         "signing_jwk": json.dumps(SIGNING_KEY),
         "queue_url_audit": "http://127.0.0.1:9/111111111111/coreo-audit",
+        "queue_url_onboard": "http://127.0.0.1:9/111111111111/coreo-onboard",
+        "onboard_fleet_jwks": json.dumps({"keys": [public_jwk(FLEET_KEY)]}),
         "aws_account_id": OWN_ACCOUNT,
     }
     return ApiSettings(**values | fields)
@@ -318,14 +345,15 @@ async def make_api(api_database: ServiceDatabase) -> AsyncIterator[ApiFactory]:
         results_transport: httpx.AsyncBaseTransport | None = None,
         **settings: Any,
     ) -> Api:
-        queue, results = queue or MemoryQueue(), results or FakeResults()
+        queue, results, onboard_queue = queue or MemoryQueue(), results or FakeResults(), MemoryQueue()
         app = create_app(
             api_settings(api_database, **settings),
             queue=queue,
+            onboard_queue=onboard_queue,
             results_transport=results_transport or results.transport(),
             clock=clock,
         )
-        made.append(Api(app, queue, results))
+        made.append(Api(app, queue, results, onboard_queue))
         return made[-1]
 
     yield make

@@ -6,7 +6,7 @@ from typing import Any
 import asyncpg
 import pytest
 
-from tests.support.api import OWN_ACCOUNT, Api, ok, problem
+from tests.support.api import OWN_ACCOUNT, VERIFIED, Api, ok, problem
 from tests.support.postgres import ServiceDatabase
 
 CANARY = "canary-3f9a"
@@ -212,10 +212,22 @@ async def test_another_teams_role_is_refused_in_one_sentence(api: Api) -> None:
     await owner.add_account(role="Taken")
     mine = await stranger.add_account(role=None)
     path = f"/v1/cloud-accounts/{mine['id']}/role"
-    answer = await stranger.http.put(path, json={"role_arn": "arn:aws:iam::210987654321:role/Taken"})
-    said = problem(answer, 422, "body.role_arn")
-    assert said["detail"] == "This role cannot be used. If it is yours, ask Coreo's support."
+    ok(await stranger.http.put(path, json={"role_arn": "arn:aws:iam::210987654321:role/Taken"}))
+    shown = await stranger.report(mine, VERIFIED)  # as if its trust policy took the stranger's external id too
+    assert (shown["state"], shown["reason"]) == (
+        "UNVERIFIED",
+        "This role cannot be used. If it is yours, ask Coreo's support.",
+    )
     ok(await stranger.http.put(path, json={"role_arn": "arn:aws:iam::210987654321:role/Free"}))
+    assert (await stranger.report(mine, VERIFIED))["state"] == "CONNECTED"
+
+
+async def test_who_merely_names_a_role_keeps_nobody_from_it(api: Api) -> None:
+    squatter, owner = await api.team("squatter"), await api.team("owner")
+    claimed = await squatter.add_account(role=None)
+    arn = {"role_arn": "arn:aws:iam::210987654321:role/Wanted"}
+    ok(await squatter.http.put(f"/v1/cloud-accounts/{claimed['id']}/role", json=arn))
+    assert (await owner.add_account(role="Wanted"))["state"] == "CONNECTED"
 
 
 async def test_a_deleted_accounts_role_can_be_used_again(api: Api) -> None:
@@ -223,7 +235,7 @@ async def test_a_deleted_accounts_role_can_be_used_again(api: Api) -> None:
     first = await owner.add_account(role="Moved")
     assert (await owner.http.delete(f"/v1/cloud-accounts/{first['id']}")).status_code == 204
     problem(await owner.http.get(f"/v1/cloud-accounts/{first['id']}"), 404)
-    assert (await stranger.add_account(role="Moved"))["state"] == "UNVERIFIED"
+    assert (await stranger.add_account(role="Moved"))["state"] == "CONNECTED"
 
 
 async def test_what_is_in_use_is_not_deleted_and_the_answer_says_why(api: Api) -> None:

@@ -348,8 +348,11 @@ async def test_plan_that_cannot_run_is_refused_and_starts_nothing(api: Api) -> N
     cases = {
         "plan_disabled": await team.add_plan(ready["id"], enabled=False),
         "no_targets": await team.add_plan(),
-        "account_without_role": await team.add_plan(ready["id"], waiting["id"]),
     }
+    plan = await team.add_plan(ready["id"], waiting["id"])
+    refused = await team.http.post(f"/v1/plans/{plan['id']}/runs")
+    said = problem(refused, 409, f"cloud_accounts.{waiting['id']}")
+    assert (said["code"], said["errors"][0]["message"]) == ("account_not_connected", "production is PENDING")
     for code, plan in cases.items():
         assert problem(await team.http.post(f"/v1/plans/{plan['id']}/runs"), 409)["code"] == code
     assert ok(await team.http.get("/v1/runs"))["items"] == []

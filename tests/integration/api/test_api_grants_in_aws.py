@@ -16,7 +16,7 @@ from coreo_api.settings import ApiSettings
 from coreo_embedded.deploy import COREO_ACCOUNT, Deployment
 from coreo_embedded.simulator import Credentials, Simulator
 from coreo_shared.catalogue import load_catalogue
-from coreo_shared.crypto.jose import generate_key
+from coreo_shared.crypto.jose import generate_key, public_jwk
 from coreo_shared.rules.needs import needs_of
 from tests.support.aws import refusal, role_credentials
 from tests.unit.api.test_grants import CUSTOMER_TEMPLATE
@@ -41,6 +41,8 @@ def grant(deployment: Deployment, new_account: NewAccount, level: Level) -> Gran
         results_url="http://results",
         signing_jwk=json.dumps(generate_key()),
         queue_url_audit="http://queue/1/audit",
+        queue_url_onboard="http://queue/1/onboard",
+        onboard_fleet_jwks=json.dumps({"keys": [public_jwk(generate_key())]}),
         aws_account_id=COREO_ACCOUNT,
         audit_worker_role_arn=deployment.role_arns["worker-audit"],
     )

@@ -123,10 +123,10 @@ async def test_trust_policy_names_the_audit_worker_role_when_it_is_known(make_ap
     assert account["trust_policy"]["Statement"][0]["Principal"] == {"AWS": role}
 
 
-async def test_role_makes_the_account_unverified(api: Api) -> None:
+async def test_a_proven_role_connects_the_account(api: Api) -> None:
     team = await api.team()
     account = await team.add_account()
-    assert (account["state"], account["role_arn"]) == ("UNVERIFIED", "arn:aws:iam::210987654321:role/CoreoAudit")
+    assert (account["state"], account["role_arn"]) == ("CONNECTED", "arn:aws:iam::210987654321:role/CoreoAudit")
 
 
 async def test_required_policy_is_what_the_rules_read(api: Api) -> None:

@@ -10,13 +10,15 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx
 import pytest
 
 from coreo_api.teams import command as create_team
 from coreo_embedded.processes import free_port
-from tests.support.api import OWN_ACCOUNT, SIGNING_KEY, Team, until
+from coreo_shared.crypto.jose import public_jwk
+from tests.support.api import FLEET_KEY, OWN_ACCOUNT, SIGNING_KEY, ApiFactory, Team, until
 from tests.support.postgres import ServiceDatabase
 
 COMMAND = Path(sys.executable).with_name("coreo-api")
@@ -32,6 +34,8 @@ def environment(database: ServiceDatabase, port: int = 8080) -> dict[str, str]:
         "COREO_RESULTS_URL": NOWHERE,
         "COREO_SIGNING_JWK": json.dumps(SIGNING_KEY),
         "COREO_QUEUE_URL_AUDIT": f"{NOWHERE}/{OWN_ACCOUNT}/coreo-audit",
+        "COREO_QUEUE_URL_ONBOARD": f"{NOWHERE}/{OWN_ACCOUNT}/coreo-onboard",
+        "COREO_ONBOARD_FLEET_JWKS": json.dumps({"keys": [public_jwk(FLEET_KEY)]}),
         "COREO_AWS_ACCOUNT_ID": OWN_ACCOUNT,
         "COREO_PORT": str(port),
         "COREO_LOG_LEVEL": "DEBUG",
@@ -79,7 +83,7 @@ def start(variables: dict[str, str], log: Path) -> subprocess.Popen[bytes]:
 
 @pytest.fixture
 async def served(
-    api_database: ServiceDatabase, tmp_path: Path
+    api_database: ServiceDatabase, make_api: ApiFactory, tmp_path: Path
 ) -> AsyncIterator[tuple[subprocess.Popen[bytes], Team, Path]]:
     """A serving process, a team on it, and its log."""
     port, log = free_port(), tmp_path / "api.log"
@@ -97,7 +101,7 @@ async def served(
                     return False
 
             await until(is_ready, seconds=30)
-            yield process, Team(made["team_id"], made["token"], http), log
+            yield process, Team(UUID(made["team_id"]), made["token"], http, make_api().context), log
     finally:
         process.kill()
         process.wait()

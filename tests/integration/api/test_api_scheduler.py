@@ -149,7 +149,7 @@ async def test_tick_without_a_role_is_shown_on_the_plan(make_api: ApiFactory, ad
     empty = await team.add_plan(schedule=EVERY_MINUTE)
     clock.now += timedelta(minutes=1)
     await Scheduler(api.context).step()
-    assert await problem_of(team, partly) == "1 of its 2 cloud accounts have no role yet."
+    assert await problem_of(team, partly) == "1 of its 2 cloud accounts are not CONNECTED: left out."
     assert await problem_of(team, empty) == "The plan has no cloud accounts."
     assert await ticks(admin, partly) == minutes(1)
 

@@ -16,7 +16,13 @@ from tests.support.api import Api, Team, ok, problem
 from tests.support.postgres import ServiceDatabase
 
 # What a path parameter names, so that a route that is added later is tried without being listed here.
-PARAMETERS = {"token_id": "tokens", "account_id": "cloud-accounts", "plan_id": "plans", "run_id": "runs"}
+PARAMETERS = {
+    "token_id": "tokens",
+    "account_id": "cloud-accounts",
+    "plan_id": "plans",
+    "run_id": "runs",
+    "entry_id": "cloud-accounts/{account_id}/history",
+}
 OF_NO_TEAM = {"rule_id"}
 
 
@@ -47,6 +53,7 @@ async def things_of(team: Team) -> dict[str, str]:
         "account_id": run["cloud_account_id"],
         "plan_id": run["plan_id"],
         "run_id": run["id"],
+        "entry_id": ok(await team.http.get(f"/v1/cloud-accounts/{run['cloud_account_id']}/history"))["items"][0]["id"],
     }
 
 
@@ -78,7 +85,7 @@ async def test_every_route_answers_another_teams_id_as_it_does_a_random_one(api:
     assert tried >= 15
     for name, kind in PARAMETERS.items():
         if name != "token_id":
-            ok(await owner.http.get(f"/v1/{kind}/{things[name]}"))
+            ok(await owner.http.get(f"/v1/{kind.format(**things)}/{things[name]}"))
     assert len(ok(await owner.http.get("/v1/tokens"))["items"]) == 2
 
 
@@ -262,7 +269,10 @@ FORBIDDEN = [
     ("coreo_api", "CREATE TABLE mine (id int)"),
     ("coreo_api_system", "SELECT token_hash FROM tokens"),
     ("coreo_api_system", "SELECT name FROM teams"),
-    ("coreo_api_system", "UPDATE cloud_accounts SET role_arn = 'arn'"),
+    ("coreo_api", "UPDATE account_history SET report = '{}'"),
+    ("coreo_api", "DELETE FROM account_history"),
+    ("coreo_api_system", "UPDATE cloud_accounts SET name = 'x'"),
+    ("coreo_api_system", "UPDATE account_history SET by_name = 'x'"),
     ("coreo_api_system", "UPDATE plans SET revision = 1"),
     ("coreo_api_system", "DELETE FROM runs"),
 ]

@@ -8,7 +8,7 @@ import pytest
 
 from coreo_api.app import create_app
 from coreo_api.settings import ApiSettings
-from coreo_shared.crypto.jose import generate_key
+from coreo_shared.crypto.jose import generate_key, public_jwk
 
 
 @pytest.fixture(scope="module")
@@ -20,6 +20,8 @@ def document() -> dict[str, Any]:
         results_url="http://results",
         signing_jwk=json.dumps(generate_key()),
         queue_url_audit="http://queue/111111111111/coreo-audit",
+        queue_url_onboard="http://queue/111111111111/coreo-onboard",
+        onboard_fleet_jwks=json.dumps({"keys": [public_jwk(generate_key())]}),
         aws_account_id="111111111111",
     )
     return dict(create_app(settings).openapi())
@@ -39,6 +41,11 @@ def test_every_route_of_the_design_is_there(document: dict[str, Any]) -> None:
         GET /v1/cloud-accounts/{account_id}, PATCH /v1/cloud-accounts/{account_id}
         DELETE /v1/cloud-accounts/{account_id}, PUT /v1/cloud-accounts/{account_id}/role
         GET /v1/cloud-accounts/{account_id}/grant, GET /v1/cloud-accounts/{account_id}/grant/template
+        GET /v1/cloud-accounts/{account_id}/history, GET /v1/cloud-accounts/{account_id}/history/{entry_id}
+        POST /v1/cloud-accounts/{account_id}/external-id/rotate
+        POST /v1/cloud-accounts/{account_id}/external-id/confirm
+        DELETE /v1/cloud-accounts/{account_id}/external-id/next
+        POST /v1/cloud-accounts/{account_id}/disconnect, POST /v1/cloud-accounts/{account_id}/discover
         GET /v1/rules, GET /v1/rules/{rule_id}, GET /v1/rule-sets
         POST /v1/plans, GET /v1/plans, GET /v1/plans/{plan_id}, PATCH /v1/plans/{plan_id}, DELETE /v1/plans/{plan_id}
         GET /v1/plans/{plan_id}/revisions, GET /v1/plans/{plan_id}/required-policy, POST /v1/plans/{plan_id}/runs

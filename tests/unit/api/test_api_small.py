@@ -70,6 +70,8 @@ def settings_environment() -> dict[str, str]:
         "COREO_RESULTS_URL": "http://127.0.0.1:8081/",
         "COREO_SIGNING_JWK": json.dumps(generate_key()),
         "COREO_QUEUE_URL_AUDIT": "http://127.0.0.1:4566/111111111111/coreo-audit",
+        "COREO_QUEUE_URL_ONBOARD": "http://127.0.0.1:4566/111111111111/coreo-onboard",
+        "COREO_ONBOARD_FLEET_JWKS": json.dumps({"keys": [public_jwk(generate_key())]}),
         "COREO_AWS_ACCOUNT_ID": "111111111111",
         "AWS_REGION": "eu-central-1",
     }

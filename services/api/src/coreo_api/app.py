@@ -15,6 +15,7 @@ from coreo_api.accounts import endpoints as accounts
 from coreo_api.context import Clock, Context, utc_now
 from coreo_api.dispatch.background import Task, running
 from coreo_api.dispatch.dispatcher import Dispatcher
+from coreo_api.dispatch.onboarding import Onboarding
 from coreo_api.dispatch.projector import Projector
 from coreo_api.dispatch.queue import JobQueue
 from coreo_api.dispatch.scheduler import Scheduler
@@ -44,6 +45,7 @@ def create_app(
     settings: ApiSettings,
     *,
     queue: JobQueue | None = None,
+    onboard_queue: JobQueue | None = None,
     results_transport: httpx.AsyncBaseTransport | None = None,
     clock: Clock = utc_now,
 ) -> FastAPI:
@@ -64,16 +66,21 @@ def create_app(
         async with AsyncExitStack() as stack:
             for closing in (context.results.close, context.system_database.close, context.database.close):
                 stack.push_async_callback(closing)
-            opened = (
-                queue
-                if queue is not None
-                else await stack.enter_async_context(open_queue(settings.queue_url_audit, region=settings.aws_region))
-            )
-            await stack.enter_async_context(running(context, background_tasks(context, opened)))
+
+            async def opened(given: JobQueue | None, url: str) -> JobQueue:
+                if given is not None:
+                    return given
+                return await stack.enter_async_context(open_queue(url, region=settings.aws_region))
+
+            audit = await opened(queue, settings.queue_url_audit)
+            onboard = await opened(onboard_queue, settings.queue_url_onboard)
+            app.state.onboard_queue = onboard
+            await stack.enter_async_context(running(context, background_tasks(context, audit, onboard)))
             yield
 
     app = FastAPI(title="Coreo", version=version("coreo-api"), lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.context = context
+    app.state.onboard_queue = onboard_queue  # opened with the lifespan unless it is given
     install(app, max_body_bytes=MAX_BODY_BYTES)
     for error in _DATABASE_DOWN:
         app.add_exception_handler(error, _on_database_down)
@@ -93,10 +100,11 @@ async def _on_database_down(request: Request, error: Exception) -> Response:
     return answer(problem, request)
 
 
-def background_tasks(context: Context, queue: JobQueue) -> list[Task]:
+def background_tasks(context: Context, queue: JobQueue, onboard_queue: JobQueue) -> list[Task]:
     """All that goes on beside the requests."""
     return [
         Task("dispatcher", Dispatcher(context, queue).step, signals.OUTBOX),
+        Task("onboarding", Onboarding(context, onboard_queue).step, signals.TASKS),
         Task("wishes", Wishes(context).step, signals.OUTBOX),
         Task("scheduler", Scheduler(context).step, signals.SCHEDULE),
         Task("projector", Projector(context).step, waits_long=True),

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
 
@@ -10,7 +11,7 @@ import msgspec
 
 from coreo_shared.contracts.base import MalformedMessageError, Message, decode_json, encode_json
 from coreo_shared.contracts.results import CancelRun, EventPage, FindingPage, RunAnswer
-from coreo_shared.contracts.terms import FindingStatus, Severity
+from coreo_shared.contracts.terms import FindingStatus, Pool, Severity
 from coreo_shared.contracts.tokens import RESULTS_AUDIENCE, SERVICE_TOKEN_TYPE, ServiceToken
 from coreo_shared.crypto.jose import Signer
 from coreo_shared.ids import new_id
@@ -58,6 +59,21 @@ class RuleCountsAnswer(Message, frozen=True, kw_only=True):
     rules: list[RuleCounts]
 
 
+class WorkerStatus(msgspec.Struct, frozen=True):
+    """What the api needs to know of a worker. The answer has more, which is for operators."""
+
+    worker_id: str
+    pool: Pool
+    last_seen: datetime
+    drain: bool
+    draining: bool
+    sealing_key: str | None
+
+
+class _Workers(msgspec.Struct, frozen=True):
+    workers: list[WorkerStatus]
+
+
 class _Problem(msgspec.Struct, frozen=True):
     code: str = "error"
     detail: str = ""
@@ -99,6 +115,15 @@ class ResultsClient:
         request = self._request("POST", f"/internal/v1/runs/{run_id}/cancel", team_id, (), wish)
         return await self._send(request, RunAnswer)
 
+    async def workers(self) -> list[WorkerStatus]:
+        """All workers of all pools that were heard of within a day."""
+        return (await self._send(self._request("GET", "/internal/v1/workers", None, ()), _Workers)).workers
+
+    async def purge(self, team_id: UUID, cloud_account_id: UUID) -> None:
+        """Has all results of a cloud account's runs destroyed."""
+        path = f"/internal/v1/cloud-accounts/{cloud_account_id}/results"
+        await self._answer(self._request("DELETE", path, team_id, ()))
+
     def _request(
         self, method: str, path: str, team_id: UUID | None, parameters: Parameters, body: object = None
     ) -> httpx.Request:
@@ -125,6 +150,13 @@ class ResultsClient:
         return self._signer.sign(claims, typ=SERVICE_TOKEN_TYPE)
 
     async def _send(self, request: httpx.Request, kind: type[T]) -> T:
+        answer = await self._answer(request)
+        try:
+            return decode_json(answer.content, kind)
+        except MalformedMessageError as error:
+            raise ResultsUnavailableError(f"an answer that is no {kind.__name__}: {error}") from error
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
         try:
             answer = await self._http.send(request)
         except httpx.TransportError as error:
@@ -134,10 +166,7 @@ class ResultsClient:
             raise ResultsRefusedError(answer.status_code, problem.code, problem.detail, problem.errors)
         if not answer.is_success:
             raise ResultsUnavailableError(f"status {answer.status_code}")
-        try:
-            return decode_json(answer.content, kind)
-        except MalformedMessageError as error:
-            raise ResultsUnavailableError(f"an answer that is no {kind.__name__}: {error}") from error
+        return answer
 
 
 def _problem_of(answer: httpx.Response) -> _Problem:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, StringConstraints
 
 from coreo_shared.crypto.jose import Signer
-from coreo_shared.settings import DatabaseUrl, ServiceSettings, SigningKey, Url, signer_of
+from coreo_shared.settings import DatabaseUrl, KeySet, ServiceSettings, SigningKey, Url, signer_of
 
 AccountId = Annotated[str, StringConstraints(pattern=r"^[0-9]{12}$")]
 
@@ -29,10 +29,15 @@ class ApiSettings(DatabaseSettings):
     results_url: Url
     signing_jwk: SigningKey  # signs jobs, run capabilities, service tokens
     queue_url_audit: Url
+    queue_url_onboard: Url
+    onboard_fleet_jwks: KeySet  # public keys of the onboard pool: whose sealing keys are used for bootstraps
     aws_account_id: AccountId  # Coreo's own: customers trust it, and it is never a target
     partition: Literal["aws", "aws-us-gov", "aws-cn"] = "aws"
     audit_worker_role_arn: str | None = None  # named in trust policies in place of the whole of our account
+    onboard_worker_role_arn: str | None = None  # likewise: it proves that a role is safe
+    verify_interval_seconds: Annotated[int, Field(ge=60)] = 6 * 3600  # between two proofs of an account's role
     grant_template_url: Url | None = None  # a public copy of infra/customer/coreo-role.yaml, for quick-create links
+    iam_endpoint_url: Url | None = None  # another IAM than AWS's, for requests signed with customers' keys
     aws_region: Annotated[str | None, Field(validation_alias="AWS_REGION")] = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8080

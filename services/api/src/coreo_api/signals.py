@@ -16,9 +16,10 @@ from coreo_shared.observability.logs import get_logger
 
 OUTBOX = "coreo_outbox"  # rows to deliver, or room for more
 SCHEDULE = "coreo_schedule"  # a plan's next tick has changed
+TASKS = "coreo_tasks"  # a task in a cloud account waits to be sent
 RUNS = "coreo_runs"  # a run has changed; the payload is its id
 
-_CHANNELS = (OUTBOX, SCHEDULE, RUNS)
+_CHANNELS = (OUTBOX, SCHEDULE, TASKS, RUNS)
 _CHECK_SECONDS = 30.0
 _RECONNECT_SECONDS = 1.0
 _log = get_logger(__name__)

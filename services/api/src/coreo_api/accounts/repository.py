@@ -10,8 +10,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coreo_shared.ids import new_id
 
-_COLUMNS = "id, name, account_id, external_id, state, role_arn, created_at, updated_at"
 _THIS = "team_id = :team AND id = :id AND deleted_at IS NULL"
+_SELECT = """
+    SELECT c.team_id, c.id, c.name, c.account_id, c.external_id, c.next_external_id, c.state, c.reason, c.role_arn,
+        c.missing_actions, c.next_verification_at, c.created_at, c.updated_at,
+        EXISTS (SELECT FROM account_history h WHERE h.team_id = c.team_id AND h.cloud_account_id = c.id
+            AND h.state IS NOT NULL AND h.ended_at IS NULL AND h.kind <> 'purge') AS verifying,
+        v.id AS verification_id, v.report AS verification, v.ended_at AS verified_at
+    FROM cloud_accounts c LEFT JOIN LATERAL (
+        SELECT h.id, h.report, h.ended_at FROM account_history h
+        WHERE h.team_id = c.team_id AND h.cloud_account_id = c.id AND h.kind = 'verify' AND h.report IS NOT NULL
+        ORDER BY h.id DESC LIMIT 1
+    ) v ON true
+    WHERE c.team_id = :team AND c.deleted_at IS NULL
+"""
 
 
 async def insert(
@@ -24,10 +36,10 @@ async def insert(
     state: str,
     now: datetime,
 ) -> Row[Any]:
-    """A new cloud account."""
+    """A new cloud account: its id."""
     statement = text(
-        "INSERT INTO cloud_accounts (team_id, id, name, account_id, external_id, state, created_at, updated_at) "  # noqa: S608  constants
-        f"VALUES (:team, :id, :name, :account_id, :external_id, :state, :now, :now) RETURNING {_COLUMNS}"
+        "INSERT INTO cloud_accounts (team_id, id, name, account_id, external_id, state, created_at, updated_at) "
+        "VALUES (:team, :id, :name, :account_id, :external_id, :state, :now, :now) RETURNING id"
     )
     values = {"team": team_id, "id": new_id(), "name": name, "account_id": account_id, "external_id": external_id}
     return (await connection.execute(statement, values | {"state": state, "now": now})).one()
@@ -35,38 +47,41 @@ async def insert(
 
 async def find(connection: AsyncConnection, team_id: UUID, account_id: UUID, *, lock: bool = False) -> Row[Any] | None:
     """A cloud account by its id; locked against other changes if asked."""
-    locking = "FOR UPDATE" if lock else ""
-    statement = text(f"SELECT {_COLUMNS} FROM cloud_accounts WHERE {_THIS} {locking}")  # noqa: S608  constants
+    locking = "FOR UPDATE OF c" if lock else ""
+    statement = text(f"{_SELECT} AND c.id = :id {locking}")
     return (await connection.execute(statement, {"team": team_id, "id": account_id})).first()
 
 
 async def list_page(connection: AsyncConnection, team_id: UUID, before: UUID, limit: int) -> Sequence[Row[Any]]:
     """Cloud accounts, newest first."""
-    statement = text(
-        f"SELECT {_COLUMNS} FROM cloud_accounts WHERE team_id = :team AND deleted_at IS NULL AND id < :before "  # noqa: S608  constants
-        "ORDER BY id DESC LIMIT :limit"
-    )
+    statement = text(f"{_SELECT} AND c.id < :before ORDER BY c.id DESC LIMIT :limit")
     return (await connection.execute(statement, {"team": team_id, "before": before, "limit": limit})).all()
 
 
-async def rename(connection: AsyncConnection, team_id: UUID, account_id: UUID, name: str, now: datetime) -> Row[Any]:
-    """The cloud account under its new name."""
-    statement = text(
-        f"UPDATE cloud_accounts SET name = :name, updated_at = :now WHERE {_THIS} RETURNING {_COLUMNS}"  # noqa: S608  constants
-    )
-    return (await connection.execute(statement, {"team": team_id, "id": account_id, "name": name, "now": now})).one()
+async def rename(connection: AsyncConnection, team_id: UUID, account_id: UUID, name: str, now: datetime) -> None:
+    """Gives the cloud account its new name."""
+    statement = text(f"UPDATE cloud_accounts SET name = :name, updated_at = :now WHERE {_THIS}")  # noqa: S608  constants
+    await connection.execute(statement, {"team": team_id, "id": account_id, "name": name, "now": now})
 
 
-async def set_role(
-    connection: AsyncConnection, team_id: UUID, account_id: UUID, *, role_arn: str, state: str, now: datetime
-) -> Row[Any]:
-    """The cloud account with its role. IntegrityError when another cloud account has that role."""
+async def set_state(
+    connection: AsyncConnection, team_id: UUID, account_id: UUID, *, role_arn: str | None, state: str, now: datetime
+) -> None:
+    """The cloud account with this role, about which nothing is known yet, or without any."""
     statement = text(
-        "UPDATE cloud_accounts SET role_arn = :role_arn, state = :state, updated_at = :now "  # noqa: S608  constants
-        f"WHERE {_THIS} RETURNING {_COLUMNS}"
+        "UPDATE cloud_accounts SET role_arn = :role_arn, state = :state, reason = NULL, missing_actions = '[]', "  # noqa: S608  constants
+        f"failures = 0, next_verification_at = NULL, updated_at = :now WHERE {_THIS}"
     )
     values = {"team": team_id, "id": account_id, "role_arn": role_arn, "state": state, "now": now}
-    return (await connection.execute(statement, values)).one()
+    await connection.execute(statement, values)
+
+
+async def set_next_external_id(
+    connection: AsyncConnection, team_id: UUID, account_id: UUID, external_id: str | None, now: datetime
+) -> None:
+    """What the external id shall become; None when it shall stay."""
+    statement = text(f"UPDATE cloud_accounts SET next_external_id = :next, updated_at = :now WHERE {_THIS}")  # noqa: S608  constants
+    await connection.execute(statement, {"team": team_id, "id": account_id, "next": external_id, "now": now})
 
 
 async def has_role(connection: AsyncConnection, team_id: UUID, account_id: UUID, role_arn: str) -> bool:

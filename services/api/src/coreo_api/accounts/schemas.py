@@ -1,22 +1,17 @@
 """Bodies of the routes on cloud accounts."""
 
 from datetime import datetime
-from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 from pydantic.json_schema import SkipJsonSchema
 
 from coreo_api.accounts.arns import MAX_ARN
+from coreo_api.accounts.states import AccountState
 from coreo_api.schemas import Body, Name, NotNull, View
-
-
-class AccountState(StrEnum):
-    """How far the way into the account is known to work."""
-
-    PENDING = "PENDING"  # no role yet
-    UNVERIFIED = "UNVERIFIED"  # a role that nobody has tried
+from coreo_shared.contracts.onboarding import CheckName, CheckOutcome
+from coreo_shared.contracts.terms import RunState
 
 
 def _refuse_external_id(_value: Any) -> None:
@@ -66,15 +61,87 @@ class SetRole(Body):
     external_id: RefusedExternalId = None
 
 
+class Disconnect(Body):
+    """Leave the account alone."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"results": "keep"}]})
+
+    results: Annotated[
+        Literal["keep", "purge"], Field(description="purge destroys all findings of its runs, for good.")
+    ]
+
+
+class Discover(Body):
+    """List the organization that this account manages."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"drafts": True}]})
+
+    drafts: Annotated[
+        bool, Field(description="Add each active account that the team has no cloud account for yet.")
+    ] = False
+
+
+class CheckView(View):
+    """One part of a verification."""
+
+    name: CheckName
+    outcome: CheckOutcome
+    detail: str
+
+
+class VerificationView(View):
+    """The newest verification that has ended."""
+
+    id: UUID
+    verdict: str
+    reason: str | None
+    checks: list[CheckView]
+    missing_actions: list[str]
+    ended_at: datetime
+
+
+class HistoryView(View):
+    """Something that was done to a cloud account."""
+
+    id: UUID
+    kind: Annotated[
+        str,
+        Field(
+            description="created, renamed, role_set, verify, bootstrap, discover, rotate, confirm (of a rotation), "
+            "rotate_canceled, disconnect or purge."
+        ),
+    ]
+    by: Annotated[str, Field(description="The token's name at the time, or `schedule`.")]
+    at: datetime
+    state: Annotated[RunState | None, Field(description="Of what takes a while; null otherwise.")]
+    verdict: str | None
+    reason: str | None
+    report: dict[str, Any] | None
+    ended_at: datetime | None
+
+
+class DisconnectView(View):
+    """What is left to do in the AWS account."""
+
+    cloud_account: "AccountView"
+    commands: Annotated[list[str], Field(description="AWS CLI lines that remove the role; they are yours to run.")]
+
+
 class AccountView(View):
     """A cloud account."""
 
     id: UUID
     name: str
     account_id: str
-    external_id: Annotated[str, Field(description="Made by Coreo for this cloud account alone; never changes.")]
+    external_id: Annotated[str, Field(description="Made by Coreo for this cloud account alone.")]
+    next_external_id: Annotated[str | None, Field(description="While the external id is being replaced.")]
     state: AccountState
+    reason: Annotated[str | None, Field(description="Why it is not CONNECTED, and what to do.")]
     role_arn: str | None
+    missing_actions: Annotated[list[str], Field(description="IAM actions that plans need and the role lacks.")]
+    verifying: Annotated[bool, Field(description="Whether something is under way in the account.")]
+    last_verification: VerificationView | None
+    next_verification_at: datetime | None
     coreo_account_id: Annotated[str, Field(description="The AWS account that Coreo's workers come from.")]
     trust_policy: Annotated[dict[str, Any], Field(description="For the role: lets Coreo in, with the external id.")]
     created_at: datetime

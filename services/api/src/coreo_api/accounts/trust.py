@@ -5,19 +5,22 @@ from typing import Any
 from coreo_api.settings import ApiSettings
 
 
-def trust_policy(settings: ApiSettings, external_id: str) -> dict[str, Any]:
-    """The role's trust policy. The external id is what keeps others from having Coreo assume the role for them (IAM
-    user guide, "access to AWS accounts owned by third parties")."""
+def trust_policy(settings: ApiSettings, *external_ids: str) -> dict[str, Any]:
+    """The role's trust policy; with two external ids, it takes both. The external id is what keeps others from having
+    Coreo assume the role for them (IAM user guide, "access to AWS accounts owned by third parties")."""
     ours = f"arn:{settings.partition}:iam::{settings.aws_account_id}:root"
+    roles = [arn for arn in (settings.audit_worker_role_arn, settings.onboard_worker_role_arn) if arn is not None]
+    principals = roles or [ours]
+    ids = list(external_ids)
     return {
         "Version": "2012-10-17",
         "Statement": [
             {
-                "Sid": "CoreoAudit",
+                "Sid": "Coreo",
                 "Effect": "Allow",
-                "Principal": {"AWS": settings.audit_worker_role_arn or ours},
+                "Principal": {"AWS": principals if len(principals) > 1 else principals[0]},
                 "Action": "sts:AssumeRole",
-                "Condition": {"StringEquals": {"sts:ExternalId": external_id}},
+                "Condition": {"StringEquals": {"sts:ExternalId": ids if len(ids) > 1 else ids[0]}},
             }
         ],
     }

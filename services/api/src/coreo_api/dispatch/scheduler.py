@@ -8,6 +8,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from coreo_api.accounts.states import AccountState
 from coreo_api.context import Context
 from coreo_api.plans.schedule import DueTicks, Schedule, due_ticks
 from coreo_api.runs import repository as runs
@@ -67,14 +68,14 @@ class Scheduler:
 
     async def _start(self, connection: AsyncConnection, plan: Row[Any], due: DueTicks, now: datetime) -> str | None:
         targets = await runs.targets_of(connection, plan.team_id, plan.id)
-        ready = [target.id for target in targets if target.role_arn is not None]
+        ready = [target.id for target in targets if target.state == AccountState.CONNECTED]
         for tick in due.fire if ready else ():
             trigger = Trigger("schedule", tick_at=tick)
             await self._starter.start(connection, plan.team_id, plan, ready, trigger, now)
         if not targets:
             return "The plan has no cloud accounts."
         waiting = len(targets) - len(ready)
-        return f"{waiting} of its {len(targets)} cloud accounts have no role yet." if waiting else None
+        return f"{waiting} of its {len(targets)} cloud accounts are not CONNECTED: left out." if waiting else None
 
 
 async def _take_due(connection: AsyncConnection, now: datetime) -> Row[Any] | None:

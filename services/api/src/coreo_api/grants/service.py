@@ -42,11 +42,16 @@ def make_grant(
         partition=settings.partition,
         account_id=account.account_id,
         role_name=role_name,
-        external_ids=(account.external_id,),
-        trust_policy=trust_policy(settings, account.external_id),
+        external_ids=external_ids(account),
+        trust_policy=trust_policy(settings, *external_ids(account)),
         managed_policy_arns=() if actions else (security_audit(settings.partition),),
         actions=tuple(sorted(actions)),
     )
+
+
+def external_ids(account: Row[Any]) -> tuple[str, ...]:
+    """The account's external id and, while it is being replaced, the next one: trust policies take both."""
+    return tuple(each for each in (account.external_id, account.next_external_id) if each is not None)
 
 
 def _check(query: GrantQuery) -> None:

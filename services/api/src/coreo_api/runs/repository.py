@@ -151,9 +151,9 @@ async def request_cancel(connection: AsyncConnection, team_id: UUID, run_id: UUI
 
 
 async def targets_of(connection: AsyncConnection, team_id: UUID, plan_id: UUID) -> Sequence[Row[Any]]:
-    """The plan's cloud accounts (id, name, role_arn), in the plan's order."""
+    """The plan's cloud accounts (id, name, state), in the plan's order."""
     statement = text(
-        "SELECT c.id, c.name, c.role_arn FROM plan_accounts p "
+        "SELECT c.id, c.name, c.state FROM plan_accounts p "
         "JOIN cloud_accounts c ON (c.team_id, c.id) = (p.team_id, p.cloud_account_id) "
         "WHERE p.team_id = :team AND p.plan_id = :plan ORDER BY p.position"
     )

@@ -11,6 +11,7 @@ from sqlalchemy import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coreo_api import signals
+from coreo_api.accounts.states import AccountState
 from coreo_api.context import Context
 from coreo_api.plans import service as plans
 from coreo_api.plans.schemas import AuditSpec
@@ -115,13 +116,18 @@ def _choose(targets: Sequence[Row[Any]], account_ids: Sequence[UUID] | None) -> 
     chosen = [target for target in targets if account_ids is None or target.id in account_ids]
     if not chosen:
         raise Problem(409, "no_targets", "This plan has no cloud accounts. Add some with PATCH, then start it.")
-    without_role = sum(target.role_arn is None for target in chosen)
-    if without_role:
+    waiting = tuple(
+        FieldError(f"cloud_accounts.{target.id}", f"{target.name} is {target.state}")
+        for target in chosen
+        if target.state != AccountState.CONNECTED
+    )
+    if waiting:
         detail = (
-            f"{without_role} of the {len(chosen)} cloud accounts have no role yet. Set it with "
-            "PUT /v1/cloud-accounts/{id}/role, then start the plan."
+            f"{len(waiting)} of the {len(chosen)} cloud accounts are not CONNECTED: runs start only where the role is "
+            "proven to work and to be safe. GET /v1/cloud-accounts/{id} says what to do; POST "
+            "/v1/cloud-accounts/{id}/verify tries the role again."
         )
-        raise Problem(409, "account_without_role", detail)
+        raise Problem(409, "account_not_connected", detail, errors=waiting)
     return [target.id for target in chosen]
 
 
