@@ -25,6 +25,7 @@ ROLE_NAME = "CoreoAudit"
 RULE_SET = "baseline"
 SOME_REGIONS = ("ap-southeast-2", "eu-west-1", "us-east-1")  # where the estate has more than AWS's defaults
 LEASE_SECONDS = "3"
+ONBOARD_SETTINGS = {"visibility_seconds": "4", "trust_settle_seconds": "0"}
 
 
 @dataclass
@@ -72,8 +73,11 @@ def site() -> Iterator[Site]:
                 asked = {"name": "acme", "account_id": CUSTOMER_ACCOUNT}
                 account = _done(http.post("/v1/cloud-accounts", json=asked))
                 estate = seed(stack.simulator, CUSTOMER_ACCOUNT, account["trust_policy"], ROLE_NAME)
+                onboarding = stack.start_worker("onboard", **ONBOARD_SETTINGS)
                 role = {"role_arn": estate.role_arn}
-                account = _done(http.put(f"/v1/cloud-accounts/{account['id']}/role", json=role))
+                _done(http.put(f"/v1/cloud-accounts/{account['id']}/role", json=role))
+                account = _connected(http, account["id"])
+                onboarding.stop()
             yield Site(stack, results, api, estate, team["token"], team["team_id"], account)
     finally:
         shutil.rmtree(directory)
@@ -158,6 +162,16 @@ async def findings_of(http: httpx.AsyncClient, run_id: str) -> Counter[Expected]
         cursor = page["next_cursor"]
         if cursor is None:
             return found
+
+
+def _connected(http: httpx.Client, account_id: str, *, seconds: float = 30) -> dict[str, Any]:
+    """The cloud account once it has been verified; fails with the reason if it cannot be used."""
+    deadline = time.monotonic() + seconds
+    while (account := _done(http.get(f"/v1/cloud-accounts/{account_id}")))["state"] == "VERIFYING":
+        assert time.monotonic() < deadline, account
+        time.sleep(0.05)
+    assert account["state"] == "CONNECTED", account
+    return account
 
 
 def _done(answer: httpx.Response) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The demo: the main job on this machine, through the same commands a customer uses.
 
-It starts the stack, adds a planted customer account, audits it, and prints the findings. With `check` it compares them
-with what was planted, and ends; without, everything stays up until Ctrl-C.
+It starts the stack and adds two planted customer accounts, one by its role and one by access keys, which Coreo proves
+to be safe before it uses them. It audits both and prints the findings. With `check` it compares them with what was
+planted, and ends; without, everything stays up until Ctrl-C.
 """
 
 import json
@@ -13,19 +14,22 @@ import sys
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
 
 from coreo_embedded.estate import Estate, Expected, seed
+from coreo_embedded.estate.people import KeyEstate, seed_with_keys
 from coreo_embedded.processes import ProcessFailedError
 from coreo_embedded.stack import Stack
 from coreo_shared.catalogue import load_catalogue
 from coreo_shared.contracts.terms import FindingStatus
 
 CUSTOMER_ACCOUNT = "222222222222"
+KEY_ACCOUNT = "333333333333"
+KEY_RULES = ("s3-bucket-public-access-block", "s3-bucket-versioning")
 ROLE_NAME = "CoreoAudit"
 RULE_SET = "baseline"
 _COREO = Path(sys.executable).parent / "coreo"
@@ -43,10 +47,12 @@ class _Customer:
         }
         self._console = console
 
-    def show(self, *arguments: str) -> int:
-        """Runs it for people to see; its exit status."""
-        self._console.print(f"\n[bold]$ coreo {shlex.join(arguments)}[/]", highlight=False, soft_wrap=True)
-        return subprocess.run([str(_COREO), *arguments], env=self._environment, check=False).returncode
+    def show(self, *arguments: str, secret: str | None = None) -> int:
+        """Runs it for people to see, with a secret on its standard input if there is one; its exit status."""
+        before = "" if secret is None else "echo SECRET | "
+        self._console.print(f"\n[bold]$ {before}coreo {shlex.join(arguments)}[/]", highlight=False, soft_wrap=True)
+        command = [str(_COREO), *arguments]
+        return subprocess.run(command, env=self._environment, check=False, input=secret, text=True).returncode
 
     def ask(self, *arguments: str) -> str:
         """Runs it for a program: its standard output. Raises ProcessFailedError with what it said."""
@@ -70,14 +76,22 @@ def run_demo(*, check: bool) -> int:
         console.print("PostgreSQL and the simulated AWS run; Coreo's queues and roles are made from its templates.")
         stack.start_results()
         api = stack.start_api()
-        worker = stack.start_worker("audit")
-        console.print(f"The services run: api, results, {worker.name} (logs in {stack.logs}).")
+        stack.start_worker("onboard")
+        stack.start_worker("audit")
+        console.print(
+            f"The services run: api, results, a worker for onboarding, one for audits (logs in {stack.logs})."
+        )
         token = stack.create_team("Demo")["token"]
         customer = _Customer(api.url, token, Path(directory), console)
-        estate = _onboard(stack, customer)
-        status = _audit(customer)
+        status, keys = _onboard_with_keys(stack, customer)
+        estate = _onboard_with_role(stack, customer)
+        status = max(status, _audit_with_keys(customer))
         if check:
-            return max(status, _compare(customer, estate, console))
+            status = max(status, _compare(customer, keys.expected_of(set(KEY_RULES)), console))
+        status = max(status, _audit(customer))
+        if check:
+            expected = estate.expected_of(set(load_catalogue().rule_sets[RULE_SET]))
+            return max(status, _compare(customer, expected, console))
         console.print(f"\nAPI [link]{api.url}/docs[/]   team token {token}", highlight=False, soft_wrap=True)
         console.print(f"Go on in another shell:  export COREO_URL={api.url} COREO_TOKEN={token}", soft_wrap=True)
         console.print("Everything stays up until Ctrl-C.")
@@ -91,12 +105,27 @@ def _on_sigterm(number: int, _frame: object) -> None:
     raise SystemExit(128 + number)
 
 
-def _onboard(stack: Stack, customer: _Customer) -> Estate:
+def _onboard_with_keys(stack: Stack, customer: _Customer) -> tuple[int, KeyEstate]:
+    """What a customer does who wants Coreo to make the role: post access keys, once."""
+    estate = seed_with_keys(stack.simulator, KEY_ACCOUNT)
+    customer.show("account", "add", "zeta", "--account-id", KEY_ACCOUNT)
+    key = estate.administrator
+    arguments = ("account", "bootstrap", "zeta", "--access-key-id", key.access_key_id)
+    return customer.show(*arguments, secret=key.secret_access_key), estate
+
+
+def _onboard_with_role(stack: Stack, customer: _Customer) -> Estate:
     """What a customer does: add the account, make the role with the external id shown, say which role it is."""
-    account = json.loads(customer.ask("account", "add", "--name", "acme", "--account-id", CUSTOMER_ACCOUNT))
+    account = json.loads(customer.ask("account", "add", "acme", "--account-id", CUSTOMER_ACCOUNT))
     estate = seed(stack.simulator, CUSTOMER_ACCOUNT, account["trust_policy"], ROLE_NAME)
     customer.show("account", "set-role", "acme", "--role-arn", estate.role_arn)
     return estate
+
+
+def _audit_with_keys(customer: _Customer) -> int:
+    rules = [argument for rule in KEY_RULES for argument in ("--rule", rule)]
+    customer.show("plan", "create", "--name", "buckets", "--account", "zeta", *rules, "--region", "all")
+    return customer.show("run", "start", "buckets", "--watch")
 
 
 def _audit(customer: _Customer) -> int:
@@ -106,13 +135,14 @@ def _audit(customer: _Customer) -> int:
     return status
 
 
-def _compare(customer: _Customer, estate: Estate, console: Console) -> int:
+def _compare(customer: _Customer, expected: Iterable[Expected], console: Console) -> int:
+    """Compares the findings of the latest run with what it must find."""
     lines = customer.ask("findings", "--status", "ALL", "--all").splitlines()
     found = [json.loads(line) for line in lines]
     given = Counter(
         Expected(item["rule_id"], FindingStatus(item["status"]), item["resource_id"], item["region"]) for item in found
     )
-    wanted = Counter(estate.expected_of(set(load_catalogue().rule_sets[RULE_SET])))
+    wanted = Counter(expected)
     for name, difference in (("not planted", given - wanted), ("missed", wanted - given)):
         _list(name, sorted(difference.elements()), console)
     if given != wanted:

@@ -42,12 +42,14 @@ class Fleet:
         *,
         current_runs: Callable[[], Sequence[UUID]],
         refused: Mapping[str, int],
+        sealing_key: Callable[[], str] | None = None,
     ) -> None:
         self._identity = identity
         self._results = results
         self._stopping = stopping
         self._current_runs = current_runs
         self._refused = refused
+        self._sealing_key = sealing_key
         self._interval = _FIRST_INTERVAL_SECONDS
         self._heard = True
 
@@ -63,6 +65,7 @@ class Fleet:
     async def report(self) -> None:
         """Says how the worker is, and hears whether it shall drain."""
         who = self._identity
+        is_draining = self._stopping.draining.is_set()
         message = RegisterWorker(
             worker_id=who.worker_id,
             pool=who.pool,
@@ -71,7 +74,8 @@ class Fleet:
             started_at=who.started_at,
             current_runs=list(self._current_runs()),
             rejected_jobs=dict(self._refused),
-            draining=self._stopping.draining.is_set(),
+            draining=is_draining,
+            sealing_key=None if self._sealing_key is None or is_draining else self._sealing_key(),
         )
         try:
             answer = await self._results.register(message)

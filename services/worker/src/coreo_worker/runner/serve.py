@@ -11,7 +11,7 @@ from typing import Final, NoReturn
 
 from coreo_shared.catalogue import load_catalogue
 from coreo_shared.contracts.jobs import AuditSpec
-from coreo_shared.contracts.onboarding import DiscoverSpec, VerifySpec
+from coreo_shared.contracts.onboarding import BootstrapSpec, DiscoverSpec, VerifySpec
 from coreo_shared.contracts.terms import Pool
 from coreo_shared.observability.logs import configure_logging, get_logger
 from coreo_shared.settings import load_settings
@@ -20,6 +20,8 @@ from coreo_worker.aws.organizations import SdkOrganizations
 from coreo_worker.aws.own import AioSession, own_session
 from coreo_worker.aws.queue import open_queue
 from coreo_worker.aws.sts import open_gate
+from coreo_worker.onboard.keys import SealingKeys
+from coreo_worker.runner.bootstrap import Bootstrap, BootstrapTools
 from coreo_worker.runner.consumer import Consumer
 from coreo_worker.runner.discovery import DiscoverTools, Discovery
 from coreo_worker.runner.fleet import Fleet, Identity, touch_regularly
@@ -76,7 +78,8 @@ async def serve(settings: WorkerSettings, session: AioSession, region: str) -> N
         queue = await stack.enter_async_context(
             open_queue(session, settings.queue_url, region=region, visibility_seconds=settings.visibility_seconds)
         )
-        trades = await stack.enter_async_context(_open_trades(settings, session, region))
+        keys = SealingKeys(settings.fleet_signer(), settings.worker_id) if settings.pool is Pool.ONBOARD else None
+        trades = await stack.enter_async_context(_open_trades(settings, session, region, keys))
         gate = JobGate(settings.api_keys(), settings.pool)
         handler = JobHandler(
             settings.worker_id,
@@ -92,34 +95,44 @@ async def serve(settings: WorkerSettings, session: AioSession, region: str) -> N
             stopping,
             current_runs=lambda: handler.current_runs,
             refused=gate.refused,
+            sealing_key=None if keys is None else lambda: keys.announcement,
         )
         consumer = Consumer(
             queue, handler, stopping, max_runs=settings.max_runs, visibility_seconds=settings.visibility_seconds
         )
         _log.info("worker_started", worker_id=settings.worker_id, pool=settings.pool, max_runs=settings.max_runs)
-        await _until_drained(consumer, fleet, settings)
+        await _until_drained(consumer, fleet, settings, keys)
         _log.info("worker_stopped")
 
 
 @asynccontextmanager
-async def _open_trades(settings: WorkerSettings, session: AioSession, region: str) -> AsyncIterator[Trades]:
+async def _open_trades(
+    settings: WorkerSettings, session: AioSession, region: str, keys: SealingKeys | None
+) -> AsyncIterator[Trades]:
     """The work that this pool's workers do, by its spec."""
     async with open_gate(session, region=region) as roles:
         if settings.pool is Pool.AUDIT:
             command = run_command(memory_mb=settings.run_memory_mb, log_level=settings.log_level)
             tools = Tools(roles=roles, open_process=partial(open_process, command, run_environment(os.environ)))
             yield {AuditSpec: partial(Run, tools)}
-        elif settings.pool is Pool.ONBOARD:
+        elif keys is not None:
             verifying = VerifyTools(roles, SdkInside(region), settings.trust_settle_seconds)
             discovering = DiscoverTools(roles, SdkOrganizations(region))
-            yield {VerifySpec: partial(Verification, verifying), DiscoverSpec: partial(Discovery, discovering)}
+            bootstrapping = BootstrapTools(keys, run_environment(os.environ))
+            yield {
+                VerifySpec: partial(Verification, verifying),
+                DiscoverSpec: partial(Discovery, discovering),
+                BootstrapSpec: partial(Bootstrap, bootstrapping),
+            }
         else:
             yield {}  # nobody sends work to the deploy pool yet
 
 
-async def _until_drained(consumer: Consumer, fleet: Fleet, settings: WorkerSettings) -> None:
+async def _until_drained(consumer: Consumer, fleet: Fleet, settings: WorkerSettings, keys: SealingKeys | None) -> None:
     async with asyncio.TaskGroup() as group:
         beside = [group.create_task(fleet.run())]
+        if keys is not None:
+            beside.append(group.create_task(keys.keep_fresh()))
         if settings.heartbeat_file is not None:
             touching = touch_regularly(settings.heartbeat_file, settings.heartbeat_file_seconds)
             beside.append(group.create_task(touching))

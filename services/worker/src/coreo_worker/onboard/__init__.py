@@ -1,0 +1,1 @@
+"""Making a customer's role with requests that the api signed with the customer's keys."""
