@@ -92,6 +92,7 @@ class FakeResults:
     rules: dict[UUID, list[dict[str, Any]]] = field(default_factory=dict)
     cancels: list[tuple[UUID, CancelRun]] = field(default_factory=list)
     cancel_answers: dict[UUID, RunState] = field(default_factory=dict)
+    workers: list[dict[str, Any]] = field(default_factory=list)
     refusal: tuple[int, dict[str, Any]] | None = None
     requests: list[httpx.Request] = field(default_factory=list)
     tokens: list[ServiceToken] = field(default_factory=list)
@@ -137,6 +138,9 @@ class FakeResults:
         if path == "/internal/v1/events":
             assert token.scope == "feed"
             return await self._feed(request.url.params)
+        if path == "/internal/v1/workers":
+            assert token.scope == "feed"
+            return httpx.Response(200, json={"workers": self.workers})
         assert token.scope == "team"
         run_id = UUID(path.split("/")[4])
         if path.endswith("/cancel"):

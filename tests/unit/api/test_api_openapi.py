@@ -41,6 +41,7 @@ def test_every_route_of_the_design_is_there(document: dict[str, Any]) -> None:
         GET /v1/cloud-accounts/{account_id}, PATCH /v1/cloud-accounts/{account_id}
         DELETE /v1/cloud-accounts/{account_id}, PUT /v1/cloud-accounts/{account_id}/role
         GET /v1/cloud-accounts/{account_id}/grant, GET /v1/cloud-accounts/{account_id}/grant/template
+        POST /v1/cloud-accounts/{account_id}/verify, POST /v1/cloud-accounts/{account_id}/bootstrap
         GET /v1/cloud-accounts/{account_id}/history, GET /v1/cloud-accounts/{account_id}/history/{entry_id}
         POST /v1/cloud-accounts/{account_id}/external-id/rotate
         POST /v1/cloud-accounts/{account_id}/external-id/confirm

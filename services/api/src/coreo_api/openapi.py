@@ -5,6 +5,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from coreo_api.bootstrap.schemas import PostKeys
+
+_READ_BY_US = (PostKeys,)  # bodies that FastAPI does not know of
 _DESCRIPTION = """
 Coreo audits AWS accounts: add a cloud account with its role, make a plan of rules, run it, read the findings.
 
@@ -51,6 +54,9 @@ def describe(app: FastAPI) -> None:
             made = get_openapi(title=app.title, version=app.version, description=_DESCRIPTION, routes=app.routes)
             schemas = made["components"]["schemas"]
             schemas["Problem"] = _PROBLEM
+            for body in _READ_BY_US:
+                schema = body.model_json_schema(ref_template="#/components/schemas/{model}")
+                schemas |= schema.pop("$defs", {}) | {body.__name__: schema}
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)
             for path, operations in made["paths"].items():

@@ -6,7 +6,7 @@ That is the buffer that the socket is read into, the parser's pieces, what uvico
 
 import asyncio
 import ctypes
-from typing import Any
+from typing import Any, Self
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -29,7 +29,14 @@ class _FleetingBytes(bytes):
 
 
 class _Gathered(bytearray):
-    """Overwrites itself when it goes; as bytes it is fleeting too."""
+    """Overwrites itself when it goes, also to grow; as bytes it is fleeting too."""
+
+    def __iadd__(self, more: Any) -> Self:  # type: ignore[misc]  # nobody adds to it otherwise
+        added = memoryview(more)
+        longer = type(self)(len(self) + len(added))
+        longer[: len(self)] = self
+        longer[len(self) :] = added
+        return longer
 
     def __bytes__(self) -> bytes:
         return _FleetingBytes(memoryview(self))
@@ -43,14 +50,11 @@ class _Parsing(HttpToolsProtocol):
 
     def on_body(self, body: bytes) -> None:
         """Called with each piece, which is the parser's own copy."""
-        former = self.cycle.body
-        gathered = _Gathered(len(former) + len(body))
-        gathered[: len(former)] = former
-        gathered[len(former) :] = body
-        self.cycle.body = gathered
+        if not isinstance(self.cycle.body, _Gathered):
+            self.cycle.body = _Gathered(self.cycle.body)
+        super().on_body(body)
         if len(body) > 1:  # bytes of one character are one object for all
             _overwrite(body)
-        super().on_body(b"")
 
 
 class HttpProtocol(asyncio.BufferedProtocol):
