@@ -12,7 +12,7 @@ from urllib.parse import quote, quote_plus
 
 _PIECE = 20  # characters in a row that count as found
 _BLOCK = 16 * 1024 * 1024
-_REGION = re.compile(r"([0-9a-f]+)-([0-9a-f]+) r")
+_REGION = re.compile(r"([0-9a-f]+)-([0-9a-f]+) rw-([ps])")  # what is never written holds nothing
 
 
 @dataclass(frozen=True)
@@ -75,14 +75,17 @@ class Canary:
                 seen += [Sighting(str(path), form) for form in sorted(names | content)]
         return seen
 
-    def in_memory(self, pid: int, name: str) -> list[Sighting]:
-        """Sightings in the memory of a process. Raises PermissionError where the caller may not look."""
+    def in_memory(self, pid: int, name: str, *, shared: bool = True) -> list[Sighting]:
+        """Sightings in the memory of a process, without what it shares with others if so told.
+
+        Raises PermissionError where the caller may not look.
+        """
         seen: set[str] = set()
         with Path(f"/proc/{pid}/mem").open("rb", buffering=0) as memory:
             for line in Path(f"/proc/{pid}/maps").read_text().splitlines():
                 region = _REGION.match(line)
-                if region and "[v" not in line:  # the kernel's own pages cannot be read
-                    start, end = (int(each, 16) for each in region.groups())
+                if region and (shared or region[3] == "p"):
+                    start, end = int(region[1], 16), int(region[2], 16)
                     seen |= self._in_stream(_blocks_of_region(memory.fileno(), start, end))
         return [Sighting(f"memory of {name}", form) for form in sorted(seen)]
 
