@@ -1,7 +1,7 @@
 """A worker of the onboard pool over its ports in memory."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from uuid import UUID
@@ -25,6 +25,7 @@ class OnboardWorld:
     queue: MemoryQueue = field(default_factory=MemoryQueue)
     results: MemoryResults = field(default_factory=MemoryResults)
     jobs: Jobs = field(default_factory=Jobs)
+    takes: Callable[[Job], bool] = lambda _: True  # whether the worker can do a job
 
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[Stopping]:
@@ -36,7 +37,7 @@ class OnboardWorld:
             results=self.results,
             trades=self.trades,
             stopping=stopping,
-            terms=Terms(max_receives=5, patience_seconds=900),
+            terms=Terms(max_receives=5, patience_seconds=900, takes=self.takes),
         )
         task = asyncio.create_task(Consumer(self.queue, handler, stopping, max_runs=2, visibility_seconds=60).run())
         try:

@@ -52,6 +52,7 @@ class BootstrapRequests(Message, frozen=True, kw_only=True):
     trust_policy: dict[str, Any]  # an existing role is adopted if it has exactly this one
     policy: dict[str, Any] | None  # an existing policy is adopted if its default version is exactly this one
     get_user: SignedRequest
+    get_caller_identity: SignedRequest | None = None  # of temporary keys: of a role's, GetUser tells nothing
     get_policy: SignedRequest | None
     get_policy_version: SignedRequest | None  # of v1: what IAM calls the first version of a policy
     create_policy: SignedRequest | None

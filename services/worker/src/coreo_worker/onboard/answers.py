@@ -1,41 +1,92 @@
-"""IAM's answers (query protocol, version 2010-05-08), read without trust: small, and without entities of their own."""
+"""What IAM answers (query protocol, XML): read without any of what XML can do to who reads it.
 
-from dataclasses import dataclass
+A document type declaration is refused where it begins, so that there are no entities to expand or to fetch.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
-from xml.etree import ElementTree as ET
+from xml.parsers import expat
 
-MAX_ANSWER_BYTES: Final = 512 * 1024
+MAX_ANSWER_BYTES: Final = 256 * 1024  # a policy has 6,144 characters at most (IAM quotas), URL-encoded three times that
+_MAX_DEPTH: Final = 24
+_OK: Final = 200
+
+
+class UnreadableAnswerError(Exception):
+    """Not an answer of IAM. The text repeats nothing of it."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """An HTTP answer of IAM. `code` is AWS's error code; None for a success."""
+    """An answer. `code` is None when it worked, "" where an error has none.
+
+    `values`: the texts of the elements without children, by path below the root, as `GetRoleResult/Role/Arn`; of
+    several with one path, the first.
+    """
 
     status: int
-    code: str | None = None
-    message: str = ""
-    fields: tuple[tuple[str, str], ...] = ()
-
-    def field(self, name: str) -> str | None:
-        """The first element's text of this name."""
-        return next((value for key, value in self.fields if key == name), None)
-
-    @property
-    def is_passing(self) -> bool:
-        """Whether the same request may be answered otherwise soon."""
-        return self.status >= 500 or self.code in {"Throttling", "ThrottlingException", "RequestLimitExceeded"}
+    code: str | None
+    message: str = field(default="", repr=False)
+    values: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
-def read_answer(status: int, body: bytes) -> Answer:
-    """An answer; one that cannot be read has the code Unreadable."""
-    if len(body) > MAX_ANSWER_BYTES or b"<!" in body.replace(b"<![CDATA[", b""):
-        return Answer(status, "Unreadable")
+def parse_answer(status: int, body: bytes) -> Answer:
+    """The answer that has this HTTP status. Raises UnreadableAnswerError where a good one is no XML."""
     try:
-        root = ET.fromstring(body)  # noqa: S314  entities and document types are refused above
-    except ET.ParseError:
-        return Answer(status, None if status == 200 and not body else "Unreadable")
-    fields = tuple((element.tag.rpartition("}")[2], element.text or "") for element in root.iter())
-    answer = Answer(status, fields=fields)
-    if status == 200:
-        return answer
-    return Answer(status, answer.field("Code") or "Unknown", answer.field("Message") or "", fields)
+        root, values = _read(body)
+    except UnreadableAnswerError:
+        if status == _OK:
+            raise
+        return Answer(status, "")
+    if status == _OK and root.endswith("Response") and root != "ErrorResponse":
+        return Answer(status, None, values=values)
+    return Answer(status, values.get("Error/Code", ""), values.get("Error/Message", ""))
+
+
+def _read(body: bytes) -> tuple[str, dict[str, str]]:
+    """The root's name and the texts below it."""
+    if len(body) > MAX_ANSWER_BYTES:
+        raise UnreadableAnswerError("the answer is too long")
+    leaves = _Leaves()
+    parser = expat.ParserCreate("utf-8")
+    parser.buffer_text = True
+    parser.StartDoctypeDeclHandler = leaves.refuse
+    parser.StartElementHandler = leaves.start
+    parser.EndElementHandler = leaves.end
+    parser.CharacterDataHandler = leaves.text
+    try:
+        parser.Parse(body, True)  # noqa: FBT003  it takes this by position alone
+    except (expat.ExpatError, ValueError):
+        raise UnreadableAnswerError("the answer is no XML") from None
+    return leaves.root, leaves.values
+
+
+class _Leaves:
+    """Collects the texts as the parser comes by them."""
+
+    def __init__(self) -> None:
+        self.root = ""
+        self.values: dict[str, str] = {}
+        self._path: list[str] = []
+        self._texts: list[str] = []
+        self._is_leaf = False
+
+    def refuse(self, *_: object) -> None:
+        raise UnreadableAnswerError("the answer has a document type declaration")
+
+    def start(self, name: str, _attributes: dict[str, str]) -> None:
+        if len(self._path) >= _MAX_DEPTH:
+            raise UnreadableAnswerError("the answer is nested too deeply")
+        self.root = self.root or name
+        self._path.append(name)
+        self._texts, self._is_leaf = [], True
+
+    def text(self, data: str) -> None:
+        self._texts.append(data)
+
+    def end(self, _name: str) -> None:
+        if self._is_leaf:
+            self.values.setdefault("/".join(self._path[1:]), "".join(self._texts))
+        self._path.pop()
+        self._texts, self._is_leaf = [], False

@@ -1,13 +1,14 @@
-"""A worker's sealing keys: in its memory alone, fresh every few minutes, gone soon after they were last announced.
+"""The worker's sealing keys: what the api seals for one of them, this worker alone can open, and not for long.
 
-What was sealed for a key that is gone can be opened by nobody, whoever keeps a copy of the message.
+A key is made every four minutes and exists in this process's memory alone, in a bytearray that is overwritten soon
+after the key's announcement has ended. So a message that somebody kept opens nowhere a few minutes later.
 """
 
 import asyncio
-import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -20,63 +21,102 @@ from coreo_shared.contracts.onboarding import (
 )
 from coreo_shared.contracts.terms import Pool
 from coreo_shared.crypto.jose import Signer
-from coreo_shared.crypto.sealing import generate_sealing_key, public_key_of
+from coreo_shared.crypto.sealing import public_key_of
+from coreo_shared.ids import new_id
+from coreo_shared.observability.logs import get_logger
 
-ROTATE_SECONDS: Final = 240.0
-_KEPT_SECONDS: Final = 60.0  # after its announcement's end: for a message that is on its way
+ROTATION_SECONDS: Final = 240.0
+GRACE_SECONDS: Final = 30.0  # a key outlives its announcement by so much, for clocks that differ
 _ISSUER: Final = "coreo-worker"
+_KEY_BYTES: Final = 32
+_RANDOM: Final = Path("/dev/urandom")
+_log = get_logger(__name__)
 
 
-@dataclass(frozen=True)
-class _Held:
-    private: X25519PrivateKey = field(repr=False)
-    announcement: str
-    expires_at: float
+@dataclass
+class _Key:
+    id: str
+    private: bytearray = field(repr=False)
+    announcement: str = field(repr=False)
+    made_at: float  # on the clock that only goes forward
 
 
 class SealingKeys:
-    """`signer` holds the pool's fleet key; `clock` gives Unix seconds."""
+    """This worker's keys; there is always a fresh one. `signer` has the pool's fleet key.
 
-    def __init__(self, signer: Signer, worker_id: str, *, clock: Callable[[], float] = time.time) -> None:
+    `clock` gives Unix seconds, for others to read; `ticks` decides when a key goes, as nobody can set it back.
+    """
+
+    def __init__(
+        self,
+        signer: Signer,
+        worker_id: str,
+        *,
+        clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._signer = signer
         self._worker_id = worker_id
         self._clock = clock
-        self._held: dict[str, _Held] = {}
-        self.rotate()
+        self._ticks = ticks
+        self._keys = [self._make()]
 
-    @property
     def announcement(self) -> str:
-        """The newest key's public half, signed: contracts.onboarding.SealingKey."""
-        return next(reversed(self._held.values())).announcement
+        """A fresh key, as `RegisterWorker.sealing_key` has it."""
+        self.turn()
+        return self._keys[-1].announcement
 
-    def rotate(self) -> None:
-        """A fresh key; those that are past their time are dropped."""
-        now = self._clock()
-        self._drop_old(now)
-        private, key_id = generate_sealing_key(), secrets.token_hex(16)
+    def holding(self, ids: Iterable[str]) -> dict[str, bytearray]:
+        """The private keys (32 bytes each) that are still there, by id: the very ones that will be overwritten."""
+        self._drop()
+        wanted = set(ids)
+        return {key.id: key.private for key in self._keys if key.id in wanted}
+
+    def turn(self) -> bool:
+        """Does what is due by now. Whether there is a new key to announce."""
+        self._drop()
+        if self._keys and self._ticks() - self._keys[-1].made_at < ROTATION_SECONDS:
+            return False
+        self._keys.append(self._make())
+        _log.info("sealing_key_made", keys=len(self._keys))
+        return True
+
+    def due_in(self) -> float:
+        """Seconds until `turn` has something to do."""
+        if not self._keys:
+            return 0.0
+        drop = self._keys[0].made_at + MAX_SEALING_KEY_SECONDS + GRACE_SECONDS
+        return max(0.0, min(drop, self._keys[-1].made_at + ROTATION_SECONDS) - self._ticks())
+
+    async def run(
+        self, announce: Callable[[], Awaitable[None]], *, pause: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
+        """Turns and announces until it is cancelled."""
+        while True:
+            await pause(self.due_in())
+            if self.turn():
+                await announce()
+
+    def _drop(self) -> None:
+        oldest = self._ticks() - MAX_SEALING_KEY_SECONDS - GRACE_SECONDS
+        for key in [key for key in self._keys if key.made_at <= oldest]:
+            key.private[:] = bytes(_KEY_BYTES)
+            self._keys.remove(key)
+
+    def _make(self) -> _Key:
+        private = bytearray(_KEY_BYTES)
+        with _RANDOM.open("rb", buffering=0) as source:
+            if source.readinto(private) != _KEY_BYTES:
+                raise OSError("the system's source of randomness gave too little")
+        now = int(self._clock())
         claims = SealingKey(
             iss=_ISSUER,
             aud=SEALING_KEY_AUDIENCE,
-            jti=key_id,
-            iat=int(now),
-            exp=int(now) + MAX_SEALING_KEY_SECONDS,
+            jti=str(new_id()),
+            iat=now,
+            exp=now + MAX_SEALING_KEY_SECONDS,
             pool=Pool.ONBOARD,
             worker_id=self._worker_id,
-            public_key=public_key_of(private),
+            public_key=public_key_of(X25519PrivateKey.from_private_bytes(private)),
         )
-        announcement = self._signer.sign(claims, typ=SEALING_KEY_TYPE)
-        self._held[key_id] = _Held(private, announcement, now + MAX_SEALING_KEY_SECONDS)
-
-    def holding(self, key_ids: Iterable[str]) -> dict[str, bytes]:
-        """The private keys among these that are here, as 32 raw bytes each."""
-        self._drop_old(self._clock())
-        return {key_id: self._held[key_id].private.private_bytes_raw() for key_id in key_ids if key_id in self._held}
-
-    async def keep_fresh(self) -> None:
-        """Rotates until it is cancelled."""
-        while True:
-            await asyncio.sleep(ROTATE_SECONDS)
-            self.rotate()
-
-    def _drop_old(self, now: float) -> None:
-        self._held = {key_id: held for key_id, held in self._held.items() if now < held.expires_at + _KEPT_SECONDS}
+        return _Key(claims.jti, private, self._signer.sign(claims, typ=SEALING_KEY_TYPE), self._ticks())

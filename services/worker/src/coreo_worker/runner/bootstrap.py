@@ -1,37 +1,61 @@
-"""A bootstrap: the seal for one of this worker's keys, opened and used in a process of its own."""
+"""A bootstrap: opened and carried out by a process of its own; this one never sees what was sealed."""
 
 import asyncio
-import contextlib
-import os
-import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from typing import Final, Protocol
 
-from coreo_shared.contracts.base import MalformedMessageError, decode_msgpack, encode_msgpack
+from coreo_shared.contracts.jobs import Job
 from coreo_shared.contracts.onboarding import BootstrapReport, BootstrapSpec, SealContext
 from coreo_shared.observability.logs import get_logger
-from coreo_worker.aws.errors import TemporaryError
-from coreo_worker.onboard.child import Order
 from coreo_worker.onboard.keys import SealingKeys
-from coreo_worker.runner.planning import Completed, Ending
-from coreo_worker.runner.process import describe_exit
+from coreo_worker.onboard.protocol import Begin, Broken, Outcome, Reported, pack_begin, unpack_outcome
+from coreo_worker.onboard.words import expired
+from coreo_worker.runner.planning import Completed, Ending, Interrupted
 from coreo_worker.runner.work import ClaimedRun, attended
 
+ONBOARDING_MODULE: Final = "coreo_worker.onboard.child"
+ONBOARDING_MEMORY_MB: Final = 256
+_LATE_SECONDS: Final = 10.0  # for a request that was sent in time
+_PASSED_ON: Final = ("AWS_CA_BUNDLE", "AWS_ENDPOINT_URL", "SSL_CERT_FILE")
 _log = get_logger(__name__)
-_MEMORY_MB = 256
-_OTHER_WORKER_SECONDS = 1.0
+
+
+def onboarding_environment(worker: Mapping[str, str]) -> dict[str, str]:
+    """The environment of an onboarding's process, from the worker's: where AWS is, and nothing that says who we are."""
+    return {name: worker[name] for name in _PASSED_ON if name in worker}
+
+
+class OnboardingProcess(Protocol):
+    """A fresh process of coreo_worker.onboard.child."""
+
+    async def write(self, frame: bytes | bytearray) -> None:
+        """Gives it a frame, with its length."""
+
+    async def read(self) -> bytes | None:
+        """Its frame, without the length; None once it has ended. Raises ProtocolError."""
+
+    async def ending(self) -> str:
+        """Waits for its end, and tells how it came about."""
 
 
 @dataclass(frozen=True)
 class BootstrapTools:
-    """What a bootstrap is done with. `environment` is all that its process gets of the worker's."""
+    """What a bootstrap is done with."""
 
     keys: SealingKeys
-    environment: Mapping[str, str]
+    open_process: Callable[[], AbstractAsyncContextManager[OnboardingProcess]]
+    clock: Callable[[], float] = time.time
+
+    def takes(self, job: Job) -> bool:
+        """Whether this worker has a key for the job, or needs none."""
+        return not isinstance(job.work, BootstrapSpec) or bool(self.keys.holding(job.work.sealed))
 
 
 class Bootstrap:
-    """A bootstrap in this worker's hands."""
+    """A bootstrap in this worker's hands. Whatever AWS says is in the report, never an error."""
 
     def __init__(self, tools: BootstrapTools, claimed: ClaimedRun, spec: BootstrapSpec) -> None:
         self._tools = tools
@@ -43,9 +67,22 @@ class Bootstrap:
         return await attended(self._work(), self._claimed, giving_back)
 
     async def _work(self) -> Ending:
-        keys = self._tools.keys.holding(self._spec.sealed)
-        if not keys:
-            raise TemporaryError("It was not sealed for this worker.", delay=_OTHER_WORKER_SECONDS)
+        left = self._claimed.job.exp - self._tools.clock()
+        if left <= 0:
+            return _late()
+        async with self._tools.open_process() as process:
+            try:
+                async with asyncio.timeout(left + _LATE_SECONDS):
+                    await self._begin(process)
+                    body = await process.read()
+            except TimeoutError:
+                return _late()
+            if body is None:
+                return Interrupted(f"The process that makes the role ended unexpectedly ({await process.ending()}).")
+        return _judged(unpack_outcome(body))
+
+    async def _begin(self, process: OnboardingProcess) -> None:
+        """The keys go from here to the process, and this copy of them is overwritten."""
         job = self._claimed.job
         context = SealContext(
             team_id=job.team_id,
@@ -54,34 +91,26 @@ class Bootstrap:
             account_id=job.target.account_id,
             expires_at=job.exp,
         )
-        report = await self._in_process(Order(keys=keys, sealed=self._spec.sealed, context=context))
-        _log.info("bootstrap_done", problem=report.problem, role=report.role, policy=report.policy)
-        return Completed(report)
-
-    async def _in_process(self, order: Order) -> BootstrapReport:
-        """What a fresh process makes of the order. Raises TemporaryError when it ends without a word."""
-        python = [sys.executable, "-I", "-B", "-X", "utf8"]
-        process = await asyncio.create_subprocess_exec(
-            *python,
-            "-m",
-            "coreo_worker.onboard.child",
-            str(os.getpid()),
-            str(_MEMORY_MB),
-            env=dict(self._tools.environment),
-            cwd="/",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,  # a traceback there might hold what nobody may see
-            start_new_session=True,
-        )
+        keys = self._tools.keys.holding(self._spec.sealed)
+        sealed = {key_id: self._spec.sealed[key_id] for key_id in keys}
+        frame = pack_begin(Begin(run_id=job.run_id, context=context, keys=keys, sealed=sealed))
         try:
-            answer, _ = await process.communicate(encode_msgpack(order))
+            await process.write(frame)
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
-        try:
-            return decode_msgpack(answer, BootstrapReport)
-        except MalformedMessageError:
-            ending = describe_exit(process.returncode or 0)
-            raise TemporaryError(f"The bootstrap's process ended unexpectedly ({ending}).", delay=1) from None
+            frame[:] = bytes(len(frame))
+
+
+def _judged(outcome: Outcome) -> Ending:
+    match outcome:
+        case Reported(report=report):
+            _log.info("bootstrapped", role=report.role, policy=report.policy, problem=report.problem)
+            return Completed(report)
+        case Broken(error=error):
+            return Interrupted(f"An internal error ({error}) stopped the process that makes the role.")
+        case _:
+            return Interrupted("This worker could not open the sealed requests; another one may.")
+
+
+def _late() -> Ending:
+    problem = expired()
+    return Completed(BootstrapReport(problem=problem.problem, detail=problem.detail))

@@ -9,14 +9,14 @@ import sys
 
 from coreo_worker.runner.hardening import harden_run
 
-_MEGABYTE = 1024 * 1024
+MEGABYTE = 1024 * 1024
 
 
 def main() -> None:
     """Runs one audit; exit status 0 when its last frame was sent."""
     parent, memory, level = sys.argv[1:4]
-    missing = harden_run(parent=int(parent), memory_bytes=int(memory) * _MEGABYTE)
-    incoming, outgoing = _take_pipes()
+    missing = harden_run(parent=int(parent), memory_bytes=int(memory) * MEGABYTE)
+    incoming, outgoing = take_pipes()
 
     from coreo_shared.observability.logs import configure_logging, get_logger  # noqa: PLC0415  after hardening
     from coreo_worker.runner.auditing import serve  # noqa: PLC0415  after hardening
@@ -27,7 +27,7 @@ def main() -> None:
     asyncio.run(serve(incoming, outgoing))
 
 
-def _take_pipes() -> tuple[int, int]:
+def take_pipes() -> tuple[int, int]:
     """The two pipes under numbers of their own; whatever else prints goes to the log, whatever else reads gets none."""
     incoming, outgoing = os.dup(0), os.dup(1)
     nothing = os.open(os.devnull, os.O_RDONLY)

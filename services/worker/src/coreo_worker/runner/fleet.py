@@ -42,7 +42,7 @@ class Fleet:
         *,
         current_runs: Callable[[], Sequence[UUID]],
         refused: Mapping[str, int],
-        sealing_key: Callable[[], str] | None = None,
+        sealing_key: Callable[[], str | None] = lambda: None,
     ) -> None:
         self._identity = identity
         self._results = results
@@ -75,7 +75,7 @@ class Fleet:
             current_runs=list(self._current_runs()),
             rejected_jobs=dict(self._refused),
             draining=is_draining,
-            sealing_key=None if self._sealing_key is None or is_draining else self._sealing_key(),
+            sealing_key=None if is_draining else self._sealing_key(),  # nothing more is to be sent to this worker
         )
         try:
             answer = await self._results.register(message)

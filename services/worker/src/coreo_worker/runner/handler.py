@@ -10,6 +10,7 @@ from uuid import UUID
 
 import structlog
 
+from coreo_shared.contracts.jobs import Job
 from coreo_shared.contracts.results import ClaimAnswer, FinishRun, ReleaseRun, RunAnswer
 from coreo_shared.observability.logs import get_logger
 from coreo_worker.aws.queue import ReceivedMessage
@@ -32,6 +33,7 @@ from coreo_worker.runner.work import ClaimedRun, Trades, ending_of
 
 _log = get_logger(__name__)
 _LONGEST_REASON: Final = 2_000  # of the results service
+_OTHER_WORKER_SECONDS: Final = 1
 _LEASE_MARGIN: Final = 2  # seconds: a message comes back after its run's lease
 _LAST_WORDS_SECONDS: Final = 5.0  # for the ledger, once the worker's time is up
 
@@ -40,11 +42,13 @@ _LAST_WORDS_SECONDS: Final = 5.0  # for the ledger, once the worker's time is up
 class Terms:
     """What every message is handled under. `max_receives` is the queue's, see runner.planning.
 
-    `patience_seconds`: how long a run waits for a results service that is down.
+    `patience_seconds`: how long a run waits for a results service that is down. `takes`: whether this worker can do
+    the job; if not, the message is given back for another one before the run is claimed.
     """
 
     max_receives: int
     patience_seconds: float
+    takes: Callable[[Job], bool] = lambda _: True
 
 
 class JobHandler:
@@ -76,6 +80,9 @@ class JobHandler:
             return planning.after_unclaimed(delivery) if refused.may_be_ours else Keep.DELETE
         if self._stopping.draining.is_set():
             return Return(0)
+        if not self._terms.takes(job):
+            _log.info("job_of_another_worker", run_id=str(job.run_id), delivery=delivery.number)
+            return Return(_OTHER_WORKER_SECONDS)
         channel = self._results.run(job.run_id, job.run_token)
         with structlog.contextvars.bound_contextvars(team_id=str(job.team_id), run_id=str(job.run_id)):
             claim = await first_of(self._claim(channel, delivery), self._too_late(Return(0)))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from coreo_shared.observability.logs import get_logger
-from coreo_worker.runner.protocol import RunFrame, WorkerFrame, pack, read_run_frame
+from coreo_worker.runner.protocol import RunFrame, WorkerFrame, pack, read_body, read_run_frame
 
 _log = get_logger(__name__)
 _LONGEST_LINE = 256 * 1024
@@ -30,6 +30,7 @@ _PASSED_ON = (
     "https_proxy",
     "no_proxy",
 )
+RUN_MODULE = "coreo_worker.runner.child"
 _FIXED = {
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",
@@ -42,10 +43,10 @@ def run_environment(worker: Mapping[str, str]) -> dict[str, str]:
     return {name: worker[name] for name in _PASSED_ON if name in worker} | _FIXED
 
 
-def run_command(*, memory_mb: int, log_level: str) -> list[str]:
+def run_command(*, memory_mb: int, log_level: str, module: str = RUN_MODULE) -> list[str]:
     """The command of a run's process: isolated from the environment and the folder it starts in, writes no bytecode."""
     python = [sys.executable, "-I", "-B", "-X", "utf8"]
-    return [*python, "-m", "coreo_worker.runner.child", str(os.getpid()), str(memory_mb), log_level]
+    return [*python, "-m", module, str(os.getpid()), str(memory_mb), log_level]
 
 
 class RunProcess(Protocol):
@@ -76,9 +77,17 @@ class ChildProcess:
 
     async def send(self, frame: WorkerFrame) -> None:
         """As the port says."""
+        await self.write(pack(frame))
+
+    async def write(self, frame: bytes | bytearray) -> None:
+        """Gives it a frame of another protocol, with its length. One that has ended cannot be told anything."""
         with contextlib.suppress(ConnectionError):
-            self._stdin.write(pack(frame))
+            self._stdin.write(frame)
             await self._stdin.drain()
+
+    async def read(self) -> bytes | None:
+        """Its next frame of another protocol, without the length; None at the end. Raises ProtocolError."""
+        return await read_body(self._stdout)
 
     async def receive(self) -> RunFrame | None:
         """As the port says."""

@@ -15,7 +15,7 @@ from coreo_shared.contracts.results import MAX_CHUNK_BYTES
 from coreo_worker.aws.clients import SessionCredentials
 
 T = TypeVar("T")
-_LENGTH_BYTES: Final = 4
+LENGTH_BYTES: Final = 4
 MAX_FRAME_BYTES: Final = MAX_CHUNK_BYTES + 64 * 1024
 
 
@@ -105,28 +105,35 @@ _run_frames = msgspec.msgpack.Decoder(RunFrame)
 
 def pack(frame: WorkerFrame | RunFrame) -> bytes:
     """The frame with its length. Raises ProtocolError when it is longer than the other side takes."""
-    body = encode_msgpack(frame)
+    return framed(encode_msgpack(frame))
+
+
+def framed(body: bytes) -> bytes:
+    """With its length before it. Raises ProtocolError when it is longer than the other side takes."""
     if len(body) > MAX_FRAME_BYTES:
         raise ProtocolError(f"a frame of {len(body)} bytes is too long")
-    return len(body).to_bytes(_LENGTH_BYTES, "big") + body
+    return len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 
 async def read_worker_frame(reader: asyncio.StreamReader) -> WorkerFrame | None:
     """The next frame of the worker; None at the end. Raises ProtocolError."""
-    body = await _read(reader)
+    body = await read_body(reader)
     return None if body is None else _decoded(_worker_frames, body)
 
 
 async def read_run_frame(reader: asyncio.StreamReader) -> RunFrame | None:
     """The next frame of a run's process; None at the end. Raises ProtocolError."""
-    body = await _read(reader)
+    body = await read_body(reader)
     return None if body is None else _decoded(_run_frames, body)
 
 
-async def _read(reader: asyncio.StreamReader) -> bytes | None:
-    """None also where the other side ended within a frame: half a frame says nothing."""
+async def read_body(reader: asyncio.StreamReader) -> bytes | None:
+    """The next frame without its length; None at the end, also within a frame: half a frame says nothing.
+
+    Raises ProtocolError.
+    """
     try:
-        length = int.from_bytes(await reader.readexactly(_LENGTH_BYTES), "big")
+        length = int.from_bytes(await reader.readexactly(LENGTH_BYTES), "big")
         if length > MAX_FRAME_BYTES:
             raise ProtocolError("a frame is too long")
         return await reader.readexactly(length)

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Final, NoReturn
 
@@ -21,7 +22,13 @@ from coreo_worker.aws.own import AioSession, own_session
 from coreo_worker.aws.queue import open_queue
 from coreo_worker.aws.sts import open_gate
 from coreo_worker.onboard.keys import SealingKeys
-from coreo_worker.runner.bootstrap import Bootstrap, BootstrapTools
+from coreo_worker.runner.bootstrap import (
+    ONBOARDING_MEMORY_MB,
+    ONBOARDING_MODULE,
+    Bootstrap,
+    BootstrapTools,
+    onboarding_environment,
+)
 from coreo_worker.runner.consumer import Consumer
 from coreo_worker.runner.discovery import DiscoverTools, Discovery
 from coreo_worker.runner.fleet import Fleet, Identity, touch_regularly
@@ -78,8 +85,8 @@ async def serve(settings: WorkerSettings, session: AioSession, region: str) -> N
         queue = await stack.enter_async_context(
             open_queue(session, settings.queue_url, region=region, visibility_seconds=settings.visibility_seconds)
         )
-        keys = SealingKeys(settings.fleet_signer(), settings.worker_id) if settings.pool is Pool.ONBOARD else None
-        trades = await stack.enter_async_context(_open_trades(settings, session, region, keys))
+        onboarding = _onboarding_tools(settings)
+        trades = await stack.enter_async_context(_open_trades(settings, session, region, onboarding))
         gate = JobGate(settings.api_keys(), settings.pool)
         handler = JobHandler(
             settings.worker_id,
@@ -87,7 +94,7 @@ async def serve(settings: WorkerSettings, session: AioSession, region: str) -> N
             results=results,
             trades=trades,
             stopping=stopping,
-            terms=Terms(max_receives=settings.max_receives, patience_seconds=settings.patience_seconds),
+            terms=_terms(settings, onboarding),
         )
         fleet = Fleet(
             Identity(settings.worker_id, settings.pool),
@@ -95,19 +102,35 @@ async def serve(settings: WorkerSettings, session: AioSession, region: str) -> N
             stopping,
             current_runs=lambda: handler.current_runs,
             refused=gate.refused,
-            sealing_key=None if keys is None else lambda: keys.announcement,
+            sealing_key=lambda: None if onboarding is None else onboarding.keys.announcement(),
         )
         consumer = Consumer(
             queue, handler, stopping, max_runs=settings.max_runs, visibility_seconds=settings.visibility_seconds
         )
         _log.info("worker_started", worker_id=settings.worker_id, pool=settings.pool, max_runs=settings.max_runs)
-        await _until_drained(consumer, fleet, settings, keys)
+        await _until_drained(consumer, fleet, settings, onboarding)
         _log.info("worker_stopped")
+
+
+def _onboarding_tools(settings: WorkerSettings) -> BootstrapTools | None:
+    """Of a worker of the onboard pool; no other one opens seals."""
+    if settings.pool is not Pool.ONBOARD:
+        return None
+    command = run_command(memory_mb=ONBOARDING_MEMORY_MB, log_level=settings.log_level, module=ONBOARDING_MODULE)
+    return BootstrapTools(
+        keys=SealingKeys(settings.fleet_signer(), settings.worker_id),
+        open_process=partial(open_process, command, onboarding_environment(os.environ)),
+    )
+
+
+def _terms(settings: WorkerSettings, onboarding: BootstrapTools | None) -> Terms:
+    terms = Terms(max_receives=settings.max_receives, patience_seconds=settings.patience_seconds)
+    return terms if onboarding is None else replace(terms, takes=onboarding.takes)
 
 
 @asynccontextmanager
 async def _open_trades(
-    settings: WorkerSettings, session: AioSession, region: str, keys: SealingKeys | None
+    settings: WorkerSettings, session: AioSession, region: str, onboarding: BootstrapTools | None
 ) -> AsyncIterator[Trades]:
     """The work that this pool's workers do, by its spec."""
     async with open_gate(session, region=region) as roles:
@@ -115,24 +138,25 @@ async def _open_trades(
             command = run_command(memory_mb=settings.run_memory_mb, log_level=settings.log_level)
             tools = Tools(roles=roles, open_process=partial(open_process, command, run_environment(os.environ)))
             yield {AuditSpec: partial(Run, tools)}
-        elif keys is not None:
+        elif onboarding is not None:
             verifying = VerifyTools(roles, SdkInside(region), settings.trust_settle_seconds)
             discovering = DiscoverTools(roles, SdkOrganizations(region))
-            bootstrapping = BootstrapTools(keys, run_environment(os.environ))
             yield {
                 VerifySpec: partial(Verification, verifying),
                 DiscoverSpec: partial(Discovery, discovering),
-                BootstrapSpec: partial(Bootstrap, bootstrapping),
+                BootstrapSpec: partial(Bootstrap, onboarding),
             }
         else:
             yield {}  # nobody sends work to the deploy pool yet
 
 
-async def _until_drained(consumer: Consumer, fleet: Fleet, settings: WorkerSettings, keys: SealingKeys | None) -> None:
+async def _until_drained(
+    consumer: Consumer, fleet: Fleet, settings: WorkerSettings, onboarding: BootstrapTools | None
+) -> None:
     async with asyncio.TaskGroup() as group:
         beside = [group.create_task(fleet.run())]
-        if keys is not None:
-            beside.append(group.create_task(keys.keep_fresh()))
+        if onboarding is not None:
+            beside.append(group.create_task(onboarding.keys.run(fleet.report)))
         if settings.heartbeat_file is not None:
             touching = touch_regularly(settings.heartbeat_file, settings.heartbeat_file_seconds)
             beside.append(group.create_task(touching))
