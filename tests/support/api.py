@@ -124,7 +124,7 @@ class FakeResults:
         self.changed.set()
         return event
 
-    async def _answer(self, request: httpx.Request) -> httpx.Response:
+    async def _answer(self, request: httpx.Request) -> httpx.Response:  # noqa: PLR0911  one for each route
         if self.down:
             raise httpx.ConnectError("switched off", request=request)
         self.requests.append(request)
