@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 TEMPLATES = Path(__file__).parents[2] / "infra" / "cloudformation"
+CUSTOMER_TEMPLATE = TEMPLATES.parent / "customer" / "coreo-role.yaml"
 Templates = dict[str, dict[str, Any]]
 
 _QUEUE_DEFAULTS = ("QueueName", "VisibilityTimeout", "ReceiveMessageWaitTimeSeconds", "RedriveAllowPolicy")

@@ -19,7 +19,7 @@ from coreo_shared.catalogue import load_catalogue
 from coreo_shared.crypto.jose import generate_key, public_jwk
 from coreo_shared.rules.needs import needs_of
 from tests.support.aws import refusal, role_credentials
-from tests.unit.api.test_grants import CUSTOMER_TEMPLATE
+from tests.support.templates import CUSTOMER_TEMPLATE
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudformation import CloudFormationClient

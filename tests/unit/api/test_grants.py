@@ -29,13 +29,12 @@ from coreo_api.grants.grant import (
 from coreo_api.grants.yaml_text import to_yaml
 from coreo_shared.catalogue import load_catalogue
 from coreo_shared.rules.needs import needs_of
-from tests.support.templates import TEMPLATES
+from tests.support.templates import CUSTOMER_TEMPLATE
 
 ACCOUNT = "210987654321"
 # Digits with one e: taken for a number by readers of YAML that are less careful than ours.
 EXTERNAL_ID = "12345678901234567890123456789e12"
 WORKERS = ["arn:aws:iam::111111111111:role/coreo-worker-audit", "arn:aws:iam::111111111111:role/coreo-worker-onboard"]
-CUSTOMER_TEMPLATE = TEMPLATES.parent / "customer" / "coreo-role.yaml"
 # All beginnings of all actions that rules take: real ones, and many.
 LONG = tuple(
     sorted(

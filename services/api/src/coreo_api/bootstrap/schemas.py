@@ -15,7 +15,14 @@ class PostKeys(Body):
     """An access key of the account, for one request. It is neither stored nor passed on."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"access_key_id": "AKIAIOSFODNN7EXAMPLE", "secret_access_key": "…"}]}
+        json_schema_extra={
+            "examples": [
+                {
+                    "access_key_id": "AKIAIOSFODNN7EXAMPLE",
+                    "secret_access_key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+                }
+            ]
+        }
     )
 
     access_key_id: str

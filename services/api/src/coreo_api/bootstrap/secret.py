@@ -1,8 +1,8 @@
 """A secret in memory that can be overwritten.
 
-Python's str and bytes cannot: so a secret is only ever in a bytearray, and whoever made it wipes it. What stays out of
-reach are the SDK-free rest: copies that the kernel, TLS in front of the api and HMAC inside OpenSSL (which overwrites
-its own) have had. `coreo_api.serving` sees to the HTTP server's.
+Python's str and bytes cannot: so a secret is only ever in a bytearray, and whoever made it wipes it. The HTTP server's
+copies are `coreo_api.serving`'s to overwrite, OpenSSL overwrites its own. Out of reach are those of the kernel, and of
+what terminates TLS in front of the api.
 """
 
 from types import TracebackType

@@ -1,7 +1,7 @@
 """Signature Version 4 (IAM user guide, "AWS Signature Version 4 for API requests") for POST requests to one service.
 
 Our own, because the SDK keeps the secret in strings that live on: here it is in a bytearray, and only as long as it
-takes to derive the day's signing key.
+takes to derive the day's signing key. (That key is wiped too, but OpenSSL's answers are bytes on their way to it.)
 """
 
 import hashlib

@@ -13,7 +13,7 @@ MAX_INLINE = 10_240  # characters of all inline policies of a role (IAM user gui
 MAX_MANAGED = 6_144  # characters of a managed policy; neither limit counts white space
 MAX_ATTACHED = 10  # managed policies attached to a role, unless AWS has raised the account's quota
 SESSION_SECONDS = 3_600  # a worker's role assumes the customer's: chained sessions last an hour at most
-DESCRIPTION = "Lets Coreo in, which shows the external id that was made for this account."
+DESCRIPTION = "Lets Coreo in when it brings the external id made for this account."
 
 
 class Level(StrEnum):
