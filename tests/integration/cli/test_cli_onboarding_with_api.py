@@ -79,7 +79,7 @@ async def test_nothing_runs_in_an_account_until_it_is_proven(served: Served) -> 
     await served.plan_of("210987654321")
     insecure = await verified(served, INSECURE)
     assert insecure.code == 6
-    assert "✗ refuses who brings no external id" in insecure.out
+    assert "✗ no external id" in insecure.out
     refused = await served.coreo("run", "start", "weekly")
     assert refused.code == 1
     assert "production is INSECURE: coreo account show " in refused.err

@@ -132,7 +132,7 @@ def test_told_to_watch_a_role_is_followed_to_its_verdict(coreo: Cli, scene: Scen
     scene.ends(a_verify_report())
     done = coreo(*command, "--role-arn", ROLE, "--watch")
     assert done.code == 0
-    assert "✓ refuses who brings no external id" in done.out
+    assert "✓ no external id" in done.out
     assert done.out.endswith("CONNECTED  production  verified in 3 s\n")
     assert "coreo plan create --name NAME --account production" in done.err
     after = coreo(*command, "--role-arn", ROLE, "--watch", "-o", "json").json
@@ -169,6 +169,12 @@ def test_every_check_is_shown_as_it_ended(coreo: Cli, scene: Scene) -> None:
     assert "coreo account show production --trust-policy > trust-policy.json" in done.err
     assert "aws iam update-assume-role-policy --role-name CoreoAudit --policy-document file://" in done.err
     assert coreo("account", "verify", "production", "-o", "json").json == ended
+
+
+def test_a_reason_that_a_check_gives_already_is_not_repeated(coreo: Cli, scene: Scene) -> None:
+    report = a_verify_report("INSECURE", "What AWS said about wrong_external_id.", wrong_external_id="failed")
+    scene.ends(report)
+    assert coreo("account", "verify", "production").out.count("What AWS said about wrong_external_id.") == 1
 
 
 @pytest.mark.parametrize(
@@ -234,8 +240,8 @@ def test_the_mark_is_a_word_where_the_terminal_has_no_such_character(
     monkeypatch.setattr(Terminal, "encoding", "latin-1", raising=False)
     scene.ends(a_verify_report("INSECURE", without_external_id="failed"))
     out = coreo.on_terminal("account", "verify", "production").out
-    assert "ok lets Coreo in" in out
-    assert "FAILED refuses who brings no external id" in out
+    assert "ok right external id" in out
+    assert "FAILED no external id" in out
 
 
 def test_a_connected_account_shows_its_last_verification(coreo: Cli, scripted_api: ScriptedApi) -> None:
@@ -249,7 +255,7 @@ def test_a_connected_account_shows_its_last_verification(coreo: Cli, scripted_ap
     )
     scripted_api.lists("/v1/cloud-accounts", account)
     done = coreo("account", "show", "production")
-    for words in ("CONNECTED", "next verification", "✓ refuses a wrong external id", "1 IAM action: s3:GetBucketAcl"):
+    for words in ("CONNECTED", "next verification", "✓ wrong external id", "1 IAM action: s3:GetBucketAcl"):
         assert words in done.out
     assert done.err == ""
 

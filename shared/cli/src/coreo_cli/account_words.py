@@ -31,13 +31,12 @@ _STATES: Final = {
     "EXPIRED": "EXPIRED: nobody made its role in time; post the keys again",
     "DISCONNECTED": "DISCONNECTED: nothing runs in it until it gets a role again",
 }
-# What each check proves when it passes.
 _CHECKS: Final = {
-    "with_external_id": "lets Coreo in with the external id",
-    "account": "leads into the right account",
-    "without_external_id": "refuses who brings no external id",
-    "wrong_external_id": "refuses a wrong external id",
-    "permissions": "allows what the plans need",
+    "with_external_id": "right external id",
+    "account": "AWS account",
+    "without_external_id": "no external id",
+    "wrong_external_id": "wrong external id",
+    "permissions": "permissions",
 }
 _MARKS: Final = {"passed": "✓", "failed": "✗"}
 _PLAIN_MARKS: Final = {"✓": "ok", "✗": "FAILED"}
@@ -89,7 +88,7 @@ def show_checks(checks: list[Json]) -> None:
         ]
         for each in checks
     ]
-    show_listing([Column("THE ROLE"), Column("WHAT HAPPENED", flexible=True)], rows, empty="")
+    show_listing([Column("CHECK"), Column("RESULT", flexible=True)], rows, empty="")
 
 
 def show_verdict(account: Json, entry: Json) -> None:
@@ -102,7 +101,7 @@ def show_verdict(account: Json, entry: Json) -> None:
         write_line("")
         elapsed = span((moment(entry["ended_at"]) - moment(entry["at"])).total_seconds())
         write_words([state(entry["verdict"]), account["name"], f"verified in {elapsed}"])
-    if entry["reason"]:
+    if entry["reason"] and entry["reason"] not in [check["detail"] for check in (report or {}).get("checks", [])]:
         write_line(f"  {plain(entry['reason'])}")
     if missing := _actions(account["missing_actions"]):
         write_line(f"  The plans also need {plain(missing)}")
