@@ -19,7 +19,7 @@ from coreo_embedded.postgres import ROLES
 from coreo_results.settings import MigrationSettings as ResultsMigration
 from coreo_results.settings import ResultsSettings
 from coreo_shared.contracts.terms import Pool
-from coreo_shared.crypto.jose import public_jwk
+from coreo_shared.crypto.jose import load_jwks, public_jwk
 from coreo_shared.settings import ServiceSettings, load_settings
 from coreo_worker.settings import HealthSettings, WorkerSettings
 from tests.support.containers import Compose, load_compose, load_images
@@ -127,6 +127,8 @@ def test_queues_and_roles_are_those_of_the_templates(compose: Compose) -> None:
     urls = {worker: environment(compose, worker)["COREO_QUEUE_URL"] for worker in WORKERS}
     api = environment(compose, "api")
     assert api["COREO_QUEUE_URL_AUDIT"] == urls["worker-audit"]
+    assert api["COREO_QUEUE_URL_ONBOARD"] == urls["worker-onboard"]
+    assert api["COREO_IAM_ENDPOINT_URL"] == environment(compose, "worker-onboard")["AWS_ENDPOINT_URL"]
     for pool in Pool:
         url = urlsplit(urls[f"worker-{pool.value}"])
         assert environment(compose, f"worker-{pool.value}")["COREO_POOL"] == pool.value
@@ -136,9 +138,10 @@ def test_queues_and_roles_are_those_of_the_templates(compose: Compose) -> None:
         item["Properties"]["RoleName"]["Fn::Sub"].replace("${Prefix}", "coreo")
         for item in templates["roles.yaml"]["Resources"].values()
     }
-    arn = f"arn:aws:iam::{COREO_ACCOUNT}:role/"
-    assert api["COREO_AUDIT_WORKER_ROLE_ARN"].startswith(arn)
-    assert api["COREO_AUDIT_WORKER_ROLE_ARN"].removeprefix(arn) in roles
+    for pool in (Pool.AUDIT, Pool.ONBOARD):
+        role = f"coreo-worker-{pool.value}"
+        assert api[f"COREO_{pool.name}_WORKER_ROLE_ARN"] == f"arn:aws:iam::{COREO_ACCOUNT}:role/{role}"
+        assert role in roles
     assert api["COREO_AWS_ACCOUNT_ID"] == COREO_ACCOUNT
 
 
@@ -154,6 +157,7 @@ def test_keys_fit_each_other(compose: Compose, monkeypatch: pytest.MonkeyPatch) 
         assert worker.pool is pool
         assert worker.api_keys() == results.api_keys()
         assert [other for other in Pool if _public(worker.fleet_jwk) in fleet[other]] == [pool]
+    assert load_jwks(api.onboard_fleet_jwks) == fleet[Pool.ONBOARD]
 
 
 def _public(key: SecretStr) -> dict[str, Any]:

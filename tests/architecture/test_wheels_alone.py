@@ -102,6 +102,17 @@ def test_a_package_that_the_lock_would_forget_is_missed(
     assert f"No module named '{module}'" in done.stderr
 
 
+@pytest.mark.parametrize(("service", "other"), [("api", "results"), ("results", "worker"), ("worker", "api")])
+def test_a_module_of_another_service_is_missed(service: str, other: str, make_site: MakeSite) -> None:
+    site = make_site(service)
+    (site / f"coreo_{service}" / "_borrowed.py").write_text(f"import coreo_{other}\n")
+
+    done = run_alone(site, IMPORT_ALL, f"coreo_{service}")
+
+    assert done.returncode == 1
+    assert f"No module named 'coreo_{other}'" in done.stderr
+
+
 def test_platform_is_complete_with_its_lock(wheels: dict[str, Path], tmp_path: Path) -> None:
     unpack(wheels["shared"], tmp_path)
     for name, version in locked("embedded.txt").items():

@@ -57,7 +57,8 @@ def _settings() -> dict[str, dict[str, str]]:
         | {f"{role.upper()}_PASSWORD": password for role, password in passwords.items()},
         "api-migrate": {"COREO_MIGRATION_DATABASE_URL": url("api", "_owner")},
         "results-migrate": {"COREO_MIGRATION_DATABASE_URL": url("results", "_owner")},
-        "api": databases("api") | {"COREO_SIGNING_JWK": json.dumps(signing_key)},
+        "api": databases("api")
+        | {"COREO_SIGNING_JWK": json.dumps(signing_key), "COREO_ONBOARD_FLEET_JWKS": json.dumps(fleet_jwks["onboard"])},
         "results": databases("results")
         | {"COREO_API_JWKS": json.dumps(api_jwks), "COREO_FLEET_JWKS": json.dumps(fleet_jwks)},
     }

@@ -195,6 +195,8 @@ class Proxy:
             await asyncio.gather(*self._background, return_exceptions=True)
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if not request.raw_path.startswith("/"):  # "GET http://host/path", as to a proxy that forwards anywhere
+            return web.Response(status=400, text="Ask this host for a path; it forwards to the simulated AWS alone")
         if request.path.startswith("/_coreo/") and self._listen.is_private:
             return await self._control(request)
         if request.headers.get("Expect", "").lower() == "100-continue":  # else botocore waits a second per upload
