@@ -14,7 +14,7 @@ def is_same_policy(encoded: str, wanted: dict[str, Any]) -> bool:
     """
     try:
         found = json.loads(unquote(encoded, errors="strict"), object_pairs_hook=_unique)
-        return _meaning(found) == _meaning(wanted)
+        return isinstance(found, dict) and _meaning(found) == _meaning(wanted)
     except (ValueError, RecursionError):
         return False
 

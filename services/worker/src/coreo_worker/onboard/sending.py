@@ -111,11 +111,12 @@ def carry_out(
     Raises nothing of AWS's. `post` raises NoAnswerError.
     """
     steps = Replay(requests).run()
-    tries, last = 0, None
+    pauses, last = 0, None
     try:
         step = next(steps)
         while True:
-            tries = tries + 1 if step.is_again else 0
+            pauses += step.is_again
+            tries = pauses if step.is_again else 0
             answer = None
             while answer is None:
                 delay = _delay(tries) if tries else 0.0
