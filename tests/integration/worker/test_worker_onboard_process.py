@@ -1,22 +1,18 @@
 """An onboard worker's process with its own role: it verifies a customer's role, and gives no secret away."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import pytest
 
 from coreo_embedded.simulator import Simulator
-from coreo_shared.contracts.base import decode_json
 from coreo_shared.contracts.jobs import TargetAccount
 from coreo_shared.contracts.onboarding import DiscoverReport, DiscoverSpec, VerifyReport, VerifySpec
-from coreo_shared.contracts.results import ClaimAnswer, FinishRun, HeartbeatAnswer, RegisterAnswer, RunAnswer
-from coreo_shared.contracts.terms import Pool, RunState
+from coreo_shared.contracts.terms import Pool
 from coreo_shared.ids import new_id
+from tests.support.ledger import Ledger, open_ledger
 from tests.support.worker import EXTERNAL_ID, until
 from tests.support.worker_process import WorkerSite, worker_site
 
@@ -24,51 +20,10 @@ if TYPE_CHECKING:
     from mypy_boto3_iam import IAMClient
 
 
-class Ledger(ThreadingHTTPServer):
-    """A results service that gives every run to who asks; `finished` are the last words, by run."""
-
-    def __init__(self) -> None:
-        self.finished: dict[str, FinishRun] = {}
-        super().__init__(("127.0.0.1", 0), self._handler())
-
-    def answer(self, path: str, body: bytes) -> msgspec.Struct:
-        run_id, word = path.split("/")[-2:]
-        if word == "workers":
-            return RegisterAnswer(interval_seconds=5, drain=False)
-        if word == "claim":
-            return ClaimAnswer(fence=1, attempt=1, lease_seconds=60, cancel_requested=False, units_done=[])
-        if word == "heartbeat":
-            return HeartbeatAnswer(lease_seconds=60, cancel_requested=False)
-        assert word == "finish"
-        self.finished[run_id] = decode_json(body, FinishRun)
-        return RunAnswer(run_id=new_id(), state=RunState.SUCCEEDED)
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        answer = self.answer
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = msgspec.json.encode(answer(self.path, self.rfile.read(int(self.headers["content-length"]))))
-                self.send_response(200)
-                self.send_header("content-length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the standard library's name
-                """Nothing."""
-
-        return Handler
-
-
 @pytest.fixture
 def ledger() -> Iterator[Ledger]:
-    server = Ledger()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with open_ledger() as server:
+        yield server
 
 
 @pytest.fixture
@@ -107,7 +62,7 @@ async def test_it_verifies_roles_and_lists_an_organization_and_logs_no_secret(
     before = len(site.aws.requests)
     for job in jobs.values():
         site.send(site.jobs.sign(job))
-    process = site.start(results_url=f"http://127.0.0.1:{ledger.server_port}", trust_settle_seconds="0")
+    process = site.start(results_url=ledger.url, trust_settle_seconds="0")
     await until(lambda: len(ledger.finished) == len(jobs), seconds=40)
     assert site.end(process) == 0
 
