@@ -26,6 +26,7 @@ from coreo_shared.contracts.onboarding import (
 from coreo_shared.contracts.terms import Pool, RunState
 from coreo_shared.crypto.jose import Signer, Verifier, public_jwk
 from coreo_worker.onboard.keys import SealingKeys
+from coreo_worker.onboard.sending import Sender
 from coreo_worker.runner.bootstrap import (
     ONBOARDING_MEMORY_MB,
     ONBOARDING_MODULE,
@@ -355,3 +356,10 @@ async def test_nothing_that_is_signed_gets_into_a_log_or_the_report(
     signature = requests.get_user.headers["authorization"].rpartition("=")[2]
     secrets = {signing.key.access_key_id, signing.key.secret_access_key, signature}
     assert [secret for secret in secrets if secret in texts] == []
+
+
+async def test_sts_tells_whose_a_key_is(customer: Customer) -> None:
+    """Asked where IAM does not tell, which the simulated one always does."""
+    asked = customer.signing().request("GetCallerIdentity", service="sts")
+    answer = Sender(endpoint_url=customer.aws.endpoint_url).post(asked)
+    assert answer.values["GetCallerIdentityResult/Arn"] == f"arn:aws:iam::{customer.account_id}:user/customer"

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from coreo_api.bootstrap.body import PostedKeys, Wish
-from coreo_api.bootstrap.requests import ENDPOINTS, EVERYTHING, RoleWish, signed_requests
+from coreo_api.bootstrap.requests import ENDPOINTS, EVERYTHING, STS_ENDPOINTS, RoleWish, signed_requests
 from coreo_api.bootstrap.secret import Secret
 from coreo_api.bootstrap.signing import Scope, Signer
 from coreo_shared.contracts.onboarding import BootstrapRequests, SignedRequest
@@ -129,6 +129,22 @@ def test_seven_requests_are_signed_and_no_more() -> None:
     assert fields_of(made["attach_role_policy"])["PolicyArn"] == requests.policy_arn
     assert fields_of(made["get_policy_version"])["VersionId"] == "v1"
     assert requests.expires_at == int(NOW.timestamp()) + 300
+
+
+@pytest.mark.parametrize("partition", ["aws", "aws-us-gov", "aws-cn"])
+def test_temporary_keys_come_with_the_question_whose_they_are(partition: str) -> None:
+    """Of a role's session GetUser tells nothing; no role is made before it is known whose key it is."""
+    requests = signed_requests(wish(partition=partition), posted("token"), endpoint_url=None, now=NOW)
+    asked = requests.get_caller_identity
+    assert asked is not None
+    assert fields_of(asked) == {"Action": "GetCallerIdentity", "Version": "2011-06-15"}
+    assert f"/20260301/{ENDPOINTS[partition][1]}/sts/aws4_request" in asked.headers["authorization"]
+    assert asked.headers["x-amz-security-token"] == "token"
+    session = get_session()
+    region = ENDPOINTS[partition][1]
+    client = session.create_client("sts", region_name=region, aws_access_key_id="x", aws_secret_access_key="y")
+    assert client.meta.endpoint_url == asked.url.removesuffix("/") == STS_ENDPOINTS[partition]
+    client.close()
 
 
 def test_full_policy_is_exactly_everything_but_making_users() -> None:

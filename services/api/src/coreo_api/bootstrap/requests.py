@@ -16,6 +16,12 @@ ENDPOINTS = {
     "aws-us-gov": ("https://iam.us-gov.amazonaws.com", "us-gov-west-1"),
     "aws-cn": ("https://iam.cn-north-1.amazonaws.com.cn", "cn-north-1"),
 }
+# STS in the same region. IAM does not tell a session of a role whose it is; STS tells anybody.
+STS_ENDPOINTS = {
+    "aws": "https://sts.us-east-1.amazonaws.com",
+    "aws-us-gov": "https://sts.us-gov-west-1.amazonaws.com",
+    "aws-cn": "https://sts.cn-north-1.amazonaws.com.cn",
+}
 EVERYTHING: dict[str, Any] = {
     "Version": "2012-10-17",
     "Statement": [
@@ -24,6 +30,7 @@ EVERYTHING: dict[str, Any] = {
     ],
 }
 _VERSION = "2010-05-08"
+_STS_VERSION = "2011-06-15"
 _FIRST_VERSION = "v1"
 _FORM = {"content-type": "application/x-www-form-urlencoded; charset=utf-8"}
 
@@ -51,10 +58,20 @@ class RoleWish:
         return policy_arn(self.partition, self.account_id, self.name)
 
 
+def _identity_request(keys: PostedKeys, url: str, scope: Scope) -> SignedRequest | None:
+    """Asks STS whose key it is; None for a user's, of which IAM tells."""
+    if keys.session_token is None:
+        return None
+    body = urlencode({"Action": "GetCallerIdentity", "Version": _STS_VERSION})
+    with Signer(keys.wish.access_key_id, keys.secret, keys.session_token.data.decode("ascii"), scope) as signer:
+        return SignedRequest(method="POST", url=f"{url}/", headers=signer.headers(url, _FORM, body.encode()), body=body)
+
+
 def signed_requests(wish: RoleWish, keys: PostedKeys, *, endpoint_url: str | None, now: datetime) -> BootstrapRequests:
     """All requests, signed now. `endpoint_url` leads to another IAM than AWS's own. Wipes the keys."""
     url, region = ENDPOINTS[wish.partition]
     url = endpoint_url or url
+    identity = _identity_request(keys, endpoint_url or STS_ENDPOINTS[wish.partition], Scope(region, "sts", now))
     token = None if keys.session_token is None else keys.session_token.data.decode("ascii")
     with Signer(keys.wish.access_key_id, keys.secret, token, Scope(region, "iam", now)) as signer:
         keys.wipe()
@@ -73,6 +90,7 @@ def signed_requests(wish: RoleWish, keys: PostedKeys, *, endpoint_url: str | Non
             trust_policy=wish.trust_policy,
             policy=wish.policy,
             get_user=signed("GetUser"),
+            get_caller_identity=identity,
             get_policy=signed("GetPolicy", PolicyArn=arn) if own else None,
             get_policy_version=signed("GetPolicyVersion", PolicyArn=arn, VersionId=_FIRST_VERSION) if own else None,
             create_policy=signed(

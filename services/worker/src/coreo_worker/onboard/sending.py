@@ -7,7 +7,7 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from typing import Final
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 import certifi
 
@@ -47,7 +47,7 @@ class Sender:
         doubts = {
             "not the address to send to": self._is_elsewhere(call, request.url) or url.username is not None,
             "not a request of the query protocol": url.path != "/" or bool(url.query or url.fragment),
-            "another host in the headers": request.headers.get("host") != url.netloc,
+            "another host in the headers": request.headers.get("host") not in {url.netloc, _without_port(url)},
             "a header that is no plain text": not all(_PLAIN.fullmatch(part) for part in headers),
             "another operation": parse_qs(request.body).get("Action") != [call.operation],
         }
@@ -158,6 +158,11 @@ def _try(call: Call, request: SignedRequest, post: Callable[[SignedRequest], Ans
 def _delay(tries: int) -> float:
     longest: float = min(_FIRST_PAUSE_SECONDS * 2 ** min(tries, 8), _LONGEST_PAUSE_SECONDS)
     return longest * random.uniform(0.5, 1.0)  # noqa: S311  spreads retries, hides nothing
+
+
+def _without_port(url: SplitResult) -> str:
+    """The host as headers have it where the port is the scheme's own."""
+    return url.netloc.removesuffix(":443" if url.scheme == "https" else ":80")
 
 
 def _origin(url: str) -> tuple[str, str, int]:
