@@ -1,6 +1,10 @@
 """Onboard workers as they are deployed, with the role that makes roles: killed in the middle, and looked at inside."""
 
+import asyncio
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,7 +18,7 @@ from coreo_shared.crypto.jose import Verifier, public_jwk
 from tests.support.bootstrap import ADMINISTRATOR, Signing, bootstrap_job, make_user, role_in
 from tests.support.ledger import Ledger, open_ledger
 from tests.support.worker import until
-from tests.support.worker_process import WorkerSite, worker_site
+from tests.support.worker_process import UNPRIVILEGED, WorkerSite, worker_site
 
 
 @pytest.fixture
@@ -72,6 +76,48 @@ async def test_a_worker_killed_between_policy_and_role_is_followed_by_another(
     log = (site.directory / "worker.log").read_text()
     signature = requests.get_user.headers["authorization"].rpartition("=")[2]
     assert [secret for secret in (key.access_key_id, key.secret_access_key, signature) if secret in log] == []
+
+
+PEEK = """
+import sys
+try:
+    open(f"/proc/{sys.argv[1]}/mem", "rb").read(1)
+except PermissionError:
+    print("refused")
+except OSError:
+    print("let in")  # and there is nothing at address 0
+"""
+
+
+def check_closed(process: psutil.Process, key_id: str) -> None:
+    """Writes nothing, dumps nothing, gains nothing; no neighbour reads it; its surroundings tell no secret."""
+    folder = Path(f"/proc/{process.pid}")
+    assert process.rlimit(psutil.RLIMIT_CORE) == process.rlimit(psutil.RLIMIT_FSIZE) == (0, 0)
+    assert "NoNewPrivs:\t1" in (folder / "status").read_text()
+    peek = [*UNPRIVILEGED, sys.executable, "-I", "-c", PEEK, str(process.pid)]
+    assert subprocess.run(peek, capture_output=True, text=True, check=True).stdout == "refused\n"
+    around = " ".join(process.cmdline())
+    if os.geteuid() == 0:  # nobody else may look
+        around += (folder / "environ").read_text()
+        assert "AWS_ENDPOINT_URL=" in around
+    assert [word for word in ("COREO_", "CREDENTIALS", "TOKEN", "SECRET", key_id) if word in around] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has prctl and /proc")
+async def test_the_process_that_has_the_requests_is_closed(
+    site: WorkerSite, ledger: Ledger, new_account: Callable[[], str]
+) -> None:
+    worker = site.start(results_url=ledger.url, worker_id="one")
+    keys = await announced(site, ledger, "one")
+    customer = new_account()
+    key = make_user(site.aws, customer, ADMINISTRATOR)
+    requests = Signing(key, url=site.aws.endpoint_url, account_id=customer).requests()
+    with site.aws.fault(kind="hang", service="iam", operation="GetUser") as fault:
+        site.send(site.jobs.sign(bootstrap_job(site.jobs, requests, *keys)))
+        await until(lambda: fault.hits, seconds=30)
+        (child,) = psutil.Process(worker.pid).children()
+        await asyncio.to_thread(check_closed, child, key.access_key_id)
+    await until(lambda: ledger.finished)
 
 
 async def test_a_worker_that_drains_announces_no_key_any_more(site: WorkerSite, ledger: Ledger) -> None:
