@@ -205,10 +205,7 @@ class Team:
         values |= {"at": datetime.now(UTC).isoformat(), "state": RunState.SUCCEEDED, "reason": None, "attempt": 1}
         values |= {"units_done": 0, "units_total": None, "counts": Counts(), "report": report}
         async with self.context.system_database.transaction() as connection:
-            interval = self.context.settings.verify_interval_seconds
-            await Reports(connection, interval_seconds=interval).apply(
-                [RunEvent(**values | event)], self.context.clock()
-            )
+            await Reports(connection, self.context.settings).apply([RunEvent(**values | event)], self.context.clock())
         return ok(await self.http.get(path))
 
     async def add_plan(self, *account_ids: str, **fields: Any) -> Any:

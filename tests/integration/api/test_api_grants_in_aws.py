@@ -45,6 +45,7 @@ def grant(deployment: Deployment, new_account: NewAccount, level: Level) -> Gran
         onboard_fleet_jwks=json.dumps({"keys": [public_jwk(generate_key())]}),
         aws_account_id=COREO_ACCOUNT,
         audit_worker_role_arn=deployment.role_arns["worker-audit"],
+        onboard_worker_role_arn=deployment.role_arns["worker-onboard"],
     )
     actions = needs_of(load_catalogue(), load_catalogue().rules).actions if level is Level.EXACT else frozenset()
     return Grant(

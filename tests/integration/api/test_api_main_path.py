@@ -116,11 +116,11 @@ async def test_account_answers_with_what_the_customers_role_needs(api: Api) -> N
     assert other["external_id"] != account["external_id"]
 
 
-async def test_trust_policy_names_the_audit_worker_role_when_it_is_known(make_api: ApiFactory) -> None:
-    role = f"arn:aws:iam::{OWN_ACCOUNT}:role/coreo-worker-audit"
-    api = make_api(audit_worker_role_arn=role)
+async def test_trust_policy_names_the_worker_roles_when_they_are_known(make_api: ApiFactory) -> None:
+    roles = [f"arn:aws:iam::{OWN_ACCOUNT}:role/coreo-worker-{pool}" for pool in ("audit", "onboard")]
+    api = make_api(audit_worker_role_arn=roles[0], onboard_worker_role_arn=roles[1])
     account = await (await api.team()).add_account(role=None)
-    assert account["trust_policy"]["Statement"][0]["Principal"] == {"AWS": role}
+    assert account["trust_policy"]["Statement"][0]["Principal"] == {"AWS": roles}
 
 
 async def test_a_proven_role_connects_the_account(api: Api) -> None:

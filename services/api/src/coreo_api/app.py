@@ -18,6 +18,7 @@ from coreo_api.dispatch.background import Task, running
 from coreo_api.dispatch.dispatcher import Dispatcher
 from coreo_api.dispatch.onboarding import Onboarding
 from coreo_api.dispatch.projector import Projector
+from coreo_api.dispatch.purges import Purges
 from coreo_api.dispatch.queue import JobQueue
 from coreo_api.dispatch.scheduler import Scheduler
 from coreo_api.dispatch.sqs import open_queue
@@ -107,6 +108,7 @@ def background_tasks(context: Context, queue: JobQueue, onboard_queue: JobQueue)
         Task("dispatcher", Dispatcher(context, queue).step, signals.OUTBOX),
         Task("onboarding", Onboarding(context, onboard_queue).step, signals.TASKS),
         Task("wishes", Wishes(context).step, signals.OUTBOX),
+        Task("purges", Purges(context).step, signals.TASKS),
         Task("scheduler", Scheduler(context).step, signals.SCHEDULE),
         Task("projector", Projector(context).step, waits_long=True),
     ]

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, StringConstraints, ValidationInfo, field_validator
 
 from coreo_shared.crypto.jose import Signer
 from coreo_shared.settings import DatabaseUrl, KeySet, ServiceSettings, SigningKey, Url, signer_of
@@ -34,7 +34,8 @@ class ApiSettings(DatabaseSettings):
     aws_account_id: AccountId  # Coreo's own: customers trust it, and it is never a target
     partition: Literal["aws", "aws-us-gov", "aws-cn"] = "aws"
     audit_worker_role_arn: str | None = None  # named in trust policies in place of the whole of our account
-    onboard_worker_role_arn: str | None = None  # likewise: it proves that a role is safe
+    # Likewise: it proves that a role is safe.
+    onboard_worker_role_arn: Annotated[str | None, Field(validate_default=True)] = None
     verify_interval_seconds: Annotated[int, Field(ge=60)] = 6 * 3600  # between two proofs of an account's role
     grant_template_url: Url | None = None  # a public copy of infra/customer/coreo-role.yaml, for quick-create links
     iam_endpoint_url: Url | None = None  # another IAM than AWS's, for requests signed with customers' keys
@@ -43,6 +44,14 @@ class ApiSettings(DatabaseSettings):
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     job_ttl_seconds: Annotated[int, Field(ge=60)] = 6 * 3600  # a run that no worker has taken by then is expired
     team_max_active_runs: Annotated[int, Field(ge=1)] = 50  # handed to workers and not ended; others wait their turn
+
+    @field_validator("onboard_worker_role_arn")
+    @classmethod
+    def _name_both_worker_roles(cls, value: str | None, others: ValidationInfo) -> str | None:
+        """A role that trusts one of them alone could not be proven, or not be used."""
+        if (value is None) != (others.data.get("audit_worker_role_arn") is None):
+            raise ValueError("goes with COREO_AUDIT_WORKER_ROLE_ARN: set both or neither")
+        return value
 
     def signer(self) -> Signer:
         """Signs with the api's key."""

@@ -41,10 +41,9 @@ async def add(  # noqa: PLR0913  a row's columns
     *,
     spec: Mapping[str, Any] | None = None,
     expires_at: datetime | None = None,
-    due_at: datetime | None = None,
     sent: bool = False,
 ) -> UUID:
-    """Notes something done; with `expires_at` a task, which waits to be sent from `due_at` on unless it was `sent`."""
+    """Notes something done; with `expires_at` a task, which waits to be sent unless it was `sent`."""
     entry_id = new_id()
     statement = text(
         "INSERT INTO account_history (team_id, id, cloud_account_id, kind, token_id, by_name, at, spec, state,"
@@ -54,7 +53,7 @@ async def add(  # noqa: PLR0913  a row's columns
     values = {"team": team_id, "id": entry_id, "account": account_id, "kind": kind, "token": by.token_id}
     values |= {"name": by.name, "now": now, "spec": json.dumps(spec or {}), "expires": expires_at}
     is_task = expires_at is not None
-    values |= {"state": "QUEUED" if is_task else None, "due": due_at or now if is_task else None}
+    values |= {"state": "QUEUED" if is_task else None, "due": now if is_task else None}
     await connection.execute(statement, values | {"sent": now if sent else None})
     return entry_id
 
@@ -92,11 +91,11 @@ async def open_task(connection: AsyncConnection, team_id: UUID, account_id: UUID
 
 async def end(
     connection: AsyncConnection, team_id: UUID, entry_id: UUID, *, state: str, reason: str | None, now: datetime
-) -> None:
-    """A task that is over without a report."""
+) -> Row[Any] | None:
+    """A task that is over without a report; None when it was over before."""
     statement = text(
-        "UPDATE account_history SET state = :state, reason = :reason, ended_at = :now"
-        " WHERE team_id = :team AND id = :id AND ended_at IS NULL"
+        "UPDATE account_history SET state = :state, reason = :reason, ended_at = :now"  # noqa: S608  constants
+        f" WHERE team_id = :team AND id = :id AND ended_at IS NULL RETURNING team_id, token_id, {_COLUMNS}"
     )
     values = {"team": team_id, "id": entry_id, "state": state, "reason": reason, "now": now}
-    await connection.execute(statement, values)
+    return (await connection.execute(statement, values)).first()

@@ -19,7 +19,8 @@ _SELECT = """
         v.id AS verification_id, v.report AS verification, v.ended_at AS verified_at
     FROM cloud_accounts c LEFT JOIN LATERAL (
         SELECT h.id, h.report, h.ended_at FROM account_history h
-        WHERE h.team_id = c.team_id AND h.cloud_account_id = c.id AND h.kind = 'verify' AND h.report IS NOT NULL
+        WHERE h.team_id = c.team_id AND h.cloud_account_id = c.id AND h.report IS NOT NULL AND (h.kind = 'verify'
+            OR h.kind = 'confirm' AND h.report->>'verdict' IN ('CONNECTED', 'INSECURE'))
         ORDER BY h.id DESC LIMIT 1
     ) v ON true
     WHERE c.team_id = :team AND c.deleted_at IS NULL

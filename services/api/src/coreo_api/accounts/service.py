@@ -59,7 +59,8 @@ async def set_role(session: Session, settings: ApiSettings, account_id: UUID, ro
     row = await find(session, account_id, lock=True)
     _check_role(settings, row.account_id, role_arn)
     if row.role_arn == role_arn and row.state in VERIFIABLE:
-        return row
+        await verify(session, account_id)
+        return await find(session, account_id)
     if await repository.has_role(session.connection, session.team_id, account_id, role_arn):
         raise invalid("body.role_arn", "Another of your cloud accounts has this role; each needs a role of its own.")
     state = next_state(AccountState(row.state), Change.SET_ROLE)
@@ -163,6 +164,7 @@ async def delete(session: Session, account_id: UUID) -> None:
     if await runs.count_active(session.connection, session.team_id, cloud_account_id=account_id):
         raise runs_at_work("cloud account")
     await _end_open_task(session, account_id)
+    await _note(session, account_id, "deleted")
     await repository.delete(session.connection, session.team_id, account_id, session.now)
 
 

@@ -30,7 +30,7 @@ _CAPABILITY_SECONDS = 600  # beyond the job's: a worker must be able to say how 
 _PURGE_DAYS = 30
 
 
-async def start(  # noqa: PLR0913  a row's columns
+async def start(
     connection: AsyncConnection,
     team_id: UUID,
     account: Row[Any],
@@ -39,7 +39,6 @@ async def start(  # noqa: PLR0913  a row's columns
     now: datetime,
     *,
     spec: Mapping[str, Any] | None = None,
-    due_at: datetime | None = None,
     sent: bool = False,
 ) -> UUID:
     """Notes a task in the (locked) account, for the dispatcher to send unless it was sent already; the entry's id.
@@ -58,8 +57,7 @@ async def start(  # noqa: PLR0913  a row's columns
         by,
         now,
         spec={"role_arn": account.role_arn, **(spec or {})},
-        expires_at=(due_at or now) + life,
-        due_at=due_at,
+        expires_at=now + life,
         sent=sent,
     )
     await signals.announce(connection, signals.TASKS)

@@ -12,6 +12,8 @@ from uuid import UUID
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from coreo_api.accounts.states import AccountState
+
 # First halves of locks' names; the second is the team, or 0.
 _TEAM_LOCK = 0x436F
 _WISHES_LOCK = 0x4370
@@ -49,7 +51,10 @@ async def count_at_work(connection: AsyncConnection, team_id: UUID) -> int:
 
 
 async def take_jobs(connection: AsyncConnection, team_id: UUID, now: datetime, limit: int) -> Sequence[Row[Any]]:
-    """Jobs to be sent now, oldest first, with all that goes into them; under `lock_team`."""
+    """Jobs to be sent now, oldest first, with all that goes into them; under `lock_team`.
+
+    A job waits while its cloud account's role is not proven, or no longer.
+    """
     statement = text(
         "SELECT o.id, o.attempts, o.team_id, r.id AS run_id, r.plan_id, r.plan_revision, r.expires_at, g.spec, "
         "c.id AS cloud_account_id, c.account_id, c.role_arn, c.external_id "
@@ -57,9 +62,11 @@ async def take_jobs(connection: AsyncConnection, team_id: UUID, now: datetime, l
         "JOIN run_groups g ON (g.team_id, g.id) = (r.team_id, r.group_id) "
         "JOIN cloud_accounts c ON (c.team_id, c.id) = (r.team_id, r.cloud_account_id) "
         "WHERE o.team_id = :team AND o.kind = 'job' AND o.due_at <= :now AND r.expires_at > :now "
+        "AND c.state = :connected AND c.deleted_at IS NULL "
         "ORDER BY o.created_at, o.id LIMIT :limit"
     )
-    return (await connection.execute(statement, {"team": team_id, "now": now, "limit": limit})).all()
+    values = {"team": team_id, "now": now, "limit": limit, "connected": AccountState.CONNECTED}
+    return (await connection.execute(statement, values)).all()
 
 
 async def mark_sent(connection: AsyncConnection, team_id: UUID, run_ids: Sequence[UUID], now: datetime) -> None:

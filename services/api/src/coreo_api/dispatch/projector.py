@@ -57,8 +57,7 @@ class Projector:
             position = (await connection.execute(text("SELECT cursor FROM feed_position"))).scalar_one()
             page = await self._context.results.events(position, limit=_PAGE, wait_seconds=_POLL_SECONDS)
             await apply(connection, page.events)
-            reports = Reports(connection, interval_seconds=self._context.settings.verify_interval_seconds)
-            await reports.apply(page.events, self._context.clock())
+            await Reports(connection, self._context.settings).apply(page.events, self._context.clock())
             if page.cursor != position:
                 await connection.execute(text("UPDATE feed_position SET cursor = :cursor"), {"cursor": page.cursor})
         return 0.0 if page.events else _PAUSE_SECONDS

@@ -90,8 +90,9 @@ class Wishes:
             "and the results service, then start the plan again."
         )
         unsent = (
-            f"This run could not be handed to the workers within {waited}: the queue did not answer, or your team had "
-            f"{settings.team_max_active_runs} runs at work all the time. Start the plan again, or less at once."
+            f"This run could not be handed to the workers within {waited}: its cloud account was not CONNECTED, the "
+            f"queue did not answer, or your team had {settings.team_max_active_runs} runs at work all the time. Start "
+            "the plan again, or less at once."
         )
         return sent, unsent
 

@@ -19,6 +19,8 @@ from coreo_shared.web import FieldError, Problem, StrictRoute
 
 router = APIRouter(prefix="/v1/runs/{run_id}", tags=["findings"], route_class=StrictRoute)
 _RETRY_SECONDS = 5
+_GONE = 410
+_PURGED = "The findings of this run were destroyed, as somebody of your team asked when the account was disconnected."
 _log = get_logger(__name__)
 
 
@@ -69,6 +71,8 @@ def _plain_words() -> Iterator[None]:
         headers = {"Retry-After": str(_RETRY_SECONDS)}
         raise Problem(503, "results_unavailable", detail, title="Findings unavailable", headers=headers) from None
     except ResultsRefusedError as error:
+        if error.status == _GONE:
+            raise Problem(410, "results_purged", _PURGED, title="Findings destroyed") from None
         if error.status != 422:
             raise
         errors = tuple(FieldError(each.field, each.message) for each in error.errors)

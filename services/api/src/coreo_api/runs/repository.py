@@ -135,6 +135,15 @@ async def count_active(
     return int((await connection.execute(statement, values)).scalar_one())
 
 
+async def active_in(connection: AsyncConnection, team_id: UUID, cloud_account_id: UUID) -> Sequence[UUID]:
+    """Runs in the cloud account that have not ended, and whose end nobody has asked for."""
+    statement = text(
+        "SELECT id FROM runs WHERE team_id = :team AND cloud_account_id = :account AND ended_at IS NULL "
+        "AND NOT cancel_requested ORDER BY id"
+    )
+    return (await connection.execute(statement, {"team": team_id, "account": cloud_account_id})).scalars().all()
+
+
 async def request_cancel(connection: AsyncConnection, team_id: UUID, run_id: UUID, reason: str, now: datetime) -> None:
     """Notes that somebody wants the run to end, and what the outbox has to deliver."""
     values = {"team": team_id, "id": run_id, "reason": reason, "now": now}

@@ -78,6 +78,8 @@ _STATEMENTS = (
     f"GRANT SELECT, INSERT, UPDATE ({_TASK}) ON account_history TO coreo_api_system",
     f"GRANT UPDATE (next_external_id, {_KEPT}) ON cloud_accounts TO coreo_api",
     f"GRANT INSERT, UPDATE (external_id, next_external_id, role_arn, {_KEPT}) ON cloud_accounts TO coreo_api_system",
+    # Runs by a role that is found insecure are canceled.
+    "GRANT UPDATE (cancel_requested) ON runs TO coreo_api_system",
     "CREATE POLICY coreo_api_system_insert ON cloud_accounts FOR INSERT TO coreo_api_system WITH CHECK (true)",
     (
         "CREATE POLICY coreo_api_system_update ON cloud_accounts FOR UPDATE TO coreo_api_system"
