@@ -93,6 +93,7 @@ class FakeResults:
     cancels: list[tuple[UUID, CancelRun]] = field(default_factory=list)
     cancel_answers: dict[UUID, RunState] = field(default_factory=dict)
     workers: list[dict[str, Any]] = field(default_factory=list)
+    purges: list[tuple[UUID | None, UUID]] = field(default_factory=list)  # (team, cloud account)
     refusal: tuple[int, dict[str, Any]] | None = None
     requests: list[httpx.Request] = field(default_factory=list)
     tokens: list[ServiceToken] = field(default_factory=list)
@@ -142,6 +143,9 @@ class FakeResults:
             assert token.scope == "feed"
             return httpx.Response(200, json={"workers": self.workers})
         assert token.scope == "team"
+        if request.method == "DELETE" and path.startswith("/internal/v1/cloud-accounts/"):
+            self.purges.append((token.team_id, UUID(path.split("/")[4])))
+            return httpx.Response(204)
         run_id = UUID(path.split("/")[4])
         if path.endswith("/cancel"):
             return self._cancel(run_id, request.content)
@@ -204,8 +208,9 @@ class Team:
         values: dict[str, Any] = {"cursor": "", "run_id": UUID(task["id"]), "team_id": self.id, "version": 3}
         values |= {"at": datetime.now(UTC).isoformat(), "state": RunState.SUCCEEDED, "reason": None, "attempt": 1}
         values |= {"units_done": 0, "units_total": None, "counts": Counts(), "report": report}
+        values |= event
         async with self.context.system_database.transaction() as connection:
-            await Reports(connection, self.context.settings).apply([RunEvent(**values | event)], self.context.clock())
+            await Reports(connection, self.context.settings).apply([RunEvent(**values)], self.context.clock())
         return ok(await self.http.get(path))
 
     async def add_plan(self, *account_ids: str, **fields: Any) -> Any:
@@ -342,11 +347,12 @@ async def make_api(api_database: ServiceDatabase) -> AsyncIterator[ApiFactory]:
         *,
         clock: Clock = utc_now,
         queue: MemoryQueue | None = None,
+        onboard_queue: MemoryQueue | None = None,
         results: FakeResults | None = None,
         results_transport: httpx.AsyncBaseTransport | None = None,
         **settings: Any,
     ) -> Api:
-        queue, results, onboard_queue = queue or MemoryQueue(), results or FakeResults(), MemoryQueue()
+        queue, results, onboard_queue = queue or MemoryQueue(), results or FakeResults(), onboard_queue or MemoryQueue()
         app = create_app(
             api_settings(api_database, **settings),
             queue=queue,

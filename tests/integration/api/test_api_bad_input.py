@@ -64,6 +64,26 @@ CASES: list[tuple[str, str, Any, list[str]]] = [
     ("PATCH", "/v1/cloud-accounts/{account}", {"account_id": CANARY}, ["body.account_id"]),
     ("PUT", "/v1/cloud-accounts/{account}/role", {"role_arn": CANARY}, ["body.role_arn"]),
     ("PUT", "/v1/cloud-accounts/{account}/role", {"role_arn": "arn:aws:iam::210987654321:role/R\n"}, ["body.role_arn"]),
+    *(
+        ("PUT", "/v1/cloud-accounts/{account}/role", {"role_arn": arn}, ["body.role_arn"])
+        for arn in (
+            f"arn:aws:iam::210987654321:user/{CANARY}",
+            f"arn:aws:iam::12345:role/{CANARY}",
+            f"arn:aws:iam::٢١٠٩٨٧٦٥٤٣٢١:role/{CANARY}",
+            f"arn:aws:sts::210987654321:assumed-role/{CANARY}/session",
+            f"arn:aws:iam::210987654321:role/{CANARY}*",
+            ["arn:aws:iam::210987654321:role/R"],
+        )
+    ),
+    ("PUT", "/v1/cloud-accounts/{account}/role", {}, ["body.role_arn"]),
+    ("POST", "/v1/cloud-accounts/{account}/disconnect", {}, ["body.results"]),
+    ("POST", "/v1/cloud-accounts/{account}/disconnect", {"results": CANARY}, ["body.results"]),
+    ("POST", "/v1/cloud-accounts/{account}/disconnect", {"results": "keep", "role": CANARY}, ["body.role"]),
+    ("POST", "/v1/cloud-accounts/{account}/discover", {"drafts": CANARY}, ["body.drafts"]),
+    ("POST", "/v1/cloud-accounts/{account}/discover", {"drafts": 1}, ["body.drafts"]),
+    ("GET", f"/v1/cloud-accounts/{{account}}/history?cursor={CANARY}", None, ["query.cursor"]),
+    ("GET", "/v1/cloud-accounts/{account}/history?limit=0", None, ["query.limit"]),
+    ("GET", f"/v1/cloud-accounts/{{account}}/history/{CANARY}", None, ["path.entry_id"]),
     (
         "PUT",
         "/v1/cloud-accounts/{account}/role",

@@ -103,6 +103,9 @@ def test_settings_are_read_and_print_no_secret(monkeypatch: pytest.MonkeyPatch) 
         ("COREO_SIGNING_JWK", json.dumps(public_jwk(generate_key("canary")))),
         ("COREO_RESULTS_URL", "canary"),
         ("COREO_JOB_TTL_SECONDS", "0"),
+        ("COREO_VERIFY_INTERVAL_SECONDS", "59"),
+        ("COREO_QUEUE_URL_ONBOARD", "canary"),
+        ("COREO_ONBOARD_FLEET_JWKS", '{"keys": [{"kty": "canary"}]}'),
         ("COREO_DATABASE_URL", ""),
         ("COREO_LOG_LEVEL", "canary"),
     ],
@@ -119,6 +122,18 @@ def test_wrong_setting_is_named_and_not_shown(
     said = capsys.readouterr().err
     assert said.startswith(f"{name}: ")
     assert "canary" not in said
+
+
+@pytest.mark.parametrize("named", ["AUDIT", "ONBOARD"])
+def test_one_worker_role_without_the_other_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], named: str
+) -> None:
+    for each, good in settings_environment().items():
+        monkeypatch.setenv(each, good)
+    monkeypatch.setenv(f"COREO_{named}_WORKER_ROLE_ARN", "arn:aws:iam::111111111111:role/worker")
+    with pytest.raises(SystemExit):
+        load_settings(ApiSettings)
+    assert capsys.readouterr().err.startswith("COREO_ONBOARD_WORKER_ROLE_ARN: ")
 
 
 def test_only_the_queue_port_imports_the_sdk() -> None:

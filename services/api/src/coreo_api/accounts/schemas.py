@@ -77,7 +77,7 @@ class Discover(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"drafts": True}]})
 
     drafts: Annotated[
-        bool, Field(description="Add each active account that the team has no cloud account for yet.")
+        bool, Field(strict=True, description="Add each active account that the team has no cloud account for yet.")
     ] = False
 
 
