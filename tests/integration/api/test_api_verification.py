@@ -176,10 +176,23 @@ async def test_what_is_found_of_a_role_that_was_replaced_is_of_the_past(api: Api
     assert ok(await team.http.get(path))["state"] == "CONNECTED"
 
 
+async def test_a_verdict_is_for_the_role_that_was_tried(api: Api) -> None:
+    """Whatever changed the role: the task still being open says nothing of it."""
+    team = await api.team()
+    account = await with_role(team, "Tried")
+    (task,) = await tasks_of(team, account)
+    async with api.context.system_database.transaction() as connection:
+        await connection.execute(text("UPDATE cloud_accounts SET role_arn = :arn"), {"arn": ARN + "Another"})
+    await apply(api, event_of(team, task, 5, RunState.SUCCEEDED, VERIFIED))
+    assert ok(await team.http.get(f"/v1/cloud-accounts/{account['id']}"))["state"] == "VERIFYING"
+
+
 async def test_events_that_come_late_or_twice_change_nothing(api: Api) -> None:
     team = await api.team()
     account = await with_role(team)
     (task,) = await tasks_of(team, account)
+    await apply(api, event_of(team, task, 3, RunState.RUNNING), event_of(team, task, 2, RunState.CLAIMED))
+    assert (await tasks_of(team, account))[0]["state"] == "RUNNING"
     done = event_of(team, task, 5, RunState.SUCCEEDED, verdict("INSECURE"))
     await apply(api, done, event_of(team, task, 4, RunState.RUNNING), done)
     await apply(api, event_of(team, task, 6, RunState.SUCCEEDED, VERIFIED))

@@ -440,6 +440,15 @@ def test_an_organization_is_listed_beside_what_is_in_coreo(coreo: Cli, scene: Sc
     assert coreo("account", "discover", "production", "-o", "json").json == discovery
 
 
+def test_accounts_that_left_the_organization_are_named(coreo: Cli, scene: Scene) -> None:
+    moved = [{"cloud_account_id": "x", "account_id": "510987654321", "name": "gone \x1b[31m"}]
+    task = a_task("discover", ended_at="2026-01-31T12:00:03Z", report=ORGANIZATION | {"moved_away": moved})
+    scene.api.on("POST", f"{scene.path}/discover", task)
+    done = coreo("account", "discover", "production")
+    assert done.code == 0
+    assert "No longer in the organization: gone \\x1b[31m (510987654321)." in done.err
+
+
 @pytest.mark.usefixtures("discovery")
 def test_drafts_say_how_they_get_their_role(coreo: Cli, scene: Scene) -> None:
     draft = an_account(name="web", account_id="310987654321")

@@ -116,7 +116,13 @@ class HistoryView(View):
     state: Annotated[RunState | None, Field(description="Of what takes a while; null otherwise.")]
     verdict: str | None
     reason: str | None
-    report: dict[str, Any] | None
+    report: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description="What the worker reported. That of a discovery also has `moved_away`: cloud accounts of yours "
+            "that the organization had before, and has no more."
+        ),
+    ]
     ended_at: datetime | None
 
 

@@ -11,7 +11,7 @@ from coreo_cli.options import AccountArgument
 from coreo_cli.output import Output, OutputOption, next_steps, note, show_listing, write_json, write_words
 from coreo_cli.resolve import ACCOUNT, resolve
 from coreo_cli.session import connect
-from coreo_cli.text import Json
+from coreo_cli.text import Json, plain
 from coreo_cli.words import plural
 
 if TYPE_CHECKING:
@@ -40,6 +40,11 @@ def discover(
             return
         known = {each["account_id"]: each for each in client.items(ACCOUNT.path)}
     _show(ended["report"], known)
+    if moved := ended["report"].get("moved_away"):
+        names = ", ".join(plain(f"{each['name']} ({each['account_id']})") for each in moved)
+        note(
+            f"No longer in the organization: {names}. Coreo works in them as before; disconnect what is not yours now."
+        )
     waiting = [each for each in _of_organization(ended["report"], known) if each["state"] == "PENDING"]
     new = [each for each in ended["report"]["accounts"] if each["account_id"] not in known and _is_active(each)]
     if waiting:
