@@ -7,6 +7,7 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from coreo_api.accounts.reports import Reports
 from coreo_api.dispatch.dispatcher import Dispatcher
@@ -216,6 +217,22 @@ async def test_a_report_that_cannot_be_taken_in_holds_up_no_other(api: Api) -> N
     assert (shown["state"], shown["verifying"]) == ("UNVERIFIED", False)
     assert "logged" in shown["reason"]
     assert (await tasks_of(team, broken))[0]["state"] == "FAILED"
+
+
+async def test_a_report_that_could_not_be_stored_just_now_is_not_lost(api: Api) -> None:
+    team = await api.team()
+    account = await with_role(team)
+    (task,) = await tasks_of(team, account)
+    done = event_of(team, task, 3, RunState.SUCCEEDED, VERIFIED)
+    async with api.context.database.transaction(team.id) as request:
+        await request.execute(text("SELECT id FROM cloud_accounts FOR UPDATE"))
+        with pytest.raises(DBAPIError):  # so the feed's position stays, and the event comes again
+            async with api.context.system_database.transaction() as connection:
+                await connection.execute(text("SET LOCAL lock_timeout = '50ms'"))
+                await Reports(connection, api.context.settings).apply([done], api.context.clock())
+    assert (await tasks_of(team, account))[0]["state"] == "QUEUED"
+    await apply(api, done)
+    assert ok(await team.http.get(f"/v1/cloud-accounts/{account['id']}"))["state"] == "CONNECTED"
 
 
 async def test_a_request_and_a_report_on_one_account_do_not_lock_each_other_out(api: Api) -> None:
