@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
+from coreo_api.accounts.changes import Changes
 from coreo_api.accounts.reports import Reports
 from coreo_api.dispatch.dispatcher import Dispatcher
 from coreo_api.dispatch.onboarding import Onboarding
@@ -219,17 +220,28 @@ async def test_a_report_that_cannot_be_taken_in_holds_up_no_other(api: Api) -> N
     assert (await tasks_of(team, broken))[0]["state"] == "FAILED"
 
 
-async def test_a_report_that_could_not_be_stored_just_now_is_not_lost(api: Api) -> None:
+class DeadlockError(Exception):
+    """As the driver has it."""
+
+    sqlstate = "40P01"
+
+
+@pytest.mark.parametrize("error", [DBAPIError("UPDATE", None, DeadlockError()), ConnectionResetError(), TimeoutError()])
+async def test_a_report_that_could_not_be_stored_just_now_is_not_lost(
+    api: Api, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
     team = await api.team()
     account = await with_role(team)
     (task,) = await tasks_of(team, account)
     done = event_of(team, task, 3, RunState.SUCCEEDED, VERIFIED)
-    async with api.context.database.transaction(team.id) as request:
-        await request.execute(text("SELECT id FROM cloud_accounts FOR UPDATE"))
-        with pytest.raises(DBAPIError):  # so the feed's position stays, and the event comes again
-            async with api.context.system_database.transaction() as connection:
-                await connection.execute(text("SET LOCAL lock_timeout = '50ms'"))
-                await Reports(connection, api.context.settings).apply([done], api.context.clock())
+
+    async def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Changes, "judge", fail)
+        with pytest.raises(type(error)):  # so the feed's position stays, and the event comes again
+            await apply(api, done)
     assert (await tasks_of(team, account))[0]["state"] == "QUEUED"
     await apply(api, done)
     assert ok(await team.http.get(f"/v1/cloud-accounts/{account['id']}"))["state"] == "CONNECTED"
