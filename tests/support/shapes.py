@@ -1,4 +1,4 @@
-"""Writes `catalogue/shapes.json` and `regions.json` from botocore's models: `python -m tests.support.shapes`.
+"""Writes the catalogue's `shapes/` and `regions.json` from botocore's models: `python -m tests.support.shapes`.
 
 Only the operations that the resource types name are taken, with all shapes that their outputs reach.
 """
@@ -13,6 +13,7 @@ from botocore.model import ListShape, MapShape, Shape, StringShape, StructureSha
 
 import coreo_shared.catalogue as catalogue_package
 from coreo_shared.catalogue import read_resource_documents
+from coreo_shared.rules.model import EnrichmentDefinition
 
 FOLDER = Path(catalogue_package.__file__).parent
 MAX_ENUM = 80  # longer ones (instance types, regions) grow with every release of the SDK and say little
@@ -86,24 +87,36 @@ class SnapshotWriter:
             self.structures[name] = {member: self._reference(service, of) for member, of in shape.members.items()}
         return name
 
-    def text(self) -> str:
-        """The snapshot as JSON, one line for each operation, structure and enum."""
-        parts = (("operations", self.operations), ("structures", self.structures), ("enums", self.enums))
-        return "{" + ",\n".join(f'"{name}": {_lines(part)}' for name, part in parts) + "}\n"
+    def texts(self) -> dict[str, str]:
+        """The snapshot as JSON by service, one line for each operation, structure and enum."""
+        parts = {"operations": self.operations, "structures": self.structures, "enums": self.enums}
+        services = sorted({name.partition(".")[0] for name in self.operations})
+        return {service: _file_of(service, parts) for service in services}
 
 
 def _lines(entries: dict[str, Any]) -> str:
     return "{\n" + ",\n".join(f"{json.dumps(name)}: {json.dumps(entries[name])}" for name in sorted(entries)) + "\n}"
 
 
-def shapes_text() -> str:
-    """What `shapes.json` should hold."""
+def _file_of(service: str, parts: dict[str, dict[str, Any]]) -> str:
+    own = {
+        kind: {name: value for name, value in part.items() if name.startswith(f"{service}.")}
+        for kind, part in parts.items()
+    }
+    return "{" + ",\n".join(f'"{kind}": {_lines(part)}' for kind, part in own.items()) + "}\n"
+
+
+def shapes_texts() -> dict[str, str]:
+    """What the files in `shapes/` should hold, by service."""
     writer = SnapshotWriter()
     for definition in read_resource_documents().values():
         calls = [call for call in (definition.listing, *definition.enrich.values()) if call is not None]
         for call in calls:
-            writer.add(call.service or definition.service, call.operation)
-    return writer.text()
+            service = call.service or definition.service
+            writer.add(service, call.operation)
+            if isinstance(call, EnrichmentDefinition) and call.prepare is not None:
+                writer.add(service, call.prepare.operation)
+    return writer.texts()
 
 
 def regions_text() -> str:
@@ -121,8 +134,14 @@ def regions_text() -> str:
 
 
 def write() -> None:
-    """Writes both files."""
-    (FOLDER / "shapes.json").write_text(shapes_text(), encoding="utf-8")
+    """Writes all of them, and takes away what no resource type needs any more."""
+    texts = shapes_texts()
+    for file in (FOLDER / "shapes").glob("*.json"):
+        if file.stem not in texts:
+            file.unlink()
+    (FOLDER / "shapes").mkdir(exist_ok=True)
+    for service, text in texts.items():
+        (FOLDER / "shapes" / f"{service}.json").write_text(text, encoding="utf-8")
     (FOLDER / "regions.json").write_text(regions_text(), encoding="utf-8")
 
 

@@ -63,7 +63,7 @@ class Catalogue:
 @cache
 def load_catalogue() -> Catalogue:
     """The catalogue that is part of this release; read once per process."""
-    shapes = Shapes(load_snapshot((_FOLDER / "shapes.json").read_bytes()))
+    shapes = Shapes(load_snapshot(file.read_bytes() for file in sorted((_FOLDER / "shapes").glob("*.json"))))
     resource_types = _resource_types(shapes)
     rules = _rules(shapes, {name: shapes.type_of(name) for name in resource_types})
     definitions, rule_sets = _rule_sets(rules)
@@ -108,18 +108,36 @@ def read_resource_documents() -> dict[str, ResourceTypeDefinition]:
 
 def _resource_types(shapes: Shapes) -> dict[str, ResourceType]:
     found: dict[str, ResourceType] = {}
-    for file in sorted((_FOLDER / "resources").glob("*.yaml")):
+    for name in _parents_first(read_resource_documents()):
 
         def make(raw: Any) -> ResourceType:
             made = define_resource_type(convert(raw, ResourceTypeDefinition, ()), shapes, ())
             order_enrichments(made, made.enrichments)
             return made
 
-        made = read_document(file.read_text(encoding="utf-8"), file.name, make)
-        if file.stem != made.name:
-            raise DefinitionError(f"the file must be named {made.name}.yaml", ("type",), file=file.name)
+        made = read_document((_FOLDER / "resources" / name).read_text(encoding="utf-8"), name, make)
+        if name != f"{made.name}.yaml":
+            raise DefinitionError(f"the file must be named {made.name}.yaml", ("type",), file=name)
         found[made.name] = made
-    return found
+    return dict(sorted(found.items()))
+
+
+def _parents_first(documents: Mapping[str, ResourceTypeDefinition]) -> list[str]:
+    """The file names, each after that of the type for each of whose items its own is listed."""
+    ordered: dict[str, None] = {}
+
+    def visit(name: str, under_way: tuple[str, ...]) -> None:
+        listing = documents[name].listing
+        parent = f"{listing.for_each}.yaml" if listing else ""
+        if name in under_way:
+            raise DefinitionError("is listed for each of itself, by way of others", ("list", "for_each"), file=name)
+        if parent in documents:
+            visit(parent, (*under_way, name))
+        ordered[name] = None
+
+    for name in documents:
+        visit(name, ())
+    return list(ordered)
 
 
 def _rules(shapes: Shapes, item_types: Mapping[str, FieldType]) -> dict[str, Rule]:

@@ -22,26 +22,46 @@ class _Definition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
 
 
 class CallDefinition(_Definition, frozen=True, kw_only=True):
-    """A call. `params` are texts with placeholders, or constants; `iam` where the action is not service:Operation."""
+    """A call. `params` are texts with placeholders, constants, or lists and maps of these.
+
+    `iam` where the action is not service:Operation. `absent_on`: error codes by which the API says "there is none"
+    (for an enrichment null, for a list no items), alone or as `Code: words in the message`.
+    """
 
     operation: str
     service: str | None = None  # when not the resource type's
     params: dict[str, Any] = {}
     iam: list[str] | None = None
+    absent_on: list[str] = []
 
 
 class ListDefinition(CallDefinition, frozen=True, kw_only=True):
-    """The call that lists a type's items, page by page. `items`: the path to them in the answer."""
+    """The call that lists a type's items, page by page. `items`: the path to them in the answer.
+
+    `as` names the field that each scalar becomes. `for_each`: the call is made for each item of that other type, which
+    the listed ones hold in `Parent`.
+    """
 
     items: str
     page_size: int | None = None
+    scalar: str | None = msgspec.field(default=None, name="as")
+    for_each: str | None = None
+
+
+class PrepareDefinition(_Definition, frozen=True, kw_only=True):
+    """What makes AWS prepare an answer: the operation to call, and the error codes that say it is not ready."""
+
+    operation: str
+    on: list[str]
 
 
 class EnrichmentDefinition(CallDefinition, frozen=True, kw_only=True):
     """A field that takes a call of its own for each item (or, with `each`, for each element of a list of the item)."""
 
     take: str | None = None  # the path in the answer; the whole answer without it
-    absent_on: list[str] = []  # error codes by which the API says "there is none": null
+    scalar: str | None = msgspec.field(default=None, name="as")  # the field that each scalar of a list becomes
+    csv: list[str] | None = None  # the columns to keep of a CSV text: a list of structures of strings
+    prepare: PrepareDefinition | None = None
     when: Any = None  # a condition on the listed fields; where it is false the field is null and no call is made
     each: str | None = None
     holds: Literal["policy"] | None = None  # the text is an IAM policy document
@@ -67,6 +87,7 @@ class ResourceTypeDefinition(_Definition, frozen=True, kw_only=True):
     scope: Scope
     listing: ListDefinition | None = msgspec.field(default=None, name="list")
     key: KeyDefinition
+    asked_in: str | None = None  # the region of a global service that does not answer in the partition's home
     policies: list[str] = []  # listed fields, by path, that hold IAM policy documents
     enrich: dict[str, EnrichmentDefinition] = {}
 
@@ -90,6 +111,7 @@ class RuleDefinition(_Definition, frozen=True, kw_only=True):
     remediation: Remediation
     references: list[str] = []
     controls: dict[str, list[str]] = {}  # framework -> control ids
+    objectives: list[str] = []  # what it serves, in the catalogue's own words
     aliases: list[str] = []  # prowler:<check>, securityhub:<control>
     parameters: dict[str, Parameter] = {}
     applies_when: Any = None
@@ -114,10 +136,11 @@ class Call:
 
     service: str
     operation: str
-    params: tuple[tuple[str, Template | Any], ...]
+    params: tuple[tuple[str, Any], ...]  # constants, Templates, and lists and maps of these
     actions: tuple[str, ...]
     paginated: bool
     page_size: int | None = None
+    absent_on: frozenset[str] = frozenset()
 
     def arguments(self, value: Item, context: Mapping[str, str]) -> dict[str, Any] | Unknown:
         """The call's parameters for an item or element; Unknown when a value for them is.
@@ -126,12 +149,34 @@ class Call:
         """
         arguments: dict[str, Any] = {}
         for name, given in self.params:
-            filled = fill(given, value, context) if isinstance(given, Template) else given
+            filled = _fill(given, value, context)
             if isinstance(filled, Unknown):
                 return filled
             if filled is not None:
                 arguments[name] = filled
         return arguments
+
+
+def _fill(given: Any, value: Item, context: Mapping[str, str]) -> Any:
+    if isinstance(given, Template):
+        return fill(given, value, context)
+    if not isinstance(given, list | dict):
+        return given
+    parts = [_fill(part, value, context) for part in (given.values() if isinstance(given, dict) else given)]
+    unknown = next((part for part in parts if isinstance(part, Unknown)), None)
+    if unknown is not None:
+        return unknown
+    if isinstance(given, dict):
+        return {name: part for name, part in zip(given, parts, strict=True) if part is not None}
+    return [part for part in parts if part is not None]
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What makes AWS prepare an answer, and the error codes that say it is not ready."""
+
+    call: Call
+    codes: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +186,12 @@ class Enrichment:
     name: str
     call: Call
     take: FieldPath | None
-    absent_on: frozenset[str]
     when: Node | None
     each: str | None
     after: frozenset[str]  # enrichments that this one's parameters and condition read
+    scalar: str | None = None
+    columns: tuple[str, ...] = ()
+    prepare: Preparation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +213,9 @@ class ResourceType:
     scope: Scope
     listing: Call | None  # None: one item {"AccountId", "Region"} for the account (and region)
     items: FieldPath | None
+    scalar: str | None  # the field that each listed scalar becomes
+    parent: str | None  # the type for each of whose items the listing is made
+    asked_in: str | None
     key: KeyDefinition
     id_template: Template
     arn_template: Template | None

@@ -38,9 +38,16 @@ class TypeNeeds:
     waits_for: frozenset[str]  # the types that its rules look at: list these in full before judging
 
     @property
+    def parent(self) -> str | None:
+        """The type that must be listed before this one can be."""
+        return self.resource_type.parent
+
+    @property
     def actions(self) -> frozenset[str]:
         """The IAM actions of these calls."""
-        calls = [self.resource_type.enrichments[name].call for name in self.enrichments]
+        enrichments = [self.resource_type.enrichments[name] for name in self.enrichments]
+        calls = [enrichment.call for enrichment in enrichments]
+        calls += [enrichment.prepare.call for enrichment in enrichments if enrichment.prepare is not None]
         if self.resource_type.listing is not None:
             calls.append(self.resource_type.listing)
         return frozenset(action for call in calls for action in call.actions)
@@ -63,10 +70,15 @@ def needs_of(definitions: Definitions, rule_ids: Iterable[str]) -> Needs:
     rules = [definitions.rules[rule_id] for rule_id in sorted(set(rule_ids))]
     reads: set[Read] = set().union(*(rule.reads for rule in rules))
     related: set[str] = set().union(*(rule.relations for rule in rules))
-    names = {rule.resource for rule in rules} | related
+    names = _with_parents(definitions, {rule.resource for rule in rules} | related)
     return Needs(
         {name: _of_type(definitions.resource_types[name], rules, reads, name in related) for name in sorted(names)}
     )
+
+
+def _with_parents(definitions: Definitions, names: set[str]) -> set[str]:
+    parents = {parent for name in names if (parent := definitions.resource_types[name].parent) is not None}
+    return names if parents <= names else _with_parents(definitions, names | parents)
 
 
 def _of_type(resource_type: ResourceType, rules: list[Rule], reads: set[Read], is_related: bool) -> TypeNeeds:  # noqa: FBT001  passed on as it is

@@ -1,6 +1,6 @@
 """Resource types from their definitions: each item's type is what the API lists plus the enrichments."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from coreo_shared.rules.model import (
     Enrichment,
     EnrichmentDefinition,
     ListDefinition,
+    Preparation,
     ResourceType,
     ResourceTypeDefinition,
 )
@@ -20,6 +21,45 @@ from coreo_shared.rules.shapes import FieldType, Operation, Shapes
 from coreo_shared.rules.templates import Template, parse_template
 
 _SINGLETON = {"AccountId": "string", "Region": "string"}
+_SCALARS = frozenset({"string", "integer", "number", "boolean"})
+# Where the SDK calls a service otherwise than IAM does.
+# https://docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html
+ACTION_PREFIXES = {
+    "accessanalyzer": "access-analyzer",
+    "amp": "aps",
+    "apigatewayv2": "apigateway",
+    "bedrock-agent": "bedrock",
+    "cloudhsmv2": "cloudhsm",
+    "docdb": "rds",
+    "efs": "elasticfilesystem",
+    "elb": "elasticloadbalancing",
+    "elbv2": "elasticloadbalancing",
+    "emr": "elasticmapreduce",
+    "keyspaces": "cassandra",
+    "lexv2-models": "lex",
+    "mwaa": "airflow",
+    "neptune": "rds",
+    "opensearch": "es",
+    "s3control": "s3",
+    "sesv2": "ses",
+    "sso-admin": "sso",
+    "stepfunctions": "states",
+    "timestream-write": "timestream",
+}
+
+
+def _listed(name: str) -> str:
+    """The structure of a type's items as listed, without what enrichments add."""
+    return f"{name} as listed"
+
+
+def _fields_in(given: Any) -> Iterator[FieldPath]:
+    """The field paths that a parameter reads."""
+    if isinstance(given, Template):
+        yield from given.fields
+    elif isinstance(given, list | dict):
+        for part in given.values() if isinstance(given, dict) else given:
+            yield from _fields_in(part)
 
 
 def define_resource_type(definition: ResourceTypeDefinition, shapes: Shapes, path: Path) -> ResourceType:
@@ -41,6 +81,7 @@ class _Builder:
         for index, text in enumerate(definition.policies):
             names = parse_path(text, (*self.path, "policies", index)).names
             self._put(names, "policy", (*self.path, "policies", index))
+        self.shapes.define(_listed(definition.type), self.shapes.members(definition.type))
         for name, enrichment in definition.enrich.items():
             prefix = () if enrichment.each is None else (enrichment.each,)
             self._put((*prefix, name), self._taken(name, enrichment), (*self.path, "enrich", name), is_new=True)
@@ -52,6 +93,9 @@ class _Builder:
             scope=definition.scope,
             listing=list_call,
             items=items,
+            scalar=definition.listing.scalar if definition.listing else None,
+            parent=definition.listing.for_each if definition.listing else None,
+            asked_in=definition.asked_in,
             key=definition.key,
             id_template=self._key_template(definition.key.id, "id"),
             arn_template=None if definition.key.arn is None else self._key_template(definition.key.arn, "arn"),
@@ -65,16 +109,38 @@ class _Builder:
 
     def _list(self, definition: ListDefinition) -> tuple[Call, FieldPath]:
         path = (*self.path, "list")
-        call, operation = self._call(definition, None, path)
+        parent = self._parent(definition, (*path, "for_each"))
+        call, operation = self._call(definition, parent, path)
         items = parse_path(definition.items, (*path, "items"))
         of = type_at(self.shapes, self.shapes.type_of(operation.output), items, (*path, "items"))
         element = self.shapes.type_of(of.of) if of.kind == "list" and any(items.spread) else None
-        if element is None or element.kind != "structure":
-            raise DefinitionError("must lead to structures, with [] after the list", (*path, "items"))
+        if element is None:
+            raise DefinitionError("must lead to structures or scalars, with [] after the list", (*path, "items"))
         if definition.page_size is not None and not call.paginated:
             raise DefinitionError("the operation has no pages", (*path, "page_size"))
-        self.shapes.define(self.definition.type, self.shapes.members(element.name))
+        members = self._members_of(element, definition.scalar, (*path, "items"))
+        if parent is not None:
+            members = {**members, "Parent": parent.reference}
+        self.shapes.define(self.definition.type, members)
         return call, items
+
+    def _parent(self, definition: ListDefinition, path: Path) -> FieldType | None:
+        """The listed fields of the type for each of whose items the listing is made."""
+        if definition.for_each is None:
+            return None
+        try:
+            return self.shapes.type_of(_listed(definition.for_each))
+        except KeyError:
+            raise DefinitionError("no such resource type, or one that is listed for each of this one", path) from None
+
+    def _members_of(self, element: FieldType, scalar: str | None, path: Path) -> Mapping[str, str]:
+        if scalar is None and element.kind == "structure":
+            return self.shapes.members(element.name)
+        if scalar is None:
+            raise DefinitionError("must lead to structures, or say with `as` what field a scalar becomes", path)
+        if element.kind not in _SCALARS:
+            raise DefinitionError("for a list of texts or numbers, and for no other", (*path[:-1], "as"))
+        return {scalar: element.reference}
 
     def _put(self, names: tuple[str, ...], reference: str, path: Path, *, is_new: bool = False) -> None:
         """Gives the member at `names` this type, in copies of the structures on the way to it."""
@@ -107,11 +173,34 @@ class _Builder:
         if definition.take is not None:
             take = parse_path(definition.take, (*path, "take"))
             answer = type_at(self.shapes, answer, take, (*path, "take"))
+        if definition.scalar is not None or definition.csv is not None:
+            return self._rows(name, definition, answer, path)
         if definition.holds is None:
             return answer.reference
         if answer.kind != "string":
             raise DefinitionError(f"a policy is text, and this is {answer}", (*path, "holds"))
         return definition.holds
+
+    def _rows(self, name: str, definition: EnrichmentDefinition, answer: FieldType, path: Path) -> str:
+        """A list of structures made of scalars, or of the lines of a CSV text."""
+        if definition.csv is not None:
+            if answer.kind not in {"blob", "string"}:
+                raise DefinitionError(f"CSV is text, and this is {answer}", (*path, "csv"))
+            members: Mapping[str, str] = dict.fromkeys(definition.csv, "string")
+        else:
+            if answer.kind != "list":
+                raise DefinitionError(f"needs a list, and this is {answer}", (*path, "as"))
+            members = self._members_of(self.shapes.type_of(answer.of), definition.scalar, (*path, "take"))
+        row = f"{self.definition.type}.{name}"
+        self.shapes.define(row, members)
+        return f"[{row}]"
+
+    def _preparation(self, definition: EnrichmentDefinition, path: Path) -> Preparation | None:
+        given = definition.prepare
+        if given is None:
+            return None
+        made = CallDefinition(operation=given.operation, service=definition.service)
+        return Preparation(self._call(made, None, path)[0], frozenset(given.on))
 
     def _enrichment(self, name: str, definition: EnrichmentDefinition) -> Enrichment:
         path = (*self.path, "enrich", name)
@@ -120,19 +209,19 @@ class _Builder:
             owner = self.shapes.type_of(self.shapes.member(owner, definition.each, (*path, "each")).of)
         call, _ = self._call(definition, owner, path)
         when, when_roots = self._when(definition, owner, (*path, "when"))
-        roots = when_roots | {
-            field.root for _, part in call.params if isinstance(part, Template) for field in part.fields
-        }
+        roots = when_roots | {field.root for _, given in call.params for field in _fields_in(given)}
         if definition.each is not None:
             roots = frozenset({definition.each})  # its parameters are the element's own fields
         return Enrichment(
             name=name,
             call=call,
             take=None if definition.take is None else parse_path(definition.take, (*path, "take")),
-            absent_on=frozenset(definition.absent_on),
             when=when,
             each=definition.each,
             after=frozenset(roots & self.definition.enrich.keys()),
+            scalar=definition.scalar,
+            columns=tuple(definition.csv or ()),
+            prepare=self._preparation(definition, (*path, "prepare")),
         )
 
     def _when(
@@ -160,13 +249,29 @@ class _Builder:
             (name, self._param(name, raw, operation, owner, (*path, "params", name)))
             for name, raw in definition.params.items()
         )
-        actions = (f"{service}:{operation.api}",) if definition.iam is None else tuple(definition.iam)
-        page_size = definition.page_size if isinstance(definition, ListDefinition) else None
-        return Call(service, definition.operation, params, actions, operation.paginated, page_size), operation
+        prefix = ACTION_PREFIXES.get(service, service)
+        call = Call(
+            service=service,
+            operation=definition.operation,
+            params=params,
+            actions=(f"{prefix}:{operation.api}",) if definition.iam is None else tuple(definition.iam),
+            paginated=operation.paginated,
+            page_size=definition.page_size if isinstance(definition, ListDefinition) else None,
+            absent_on=frozenset(definition.absent_on),
+        )
+        return call, operation
 
-    def _param(self, name: str, raw: Any, operation: Operation, owner: FieldType | None, path: Path) -> Template | Any:
+    def _param(self, name: str, raw: Any, operation: Operation, owner: FieldType | None, path: Path) -> Any:
         if name not in operation.input:
             raise DefinitionError(f"{operation.api} has no such parameter{did_you_mean(name, operation.input)}", path)
+        return self._argument(raw, owner, path)
+
+    def _argument(self, raw: Any, owner: FieldType | None, path: Path) -> Any:
+        """A parameter's value, or a part of it: its texts become templates."""
+        if isinstance(raw, list):
+            return [self._argument(part, owner, (*path, index)) for index, part in enumerate(raw)]
+        if isinstance(raw, dict):
+            return {name: self._argument(part, owner, (*path, name)) for name, part in raw.items()}
         if not isinstance(raw, str):
             return raw
         template = parse_template(raw, path, context=True)

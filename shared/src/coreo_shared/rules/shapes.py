@@ -28,7 +28,7 @@ class Operation(msgspec.Struct, frozen=True):
 
 
 class Snapshot(msgspec.Struct, frozen=True):
-    """`shapes.json`: operations by `service.operation_name`, structures and enums by `service.Name`."""
+    """`shapes/`, a file per service: operations by `service.operation_name`, structures and enums by `service.Name`."""
 
     operations: dict[str, Operation]
     structures: dict[str, dict[str, str]]
@@ -124,6 +124,12 @@ class Shapes:
         return found
 
 
-def load_snapshot(data: bytes) -> Snapshot:
-    """The snapshot from its JSON."""
-    return msgspec.json.decode(data, type=Snapshot)
+def load_snapshot(files: Iterable[bytes]) -> Snapshot:
+    """The snapshot from the JSON of each service."""
+    whole = Snapshot({}, {}, {})
+    for data in files:
+        part = msgspec.json.decode(data, type=Snapshot)
+        whole.operations.update(part.operations)
+        whole.structures.update(part.structures)
+        whole.enums.update(part.enums)
+    return whole

@@ -59,25 +59,41 @@ class _Audit:
     async def run(self, units: list[Unit]) -> None:
         """Does these units, and lists what their rules look at besides."""
         async with asyncio.TaskGroup() as group:
-            for name in sorted(frozenset[str]().union(*(unit.needs.waits_for for unit in units))):
+            for name in sorted(self._listed_first(units)):
                 needs = self._plan.needs.types[name]
                 for region in self._plan.regions_of(needs):
                     self._parts[name, region] = group.create_task(self._list(needs, region))
             for unit in units:
                 group.create_task(self._do(unit))
 
+    def _listed_first(self, units: list[Unit]) -> set[str]:
+        """The types that must be listed in full: rules look at them, or others are listed for each of their items."""
+        types = self._plan.needs.types
+        names = set().union(*(unit.needs.waits_for for unit in units))
+        under_way = names | {unit.needs.resource_type.name for unit in units}
+        while under_way:
+            under_way = {parent for name in under_way if (parent := types[name].parent) is not None}
+            names |= under_way
+        return names
+
+    async def _parents(self, needs: TypeNeeds, region: str) -> Listing:
+        """The items for each of which a type is listed."""
+        return Listing() if needs.parent is None else await self._parts[needs.parent, region]
+
     async def _list(self, needs: TypeNeeds, region: str) -> Listing:
         """All items of a type in a region; `missing` says why some are not there."""
         if self._plan.no_regions is not None and needs.resource_type.scope == "region":
             return Listing(missing=(self._plan.no_regions,))
         items: list[Item] = []
+        parents = await self._parents(needs, region)
+        kind, fields = needs.resource_type, needs.enrichments
         try:
-            async with aclosing(self._reader.pages(needs.resource_type, region, needs.enrichments)) as pages:
+            async with aclosing(self._reader.pages(kind, region, fields, parents.items)) as pages:
                 async for page in pages:
                     items.extend(page)
         except CallError as error:
-            return Listing(items, (unknown_for(error),))
-        return Listing(items)
+            return Listing(items, (*parents.missing, unknown_for(error)))
+        return Listing(items, parents.missing)
 
     async def _do(self, unit: Unit) -> None:
         """Reads and judges one unit, and hands on its findings."""
@@ -99,13 +115,14 @@ class _Audit:
             listing = await listed
             await judge.page(listing.items, writer)
             return tuple(listing.missing)
+        parents = await self._parents(unit.needs, unit.region)
         try:
-            async with aclosing(self._reader.pages(kind, unit.region, fields)) as pages:
+            async with aclosing(self._reader.pages(kind, unit.region, fields, parents.items)) as pages:
                 async for page in pages:
                     await judge.page(page, writer)
         except CallError as error:
-            return (unknown_for(error),)
-        return ()
+            return (*parents.missing, unknown_for(error))
+        return parents.missing
 
     async def _relations_of(self, names: frozenset[str]) -> Relations:
         """The other resources that rules look at, once all of them are listed; units share them and their indexes."""

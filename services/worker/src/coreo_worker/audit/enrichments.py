@@ -1,12 +1,14 @@
 """Which further calls an item needs, in which order, and what their answers put into it."""
 
+import csv
+import io
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from coreo_shared.rules.compiler import Condition, compile_condition
-from coreo_shared.rules.model import Call, Enrichment, ResourceType
+from coreo_shared.rules.model import Call, Enrichment, Preparation, ResourceType
 from coreo_shared.rules.operators import Run
 from coreo_shared.rules.paths import reader
 from coreo_shared.rules.values import Relations, Unknown, describe_unknowns
@@ -23,7 +25,7 @@ class Step:
     """One call that fills one or more fields of an item (or of each element of its list `each`)."""
 
     call: Call
-    absent_on: frozenset[str]
+    prepare: Preparation | None
     each: str | None
     locates: bool  # tells the item's region, which is not known before
     _when: Condition | None
@@ -55,6 +57,26 @@ def _taken(take: Callable[[Any], Any] | None, pages: list[dict[str, Any]]) -> An
     if take is None or not isinstance(first, list):
         return first
     return [element for page in pages for element in take(page) or ()]
+
+
+def _reader_of(enrichment: Enrichment) -> Callable[[Any], Any] | None:
+    """What takes the field from one page of the answer."""
+    if enrichment.take is None:
+        return None
+    take, scalar, columns = reader(enrichment.take), enrichment.scalar, enrichment.columns
+    if columns:
+        return lambda page: _rows(take(page), columns)
+    if scalar is not None:
+        return lambda page: [{scalar: value} for value in take(page) or ()]
+    return take
+
+
+def _rows(text: Any, columns: tuple[str, ...]) -> list[dict[str, str | None]] | None:
+    """The lines of a CSV text with a header; a column that it lacks is absent."""
+    if text is None:
+        return None
+    lines = csv.DictReader(io.StringIO(text.decode() if isinstance(text, bytes) else text))
+    return [{name: line.get(name) for name in columns} for line in lines]
 
 
 def steps_of(kind: ResourceType, fields: Iterable[str]) -> list[list[Step]]:
@@ -91,9 +113,9 @@ def _grouped(enrichments: list[Enrichment]) -> list[list[Enrichment]]:
 
 
 def _same_call(one: Enrichment, other: Enrichment) -> bool:
-    return (one.call, one.absent_on, one.when, one.each, one.after) == (
+    return (one.call, one.prepare, one.when, one.each, one.after) == (
         other.call,
-        other.absent_on,
+        other.prepare,
         other.when,
         other.each,
         other.after,
@@ -104,9 +126,9 @@ def _step(kind: ResourceType, group: list[Enrichment]) -> Step:
     first = group[0]
     return Step(
         call=first.call,
-        absent_on=first.absent_on,
+        prepare=first.prepare,
         each=first.each,
         locates=first.name in kind.key_enrichments,
         _when=None if first.when is None else compile_condition(first.when, {}),
-        _fields=tuple((e.name, None if e.take is None else reader(e.take)) for e in group),
+        _fields=tuple((e.name, _reader_of(e)) for e in group),
     )

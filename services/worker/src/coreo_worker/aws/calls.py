@@ -117,7 +117,8 @@ async def call(
 ) -> dict[str, Any]:
     """The answer of `operation` (as `describe_instances`) without its metadata; the SDK has retried by then.
 
-    `actions` are the IAM actions the call needs, `absent_on` the error codes by which the API says "none".
+    `actions` are the IAM actions the call needs, `absent_on` the error codes by which the API says "none", alone or
+    as `Code: words in its message`.
     Raises a CallError, or SessionExpiredError.
     """
     try:
@@ -146,11 +147,19 @@ def _from_answer(
     where = f"{call_name} in {region}"
     if code in _EXPIRED:
         return SessionExpiredError(f"{where}: {code}")
-    kind = AbsentError if code in absent_on else _kind_of(code, status)
+    kind = AbsentError if _is_absent(error, code, absent_on) else _kind_of(code, status)
     denier = _denier(error) if kind is DeniedError else None
     if denier is not None:  # no action that the role lacks would help
         return DeniedError(f"{where}: {code} by a {denier}", code=code)
     return kind(f"{where}: {code}{_HINTS.get(kind, '')}", code=code, actions=actions)
+
+
+def _is_absent(error: ClientError, code: str, absent_on: frozenset[str]) -> bool:
+    if code in absent_on:
+        return True
+    text = error.response.get("Error", {}).get("Message") or ""
+    told = (entry.partition(": ") for entry in absent_on)
+    return any(words and code == known and words in text for known, _, words in told)
 
 
 _HINTS: Final[dict[type[CallError], str]] = {
