@@ -18,7 +18,7 @@ from coreo_shared.rules.model import (
 )
 from coreo_shared.rules.paths import FieldPath, parse_path, type_at
 from coreo_shared.rules.shapes import FieldType, Operation, Shapes
-from coreo_shared.rules.templates import Template, parse_template
+from coreo_shared.rules.templates import CONTEXT, Template, parse_template
 
 _SINGLETON = {"AccountId": "string", "Region": "string"}
 _SCALARS = frozenset({"string", "integer", "number", "boolean"})
@@ -278,14 +278,21 @@ class _Builder:
         for field in template.fields:
             if owner is None:
                 raise DefinitionError("a list call has no item to take fields from", path)
-            type_at(self.shapes, owner, field, path)
+            self._check(owner, field, path)
         return template
+
+    def _check(self, owner: FieldType, field: FieldPath, path: Path) -> None:
+        """DefinitionError where the item has no such field; it may have been meant as a word of the context."""
+        try:
+            type_at(self.shapes, owner, field, path)
+        except DefinitionError as error:
+            raise DefinitionError(error.problem + did_you_mean(field.root, CONTEXT), error.path) from None
 
     def _key_template(self, text: str, name: str) -> Template:
         path = (*self.path, "key", name)
         template = parse_template(text, path, context=True)
         for field in template.fields:
-            type_at(self.shapes, self._item_type, field, path)
+            self._check(self._item_type, field, path)
         return template
 
     def _checked_regions(self) -> Iterable[str]:

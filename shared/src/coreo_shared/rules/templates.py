@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from coreo_shared.rules.errors import DefinitionError, Path, did_you_mean
+from coreo_shared.rules.errors import DefinitionError, Path
 from coreo_shared.rules.paths import THIS, FieldPath, parse_path, reader
 from coreo_shared.rules.values import Unknown
 
@@ -63,10 +63,6 @@ def _hole(inside: str, place: Path, *, context: bool) -> Hole:
         return Hole("var", inside.removeprefix("var."), THIS)
     if context and inside in CONTEXT:
         return Hole("context", inside, THIS)
-    if context and inside.islower():
-        raise DefinitionError(
-            f"neither a field nor one of {', '.join(sorted(CONTEXT))}{did_you_mean(inside, CONTEXT)}", place
-        )
     return Hole("field", inside, parse_path(inside, place))
 
 
