@@ -178,6 +178,21 @@ async def test_what_went_wrong_is_told_and_keys_can_be_posted_again(api: Api, wo
     ok(await posting(team, account), 202)
 
 
+async def test_keys_that_make_nothing_take_no_role_away(api: Api, worker: Worker) -> None:
+    """The role from before has to prove itself again; what was wrong with the keys stays in the history."""
+    team = await api.team()
+    account = await team.add_account()
+    before = await show(team, account)
+    ok(await posting(team, account), 202)
+    report = BootstrapReport(problem=BootstrapProblem.MISSING_PERMISSION, detail="The key may not.", missing_action="x")
+    after = await team.report(account, report)
+
+    assert (after["state"], after["role_arn"]) == ("VERIFYING", before["role_arn"])
+    entries = (await history(team, account))[:2]
+    assert [entry["kind"] for entry in entries] == ["verify", "bootstrap"]
+    assert entries[1]["report"]["detail"] == "The key may not."
+
+
 async def test_every_live_worker_gets_a_seal_of_its_own(api: Api, worker: Worker) -> None:
     other, silent = Worker("onboard-2"), Worker("onboard-3")
     long_ago = (api.context.clock() - timedelta(seconds=60)).isoformat()

@@ -27,7 +27,7 @@ def test_a_verdict_on_an_account_without_a_role_has_no_place(state: AccountState
 def test_while_a_role_is_being_made_neither_keys_nor_a_role_are_taken() -> None:
     assert next_state(S.BOOTSTRAPPING, C.POST_KEYS) is None
     assert next_state(S.BOOTSTRAPPING, C.SET_ROLE) is None
-    for change in (C.BOOTSTRAPPED, C.BOOTSTRAP_REFUSED, C.BOOTSTRAP_EXPIRED):
+    for change in (C.BOOTSTRAPPED, C.BOOTSTRAP_REFUSED, C.BOOTSTRAP_EXPIRED, C.BACK_TO_ROLE):
         assert [state for state in S if next_state(state, change) is not None] == [S.BOOTSTRAPPING]
 
 

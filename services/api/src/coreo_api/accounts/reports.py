@@ -116,15 +116,21 @@ class Reports:
         match report:
             case BootstrapReport(problem=None):
                 await self._changes.set_role(account, task.spec["made_role_arn"])
-                await self._changes.set(account, Change.BOOTSTRAPPED, now)
-                made = await self._changes.lock(account.team_id, account.id)
-                if made is not None:  # the role has to prove itself like any other
-                    by = By(task.token_id, task.by_name)
-                    await tasks.start(self._connection, account.team_id, made, tasks.VERIFY, by, now)
+                await self._try_role(account, Change.BOOTSTRAPPED, task, now)
+            case _ if account.role_arn is not None:  # keys that made nothing take nothing away: the history has why
+                await self._try_role(account, Change.BACK_TO_ROLE, task, now)
             case BootstrapReport(problem=problem) if problem is not BootstrapProblem.EXPIRED:
                 await self._changes.set(account, Change.BOOTSTRAP_REFUSED, now, reason=report.detail)
             case _:
                 await self._changes.set(account, Change.BOOTSTRAP_EXPIRED, now, reason=_POST_AGAIN)
+
+    async def _try_role(self, account: Row[Any], change: Change, task: Row[Any], now: datetime) -> None:
+        """The account's role has to prove itself, like any other."""
+        await self._changes.set(account, change, now)
+        changed = await self._changes.lock(account.team_id, account.id)
+        if changed is not None:
+            by = By(task.token_id, task.by_name)
+            await tasks.start(self._connection, account.team_id, changed, tasks.VERIFY, by, now)
 
     async def _discovered(self, account: Row[Any], task: Row[Any], report: DiscoverReport, now: datetime) -> None:
         await drafts.note_moved_away(self._connection, task, report)

@@ -27,6 +27,7 @@ class Change(StrEnum):
     BOOTSTRAPPED = "bootstrapped"
     BOOTSTRAP_REFUSED = "bootstrap_refused"
     BOOTSTRAP_EXPIRED = "bootstrap_expired"
+    BACK_TO_ROLE = "back_to_role"  # no role was made, and there is one from before
     SET_ROLE = "set_role"
     PROVEN = "proven"
     FOUND_INSECURE = "found_insecure"
@@ -52,6 +53,7 @@ TRANSITIONS: Final[Mapping[tuple[AccountState, Change], AccountState]] = Mapping
     | {(S.BOOTSTRAPPING, C.BOOTSTRAPPED): S.VERIFYING}
     | {(S.BOOTSTRAPPING, C.BOOTSTRAP_REFUSED): S.PENDING}
     | {(S.BOOTSTRAPPING, C.BOOTSTRAP_EXPIRED): S.EXPIRED}
+    | {(S.BOOTSTRAPPING, C.BACK_TO_ROLE): S.VERIFYING}
     | {(state, C.PROVEN): S.CONNECTED for state in VERIFIABLE}
     | {(state, C.FOUND_INSECURE): S.INSECURE for state in VERIFIABLE}
     | {(state, C.FOUND_UNREACHABLE): S.UNREACHABLE for state in VERIFIABLE}
