@@ -242,7 +242,8 @@ async def test_what_it_has_given_up_is_seen_from_outside(aws: Simulator, account
         assert "NoNewPrivs:\t1" in status
         assert [each for each in seen.net_connections() if each.status == psutil.CONN_LISTEN] == []
         assert seen.cmdline()[1:3] == ["-I", "-B"]
-        assert {Path(each.path) for each in seen.open_files()} == set()
+        opened = {Path(each.path) for each in seen.open_files()}
+        assert {path for path in opened if "botocore" not in path.parts} == set()  # the SDK's models come and go
 
 
 @LINUX
