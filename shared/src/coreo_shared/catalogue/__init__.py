@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from coreo_shared.catalogue.frameworks import check_objectives, controls_of
 from coreo_shared.rules.cases import Case, read_case
 from coreo_shared.rules.definitions import build_rule, convert, read_document
 from coreo_shared.rules.errors import DefinitionError, UnknownNameError, did_you_mean
@@ -35,6 +36,7 @@ class Catalogue:
     rule_sets: Mapping[str, tuple[str, ...]]  # rule ids, sorted
     rule_set_definitions: Mapping[str, RuleSetDefinition]
     partitions: Mapping[str, Partition]
+    controls: Mapping[str, Mapping[str, tuple[str, ...]]]  # rule id -> framework -> control ids, objectives' included
 
     @property
     def regions(self) -> dict[str, tuple[str, ...]]:
@@ -66,7 +68,8 @@ def load_catalogue() -> Catalogue:
     shapes = Shapes(load_snapshot(file.read_bytes() for file in sorted((_FOLDER / "shapes").glob("*.json"))))
     resource_types = _resource_types(shapes)
     rules = _rules(shapes, {name: shapes.type_of(name) for name in resource_types})
-    definitions, rule_sets = _rule_sets(rules)
+    controls = {name: controls_of(rule.definition) for name, rule in rules.items()}
+    definitions, rule_sets = _rule_sets(rules, controls)
     return Catalogue(
         shapes=shapes,
         resource_types=resource_types,
@@ -74,6 +77,7 @@ def load_catalogue() -> Catalogue:
         rule_sets=rule_sets,
         rule_set_definitions=definitions,
         partitions=msgspec.json.decode((_FOLDER / "regions.json").read_bytes(), type=dict[str, Partition]),
+        controls=controls,
     )
 
 
@@ -147,6 +151,7 @@ def _rules(shapes: Shapes, item_types: Mapping[str, FieldType]) -> dict[str, Rul
         def make(raw: Any) -> None:
             for index, one in enumerate(convert(raw, list[Any], ())):
                 rule = build_rule(one, (index,), shapes, item_types)
+                check_objectives(rule.definition, (index,))
                 if rule.id in found:
                     raise DefinitionError("another rule has this id", (index, "id"))
                 found[rule.id] = rule
@@ -155,7 +160,9 @@ def _rules(shapes: Shapes, item_types: Mapping[str, FieldType]) -> dict[str, Rul
     return dict(sorted(found.items()))
 
 
-def _rule_sets(rules: Mapping[str, Rule]) -> tuple[dict[str, RuleSetDefinition], dict[str, tuple[str, ...]]]:
+def _rule_sets(
+    rules: Mapping[str, Rule], controls: Mapping[str, Mapping[str, tuple[str, ...]]]
+) -> tuple[dict[str, RuleSetDefinition], dict[str, tuple[str, ...]]]:
     file = _FOLDER / "rule_sets.yaml"
 
     def make(raw: Any) -> tuple[dict[str, RuleSetDefinition], dict[str, tuple[str, ...]]]:
@@ -165,7 +172,7 @@ def _rule_sets(rules: Mapping[str, Rule]) -> tuple[dict[str, RuleSetDefinition],
             for index, name in enumerate(definition.rules):
                 if name not in rules:
                     raise DefinitionError(f"no such rule{did_you_mean(name, rules)}", (position, "rules", index))
-            mapped = {name for name, rule in rules.items() if definition.framework in rule.definition.controls}
+            mapped = {name for name, bears_on in controls.items() if definition.framework in bears_on}
             chosen[definition.id] = tuple(sorted(mapped | set(definition.rules)))
         return definitions, chosen
 

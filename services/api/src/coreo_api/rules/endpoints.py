@@ -1,5 +1,6 @@
 """Routes on the rule catalogue. It is the same for all teams; a token is asked for all the same."""
 
+from collections.abc import Mapping
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query
@@ -36,7 +37,7 @@ async def show_rule(context: InContext, rule_id: Annotated[str, Path(max_length=
     rule = context.catalogue.rules.get(rule_id)
     if rule is None:
         raise not_found("rule")
-    return _view(rule, sorted(needs_of(context.catalogue, [rule_id]).actions))
+    return _view(rule, context.catalogue.controls[rule_id], sorted(needs_of(context.catalogue, [rule_id]).actions))
 
 
 @router.get("/rule-sets")
@@ -55,7 +56,7 @@ async def list_rule_sets(context: InContext) -> Page[RuleSetView]:
     return Page(items=views)
 
 
-def _view(rule: Rule, actions: list[str]) -> RuleView:
+def _view(rule: Rule, controls: Mapping[str, tuple[str, ...]], actions: list[str]) -> RuleView:
     written = rule.definition
     return RuleView.model_validate(
         {
@@ -66,7 +67,7 @@ def _view(rule: Rule, actions: list[str]) -> RuleView:
             "rationale": written.rationale,
             "remediation": written.remediation,
             "references": written.references,
-            "controls": written.controls,
+            "controls": controls,
             "aliases": written.aliases,
             "parameters": rule.parameters,
             "actions": actions,
