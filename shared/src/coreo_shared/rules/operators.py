@@ -228,6 +228,7 @@ OPERATORS: dict[str, Operator] = {
     "count_at_most": Operator(_LIST, "count", _counted(lambda count, limit: count <= limit), _true),
     "older_than_days": Operator(frozenset({"timestamp"}), "days", _age(lambda age, limit: age > limit), _no_answer),
     "newer_than_days": Operator(frozenset({"timestamp"}), "days", _age(lambda age, limit: age <= limit), _no_answer),
+    "due_within_days": Operator(frozenset({"timestamp"}), "days", _age(lambda age, limit: -age <= limit), _no_answer),
     "is_public": Operator(frozenset({"policy"}), "flag", _policy(iam_policy.is_public), _unless_wanted),
     "allows_everything": Operator(frozenset({"policy"}), "flag", _policy(iam_policy.allows_everything), _unless_wanted),
     "allows_whole_service": Operator(
