@@ -42,8 +42,12 @@ def test_every_enrichment_serves_some_rule() -> None:
         assert set(needs.types[name].enrichments) == set(resource_type.enrichments), name
 
 
+# It makes AWS write the report that GetCredentialReport reads, and changes nothing else.
+REPORTS = {"iam:GenerateCredentialReport"}
+
+
 def test_actions_only_read() -> None:
-    for action in needs_of(CATALOGUE, CATALOGUE.rules).actions:
+    for action in needs_of(CATALOGUE, CATALOGUE.rules).actions - REPORTS:
         assert re.fullmatch(r"[a-z0-9]+:(Describe|Get|List)[A-Za-z]+", action), action
 
 

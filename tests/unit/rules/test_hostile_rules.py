@@ -42,7 +42,7 @@ def _parts(width: int, levels: int) -> list[dict[str, Any]]:
         (_nested(30, lambda inner: {"or": [inner, inner]}), "conditions nested deeper than 16"),
         ({"and": [{"Name": "a"}] * 401}, "more than 400 conditions in one rule"),
         ({"Name": {"equals": "a", "not_equals": "b"} | {f"x{number}": 1 for number in range(500)}}, "no such operator"),
-        (_over_parts(5), "more than 4 lists or relations within each other"),
+        (_over_parts(6), "more than 5 lists or relations within each other"),
         ({"Name": {"matches": "(((a{1,100}){1,100}){1,100}){1,100}"}}, "not a regular expression that RE2 takes"),
         ({"Name": {"matches": r"(\w{1000}){1000}"}}, "not a regular expression that RE2 takes"),
         ({".".join(["Parts[]"] * 13): {"empty": True}}, "not a field path"),

@@ -22,7 +22,7 @@ from coreo_shared.rules.shapes import FieldType, Shapes
 
 MAX_DEPTH = 16
 MAX_NODES = 400
-MAX_LOOPS = 4  # quantifiers and relations within each other
+MAX_LOOPS = 5  # quantifiers and relations within each other
 Read = tuple[str, tuple[str, ...]]  # resource type, names of the fields that lead to what is read
 
 

@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from coreo_shared.rules.errors import DefinitionError, Path
+from coreo_shared.rules.filter_pattern import SAMPLES, PatternError, catches
 from coreo_shared.rules.iam_policy import denies_plain_http, parse_policy
+from coreo_shared.rules.nacl import lets_in
 from coreo_shared.rules.network import LAST_PORT, AddressRange, is_internet, parse_cidr, port_range, protocol_covers
 from coreo_shared.rules.operators import ArgumentKind, Judgement, Run
 from coreo_shared.rules.shapes import FieldType, Shapes
@@ -141,6 +143,25 @@ def _denies_plain_http(bound: Bound, _run: Run) -> Judgement:
     return statements if isinstance(statements, Unknown) else denies_plain_http(statements, bound["bucket"])
 
 
+def _nacl_lets_in(bound: Bound, run: Run) -> Judgement:
+    entries = bound["entries"] or ()
+    run.spend(len(entries) * len(bound["ports"]))
+    found = [lets_in(entries, bound["protocol"], port) for port in bound["ports"]]
+    if any(found):
+        return True
+    return Unknown("an address block does not parse") if None in found else False
+
+
+def _catches_events(bound: Bound, run: Run) -> Judgement:
+    if bound["pattern"] is None:
+        return False
+    run.spend(len(SAMPLES[bound["events"]]) + (len(bound["pattern"]) >> 4))
+    try:
+        return catches(bound["pattern"], bound["events"])
+    except PatternError:
+        return Unknown("a filter pattern is in a form that is not understood")
+
+
 _TRANSPORTS = frozenset(_PROTOCOLS)
 FUNCTIONS: dict[str, Function] = {
     "protocol_covers": Function(
@@ -172,5 +193,19 @@ FUNCTIONS: dict[str, Function] = {
     ),
     "denies_plain_http": Function(
         {"policy": FunctionArgument("policy"), "bucket": FunctionArgument("string")}, _denies_plain_http
+    ),
+    # The entries in order, the first that fits deciding; any of the ports.
+    "nacl_lets_in": Function(
+        {
+            "entries": FunctionArgument("list", ("RuleNumber", "Protocol", "RuleAction", "Egress", "CidrBlock")),
+            "protocol": FunctionArgument(value="same", choices=_TRANSPORTS),
+            "ports": FunctionArgument(value="port_list"),
+        },
+        _nacl_lets_in,
+    ),
+    # Whether a metric filter counts all that belongs to the matter.
+    "catches_events": Function(
+        {"pattern": FunctionArgument("string"), "events": FunctionArgument(value="same", choices=frozenset(SAMPLES))},
+        _catches_events,
     ),
 }

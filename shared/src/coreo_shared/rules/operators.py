@@ -35,6 +35,7 @@ _SCALARS = frozenset({"string", "integer", "number", "boolean"})
 _NUMBERS = frozenset({"integer", "number"})
 _TEXT = frozenset({"string"})
 _LIST = frozenset({"list"})
+_DATES = frozenset({"timestamp", "string"})  # text as ISO 8601
 _ANY = frozenset({"string", "integer", "number", "boolean", "timestamp", "blob", "policy", "list", "map", "structure"})
 
 
@@ -150,13 +151,21 @@ def _counted(test: Callable[[int, Any], bool]) -> Callable[[Any], Judge]:
     return make
 
 
+_NO_DATE = Unknown("AWS gave a date in a form that does not parse")
+
+
 def _age(test: Callable[[timedelta, timedelta], bool]) -> Callable[[Any], Judge]:
     def make(argument: Any) -> Judge:
         limit = timedelta(days=argument)
 
         def judge(value: Any, run: Run) -> Judgement:
+            if isinstance(value, str):  # some APIs and reports give a date as text
+                try:
+                    value = datetime.fromisoformat(value)
+                except ValueError:
+                    return _NO_DATE
             if not isinstance(value, datetime):
-                return Unknown("AWS gave a date in a form that does not parse")
+                return _NO_DATE
             at = value if value.tzinfo else value.replace(tzinfo=UTC)
             return test(run.now - at, limit)
 
@@ -226,9 +235,9 @@ OPERATORS: dict[str, Operator] = {
     ),
     "count_at_least": Operator(_LIST, "count", _counted(lambda count, limit: count >= limit), lambda limit: limit <= 0),
     "count_at_most": Operator(_LIST, "count", _counted(lambda count, limit: count <= limit), _true),
-    "older_than_days": Operator(frozenset({"timestamp"}), "days", _age(lambda age, limit: age > limit), _no_answer),
-    "newer_than_days": Operator(frozenset({"timestamp"}), "days", _age(lambda age, limit: age <= limit), _no_answer),
-    "due_within_days": Operator(frozenset({"timestamp"}), "days", _age(lambda age, limit: -age <= limit), _no_answer),
+    "older_than_days": Operator(_DATES, "days", _age(lambda age, limit: age > limit), _no_answer),
+    "newer_than_days": Operator(_DATES, "days", _age(lambda age, limit: age <= limit), _no_answer),
+    "due_within_days": Operator(_DATES, "days", _age(lambda age, limit: -age <= limit), _no_answer),
     "is_public": Operator(frozenset({"policy"}), "flag", _policy(iam_policy.is_public), _unless_wanted),
     "allows_everything": Operator(frozenset({"policy"}), "flag", _policy(iam_policy.allows_everything), _unless_wanted),
     "allows_whole_service": Operator(
