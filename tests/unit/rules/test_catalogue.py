@@ -48,7 +48,7 @@ REPORTS = {"iam:GenerateCredentialReport"}
 
 def test_actions_only_read() -> None:
     for action in needs_of(CATALOGUE, CATALOGUE.rules).actions - REPORTS:
-        assert re.fullmatch(r"[a-z0-9-]+:(Describe|Get|List|GET)[A-Za-z0-9]*", action), action
+        assert re.fullmatch(r"[a-z0-9-]+:(Describe|Get|List|GET|BatchGet)[A-Za-z0-9]*", action), action
 
 
 def test_region_of_a_bucket_is_always_known() -> None:
