@@ -122,15 +122,16 @@ def shapes_texts() -> dict[str, str]:
 def regions_text() -> str:
     """What `regions.json` should hold."""
     session = botocore.session.get_session()
-    return (
-        _lines(
-            {
-                partition: {"home": home, "regions": sorted(session.get_available_regions("ec2", partition))}
-                for partition, home in PARTITION_HOMES.items()
-            }
-        )
-        + "\n"
-    )
+    return _lines({name: _partition(session, name, home) for name, home in PARTITION_HOMES.items()}) + "\n"
+
+
+def _partition(session: botocore.session.Session, name: str, home: str) -> dict[str, Any]:
+    regions = sorted(session.get_available_regions("ec2", name))
+    services = {each.service for each in read_resource_documents().values() if each.scope == "region"}
+    offered = {service: set(session.get_available_regions(service, name)) for service in sorted(services)}
+    # Of some services the SDK knows no regions: they are asked everywhere.
+    without = {service: [each for each in regions if each not in known] for service, known in offered.items() if known}
+    return {"home": home, "regions": regions, "not_offered": {name: each for name, each in without.items() if each}}
 
 
 def write() -> None:

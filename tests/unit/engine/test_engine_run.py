@@ -455,3 +455,13 @@ async def test_facts_of_the_elements_of_a_list_are_read_for_each() -> None:
     [finding] = (await audit(request("iam-user-key-unused"), aws)).findings
     assert finding.status == FAIL
     assert len(aws.asked("iam.get_access_key_last_used")) == 2
+
+
+async def test_service_is_not_asked_where_aws_does_not_offer_it() -> None:
+    """A region without the service holds nothing: no call that fails, and no finding that says so."""
+    aws = PlainAws({"memorydb.describe_clusters": lambda _region, _params: {"Clusters": []}})
+
+    sink = await audit(request("memorydb-plain-traffic", regions=("eu-west-1", "af-south-1")), aws)
+
+    assert [call.region for call in aws.asked("memorydb.describe_clusters")] == ["eu-west-1"]
+    assert sink.findings == []

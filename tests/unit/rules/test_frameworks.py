@@ -136,3 +136,8 @@ def test_pass_rate_counts_what_is_known() -> None:
 
     assert summary.pass_rate == 0.5
     assert summary.by_status[ControlStatus.MANUAL_OPEN] == 1
+
+
+@pytest.mark.parametrize("name", CIS)
+def test_everything_that_a_tool_can_answer_of_cis_is_answered(name: str) -> None:
+    assert uncovered(FRAMEWORKS[name], CATALOGUE) == []

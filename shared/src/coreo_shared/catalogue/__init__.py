@@ -15,15 +15,20 @@ from coreo_shared.rules.errors import DefinitionError, UnknownNameError, did_you
 from coreo_shared.rules.model import GLOBAL, ResourceType, ResourceTypeDefinition, Rule, RuleSetDefinition
 from coreo_shared.rules.resources import define_resource_type, order_enrichments
 from coreo_shared.rules.shapes import FieldType, Shapes, load_snapshot
+from coreo_shared.rules.yamltext import line_of
 
 _FOLDER = Path(__file__).parent
 
 
 class Partition(msgspec.Struct, frozen=True):
-    """A partition of AWS: its regions, and the one whose endpoints answer for global services such as IAM."""
+    """A partition of AWS: its regions, and the one whose endpoints answer for global services such as IAM.
+
+    `not_offered`: the regions without a service, by the SDK's name of the service.
+    """
 
     home: str
     regions: tuple[str, ...]
+    not_offered: dict[str, frozenset[str]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +117,14 @@ def read_resource_documents() -> dict[str, ResourceTypeDefinition]:
 
 def _resource_types(shapes: Shapes) -> dict[str, ResourceType]:
     found: dict[str, ResourceType] = {}
-    for name in _parents_first(read_resource_documents()):
-
-        def make(raw: Any) -> ResourceType:
-            made = define_resource_type(convert(raw, ResourceTypeDefinition, ()), shapes, ())
+    documents = read_resource_documents()
+    for name in _parents_first(documents):
+        try:
+            made = define_resource_type(documents[name], shapes, ())
             order_enrichments(made, made.enrichments)
-            return made
-
-        made = read_document((_FOLDER / "resources" / name).read_text(encoding="utf-8"), name, make)
+        except DefinitionError as error:
+            text = (_FOLDER / "resources" / name).read_text(encoding="utf-8")
+            raise error.at(name, line_of(text, error.path)) from None
         if name != f"{made.name}.yaml":
             raise DefinitionError(f"the file must be named {made.name}.yaml", ("type",), file=name)
         found[made.name] = made

@@ -123,6 +123,7 @@ def known_control(framework: Framework, control: str) -> bool:
     return bool(_FSBP_CONTROL.fullmatch(control)) if framework.listed_by_rules else control in framework.controls
 
 
+@cache
 def _order(control: str) -> tuple[tuple[int, int, str], ...]:
     """Sorts 1.10 after 1.9, and S3.8 before S3.12."""
     return tuple((0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.findall(r"\d+|\D+", control))

@@ -70,11 +70,17 @@ def _narrowest_merge(entries: set[str], wanted: frozenset[str]) -> str | None:
             groups.setdefault(beginning, []).append(entry)
             words[beginning] = count
     candidates = [
-        (words[beginning], sum(len(entry) + 3 for entry in group), beginning)
+        (len(group) > 1, words[beginning], sum(len(entry) + 3 for entry in group), beginning)
         for beginning, group in groups.items()
-        if len(group) > 1 and not any(name.startswith(beginning) and name not in wanted for name in _NEVER_WIDEN_TO)
+        if (len(group) > 1 or _only_describes(beginning, group[0]))
+        and not any(name.startswith(beginning) and name not in wanted for name in _NEVER_WIDEN_TO)
     ]
-    return max(candidates)[2] + "*" if candidates else None
+    return max(candidates)[3] + "*" if candidates else None
+
+
+def _only_describes(beginning: str, entry: str) -> bool:
+    """Whether it may stand for one action too, as the last resort: these verbs show settings, not data."""
+    return beginning.partition(":")[2] in {"Describe", "List"} and len(beginning) + 1 < len(entry)
 
 
 @lru_cache(maxsize=4_096)

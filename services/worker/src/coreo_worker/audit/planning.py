@@ -1,7 +1,7 @@
 """What a run has to do: its regions, its units, its rules made ready."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -58,6 +58,7 @@ class Plan:
     needs: Needs
     rules: Mapping[str, list[CompiledRule]]  # by resource type, in the order of their ids
     no_regions: Unknown | None
+    not_offered: Mapping[str, frozenset[str]] = field(default_factory=dict)  # service -> regions without it
 
     @property
     def units(self) -> list[Unit]:
@@ -70,8 +71,11 @@ class Plan:
         ]
 
     def regions_of(self, needs: TypeNeeds) -> tuple[str, ...]:
-        """Where a resource type is listed."""
-        return (GLOBAL,) if needs.resource_type.scope == "global" else self.account.regions
+        """Where a resource type is listed: not in regions where AWS does not offer its service."""
+        if needs.resource_type.scope == "global":
+            return (GLOBAL,)
+        without = self.not_offered.get(needs.resource_type.service, frozenset())
+        return tuple(region for region in self.account.regions if region not in without)
 
 
 async def plan_audit(request: AuditRequest, catalogue: Catalogue, clients: ClientFactory, slots: Slots) -> Plan:
@@ -89,6 +93,7 @@ async def plan_audit(request: AuditRequest, catalogue: Catalogue, clients: Clien
         needs=needs,
         rules=_compiled(needs, catalogue, request.parameters),
         no_regions=no_regions,
+        not_offered=catalogue.partitions[request.partition].not_offered,
     )
 
 
