@@ -47,7 +47,11 @@ def grant(deployment: Deployment, new_account: NewAccount, level: Level) -> Gran
         audit_worker_role_arn=deployment.role_arns["worker-audit"],
         onboard_worker_role_arn=deployment.role_arns["worker-onboard"],
     )
-    actions = needs_of(load_catalogue(), load_catalogue().rules).actions if level is Level.EXACT else frozenset()
+    actions = (
+        needs_of(load_catalogue(), load_catalogue().rule_sets["cis-aws-5.0"]).actions
+        if level is Level.EXACT
+        else frozenset()
+    )
     return Grant(
         level=level,
         partition="aws",

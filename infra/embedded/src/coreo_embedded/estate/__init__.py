@@ -8,10 +8,10 @@ from typing import Any
 
 from coreo_embedded.estate.iam import plant_iam
 from coreo_embedded.estate.network import plant_network
-from coreo_embedded.estate.planted import NOT_SIMULATED, Account, Expected, RootClients
+from coreo_embedded.estate.planted import PLANTED, Account, Expected, RootClients
 from coreo_embedded.estate.storage import plant_storage
 
-__all__ = ["NOT_SIMULATED", "Estate", "Expected", "RootClients", "seed"]
+__all__ = ["PLANTED", "Estate", "Expected", "RootClients", "seed"]
 
 
 @dataclass(frozen=True)
