@@ -13,7 +13,7 @@ from coreo_shared.contracts.base import encode_msgpack
 from coreo_shared.contracts.findings import Finding
 from coreo_shared.contracts.results import MAX_CHUNK_BYTES, MAX_CHUNK_FINDINGS
 from coreo_worker.audit.engine import AuditRequest, Limits, run_audit
-from coreo_worker.aws.clients import ClientFactory
+from coreo_worker.aws.clients import ClientFactory, Clients
 
 ACCOUNT = "123456789012"
 
@@ -92,8 +92,18 @@ Answer = Callable[[str, Mapping[str, Any]], Any]
 """What an operation answers, from region and parameters; it may be awaitable or raise."""
 
 
+class LastingSession:
+    """Clients whose session never ends: what a fake needs besides `client`."""
+
+    generation = 0
+
+    async def renewed(self, generation: int) -> bool:  # noqa: ARG002  as the port says
+        """There are no other credentials."""
+        return False
+
+
 @dataclass
-class PlainAws:
+class PlainAws(LastingSession):
     """An AWS made of functions, one for each operation; `calls` has what was asked, `most` the calls at once."""
 
     answers: dict[str, Answer]
@@ -147,7 +157,7 @@ def request(*rules: str, regions: tuple[str, ...] = ("eu-west-1",), done: frozen
     return AuditRequest(ACCOUNT, "aws", rules, regions, {}, done)
 
 
-async def audit(asked: AuditRequest, clients: Any, limits: Limits | None = None) -> RememberingSink:
+async def audit(asked: AuditRequest, clients: Clients, limits: Limits | None = None) -> RememberingSink:
     """Runs an audit to its end."""
     sink = RememberingSink()
     await run_audit(asked, clients, sink, limits=limits)

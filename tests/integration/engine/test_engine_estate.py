@@ -18,7 +18,7 @@ from coreo_shared.contracts.terms import FindingStatus
 from coreo_shared.rules.needs import REGION_ACTIONS, needs_of
 from coreo_shared.rules.policy import session_policy
 from coreo_worker.audit.engine import AuditRequest, run_audit
-from coreo_worker.aws.clients import ClientSettings, SessionCredentials
+from coreo_worker.aws.clients import SessionCredentials
 from tests.support.aws import role_credentials
 from tests.support.engine import NotingClients, RememberingSink, audit
 
@@ -74,7 +74,7 @@ def asking(estate: Estate, *regions: str, done: frozenset[str] = frozenset()) ->
 
 
 def clients_for(aws: Simulator, credentials: SessionCredentials) -> NotingClients:
-    return NotingClients(credentials, endpoint_url=aws.endpoint_url, settings=ClientSettings(max_attempts=4))
+    return NotingClients(credentials, endpoint_url=aws.endpoint_url)
 
 
 def expected_in_used(estate: Estate) -> list[Expected]:

@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError, EndpointConnectionError, ReadTimeou
 
 from coreo_worker.aws import calls
 from coreo_worker.aws.clients import ClientFactory, SessionCredentials
+from tests.support.engine import LastingSession
 
 FIRST = SessionCredentials("ASIAFIRST", "first-secret", "first-token", 1.0)
 SECOND = SessionCredentials("ASIASECOND", "second-secret", "second-token", 2.0)
@@ -94,7 +95,7 @@ async def test_tls_is_verified_by_one_context_for_all_clients() -> None:
     assert contexts[0].cert_store_stats()["x509_ca"] > 50
 
 
-class OneAnswer:
+class OneAnswer(LastingSession):
     """Clients whose every operation gives the same answer or error."""
 
     def __init__(self, answer: dict[str, Any] | Exception) -> None:
@@ -110,7 +111,7 @@ class OneAnswer:
 
 
 async def ask(answer: dict[str, Any] | Exception, absent_on: tuple[str, ...] = ()) -> dict[str, Any]:
-    clients: Any = OneAnswer(answer)
+    clients = OneAnswer(answer)
     return await calls.call(
         clients, "ec2", "eu-west-1", "describe_things", {}, actions=("ec2:DescribeThings",), absent_on=absent_on
     )

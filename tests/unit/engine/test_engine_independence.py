@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from coreo_shared.contracts.findings import Finding
 from coreo_worker.audit.engine import Limits
 from tests.support.engine import ACCOUNT, Answer, PlainAws, audit, refuse, request
+from tests.support.virtual_time import virtually
 
 REGIONS = ("eu-central-1", "eu-west-1", "us-east-1")
 RULES = (
@@ -159,7 +160,7 @@ def disturbed(world: Mapping[str, Any], seed: int | None) -> PlainAws:
 def findings(
     world: Mapping[str, Any], rules: tuple[str, ...], seed: int | None = None, limits: Limits | None = None
 ) -> list[Finding]:
-    return asyncio.run(audit(request(*rules, regions=REGIONS), disturbed(world, seed), limits)).findings
+    return virtually(audit(request(*rules, regions=REGIONS), disturbed(world, seed), limits)).findings
 
 
 @settings(max_examples=100, deadline=None)

@@ -19,8 +19,9 @@ from coreo_shared.rules.resources import define_resource_type
 from coreo_shared.rules.shapes import Operation, Shapes, Snapshot
 from coreo_shared.rules.values import Item, Unknown
 from coreo_worker.audit import fetch
+from coreo_worker.audit.asking import Asker
 from coreo_worker.audit.fetch import Account, Reader
-from coreo_worker.audit.limits import Limits, Slots
+from coreo_worker.audit.limits import Limits
 from coreo_worker.aws.calls import CallError, DeniedError
 from tests.support.engine import PlainAws, refuse
 
@@ -102,7 +103,7 @@ def _service(shapes: Shapes, params: Mapping[str, Any] | None = None) -> Resourc
 async def _read(
     aws: PlainAws, kind: ResourceType, parents: tuple[Item, ...] = (), fields: tuple[str, ...] = ()
 ) -> list[dict[str, Any]]:
-    reader = Reader(Account("123456789012", "aws", "us-east-1", ("eu-west-1",)), aws, Slots(Limits()))  # type: ignore[arg-type]  # functions stand for AWS
+    reader = Reader(Account("123456789012", "aws", "us-east-1", ("eu-west-1",)), Asker(aws, Limits()))
     return [item async for page in reader.pages(kind, "eu-west-1", fields, parents) for item in page]
 
 
@@ -138,8 +139,7 @@ async def test_a_parent_that_cannot_be_looked_into_hides_no_other_and_is_told() 
 
     reader = Reader(
         Account("123456789012", "aws", "us-east-1", ("eu-west-1",)),
-        PlainAws({"ecs.list_services": services}),  # type: ignore[arg-type]  # functions stand for AWS
-        Slots(Limits()),
+        Asker(PlainAws({"ecs.list_services": services}), Limits()),
     )
     seen: list[Any] = []
 

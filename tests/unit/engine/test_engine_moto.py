@@ -18,7 +18,7 @@ from coreo_shared.catalogue import load_catalogue
 from coreo_shared.contracts.terms import FindingStatus
 from coreo_shared.rules.needs import needs_of
 from coreo_worker.audit.engine import AuditRequest
-from tests.support.engine import MadeCall, audit
+from tests.support.engine import LastingSession, MadeCall, audit
 
 ACCOUNT = "123456789012"  # moto's
 REGION: Any = "eu-west-1"
@@ -33,7 +33,7 @@ ACTIONS = {
 }
 
 
-class MotoClients:
+class MotoClients(LastingSession):
     """The engine's clients, on moto: a call is done at once, within the process."""
 
     def __init__(self) -> None:

@@ -348,7 +348,7 @@ async def test_a_service_that_hangs_holds_up_no_other() -> None:
     sink = Watching()
     limits = Limits(account=3, service=2, region=1)  # fewer slots than rds would take
     async with asyncio.timeout(10):
-        await run_audit(request(SSH, DB, regions=regions), aws, sink, limits=limits)  # type: ignore[arg-type]  # a fake
+        await run_audit(request(SSH, DB, regions=regions), aws, sink, limits=limits)
     assert len(sink.finished) == 8
     assert all(unit.startswith("aws.ec2") for unit in sink.finished[:4])
 
@@ -373,7 +373,7 @@ async def test_an_ended_session_ends_the_run_and_is_no_finding() -> None:
     aws = PlainAws({GROUPS: refuse("ExpiredToken", 403), **lists()})
     sink = RememberingSink()
     with pytest.raises(SessionExpiredError):
-        await run_audit(request(SSH), aws, sink)  # type: ignore[arg-type]  # a fake
+        await run_audit(request(SSH), aws, sink)
     assert sink.findings == []
 
 
@@ -387,7 +387,7 @@ async def test_an_error_of_the_sink_ends_the_run_as_itself() -> None:
 
     aws = PlainAws({GROUPS: pages("SecurityGroups", []), **lists()})
     with pytest.raises(StaleFenceError):
-        await run_audit(request(SSH, regions=("eu-west-1", "eu-west-2")), aws, Refusing())  # type: ignore[arg-type]
+        await run_audit(request(SSH, regions=("eu-west-1", "eu-west-2")), aws, Refusing())
 
 
 async def test_a_slow_sink_holds_the_reading_back() -> None:
@@ -402,7 +402,7 @@ async def test_a_slow_sink_holds_the_reading_back() -> None:
     page = [group(f"g{number}") for number in range(200)]
     aws = PlainAws({GROUPS: pages("SecurityGroups", *[page] * 40), **lists()})
     sink = Slow()
-    running = asyncio.create_task(run_audit(request(SSH), aws, sink))  # type: ignore[arg-type]  # a fake
+    running = asyncio.create_task(run_audit(request(SSH), aws, sink))
     await asyncio.wait_for(blocked.wait(), 10)
     for _ in range(200):
         await asyncio.sleep(0)

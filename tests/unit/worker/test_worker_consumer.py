@@ -33,6 +33,7 @@ from coreo_worker.runner.protocol import (
     Planned,
     ProtocolError,
     RunFrame,
+    SessionOver,
     Start,
     pack,
 )
@@ -442,6 +443,18 @@ async def test_sessions_are_renewed_while_the_run_goes_on() -> None:
         process.say(*SCRIPT[1:])
         await world.ended(run_id)
     assert len({policy.document for policy in world.roles.policies}) == 1
+
+
+async def test_a_session_that_aws_ended_before_its_time_is_renewed_at_once() -> None:
+    world = World(processes=Processes(SCRIPT[0], SessionOver()))
+    run_id, _ = world.send()
+    async with world.worker():
+        process = await world.processes.number(1)
+        renewed = (await process.hears(2))[1]
+        assert isinstance(renewed, NewCredentials)
+        assert renewed.credentials.access_key_id.endswith("2")
+        process.say(*SCRIPT[1:])
+        await world.ended(run_id)
 
 
 async def test_a_session_that_cannot_be_renewed_ends_the_run_when_it_is_over() -> None:

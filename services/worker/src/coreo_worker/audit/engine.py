@@ -10,20 +10,21 @@ from typing import Any
 from coreo_shared.catalogue import Catalogue, load_catalogue
 from coreo_shared.rules.needs import TypeNeeds
 from coreo_shared.rules.values import Item, Listing, Relations, Unknown
+from coreo_worker.audit.asking import Asker
 from coreo_worker.audit.chunks import AuditSink, ChunkWriter
 from coreo_worker.audit.evaluate import Judge
 from coreo_worker.audit.fetch import Reader, unknown_for
-from coreo_worker.audit.limits import Limits, Slots
+from coreo_worker.audit.limits import Limits
 from coreo_worker.audit.planning import AuditRequest, AuditRequestError, Plan, Unit, plan_audit
 from coreo_worker.aws.calls import CallError, SessionExpiredError
-from coreo_worker.aws.clients import ClientFactory
+from coreo_worker.aws.clients import Clients
 
 __all__ = ["AuditRequest", "AuditRequestError", "AuditSink", "Limits", "SessionExpiredError", "run_audit"]
 
 
 async def run_audit(
     request: AuditRequest,
-    clients: ClientFactory,
+    clients: Clients,
     sink: AuditSink,
     *,
     limits: Limits | None = None,
@@ -32,14 +33,14 @@ async def run_audit(
     """Audits the account and gives `sink` the findings of each unit that is not done yet.
 
     What cannot be read becomes NOT_EVALUATED findings. Raises AuditRequestError or ParameterError for a request that
-    cannot be run, SessionExpiredError when the credentials end, and what the sink raises.
+    cannot be run, SessionExpiredError when the session ends and `clients` has no newer one, and what the sink raises.
     """
-    slots = Slots(limits or Limits())
-    plan = await plan_audit(request, catalogue or load_catalogue(), clients, slots)
+    asker = Asker(clients, limits or Limits())
+    plan = await plan_audit(request, catalogue or load_catalogue(), asker)
     units = plan.units
     await sink.planned(len(units))
     remaining = [unit for unit in units if unit.name not in request.units_done]
-    audit = _Audit(plan, Reader(plan.account, clients, slots), sink)
+    audit = _Audit(plan, Reader(plan.account, asker), sink)
     try:
         await audit.run(remaining)
     except ExceptionGroup as group:

@@ -13,10 +13,9 @@ from typing import Any
 from coreo_shared.rules.model import GLOBAL, Call, ResourceType
 from coreo_shared.rules.paths import reader
 from coreo_shared.rules.values import Item, Unknown
+from coreo_worker.audit.asking import Asker
 from coreo_worker.audit.enrichments import Answers, Step, steps_of
-from coreo_worker.audit.limits import Slots
-from coreo_worker.aws.calls import AbsentError, CallError, DeniedError, call
-from coreo_worker.aws.clients import ClientFactory
+from coreo_worker.aws.calls import AbsentError, CallError, DeniedError
 from coreo_worker.aws.pages import PAGE_SIZE, pagination
 
 _PARENTS_AT_ONCE = 20  # what the service's slots do not let through yet waits in memory
@@ -42,10 +41,9 @@ def unknown_for(error: CallError) -> Unknown:
 class Reader:
     """Reads one account for one run."""
 
-    def __init__(self, account: Account, clients: ClientFactory, slots: Slots) -> None:
+    def __init__(self, account: Account, asker: Asker) -> None:
         self._account = account
-        self._clients = clients
-        self._slots = slots
+        self._asker = asker
 
     async def pages(
         self, kind: ResourceType, region: str, fields: Iterable[str], parents: Sequence[Item] = ()
@@ -152,21 +150,12 @@ class Reader:
                 return unknown_for(error)
 
     async def _answers(self, made: Call, region: str, arguments: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
-        """Each page of the call's answer; raises CallError. The slot is free while a page is worked on."""
+        """Each page of the call's answer; raises CallError. Nothing is held while a page is worked on."""
         paging = pagination(made.service, made.operation) if made.paginated else None
         size = made.page_size or PAGE_SIZE
         more: dict[str, Any] | None = paging.first(size) if paging else {}
         while more is not None:
-            async with self._slots.taken(made.service, region):
-                answer = await call(
-                    self._clients,
-                    made.service,
-                    region,
-                    made.operation,
-                    arguments | more,
-                    actions=made.actions,
-                    absent_on=made.absent_on,
-                )
+            answer = await self._asker.ask(made, region, arguments | more)
             yield answer
             more = paging.following(answer, size) if paging else None
 

@@ -7,15 +7,15 @@ from typing import Any
 
 from coreo_shared.catalogue import Catalogue
 from coreo_shared.rules.compiler import CompiledRule, compile_rule
-from coreo_shared.rules.model import GLOBAL
+from coreo_shared.rules.model import GLOBAL, Call
 from coreo_shared.rules.needs import REGION_ACTIONS, Needs, TypeNeeds, needs_of
 from coreo_shared.rules.values import Unknown
+from coreo_worker.audit.asking import Asker
 from coreo_worker.audit.fetch import Account, unknown_for
-from coreo_worker.audit.limits import Slots
-from coreo_worker.aws.calls import CallError, call
-from coreo_worker.aws.clients import ClientFactory
+from coreo_worker.aws.calls import CallError
 
 ALL_REGIONS = "all"
+_DESCRIBE_REGIONS = Call("ec2", "describe_regions", params=(), actions=tuple(sorted(REGION_ACTIONS)), paginated=False)
 
 
 class AuditRequestError(ValueError):
@@ -78,7 +78,7 @@ class Plan:
         return tuple(region for region in self.account.regions if region not in without)
 
 
-async def plan_audit(request: AuditRequest, catalogue: Catalogue, clients: ClientFactory, slots: Slots) -> Plan:
+async def plan_audit(request: AuditRequest, catalogue: Catalogue, asker: Asker) -> Plan:
     """Checks the request and finds out the account's regions; AuditRequestError or the rules' ParameterError."""
     for index, name in enumerate(request.rules):
         if name not in catalogue.rules:
@@ -87,7 +87,7 @@ async def plan_audit(request: AuditRequest, catalogue: Catalogue, clients: Clien
         raise AuditRequestError("partition: this worker knows no such partition; bring the workers up to date")
     home = catalogue.partitions[request.partition].home
     needs = needs_of(catalogue, request.rules)
-    regions, no_regions = await _regions(request, needs, home, clients, slots)
+    regions, no_regions = await _regions(request, needs, home, asker)
     return Plan(
         account=Account(request.account_id, request.partition, home, regions),
         needs=needs,
@@ -106,7 +106,7 @@ def _compiled(needs: Needs, catalogue: Catalogue, parameters: Mapping[str, Any])
 
 
 async def _regions(
-    request: AuditRequest, needs: Needs, home: str, clients: ClientFactory, slots: Slots
+    request: AuditRequest, needs: Needs, home: str, asker: Asker
 ) -> tuple[tuple[str, ...], Unknown | None]:
     """The regions of the run, sorted; ("all",) and the reason where the account's could not be found out."""
     if ALL_REGIONS not in request.regions:
@@ -114,9 +114,7 @@ async def _regions(
     if all(of_type.resource_type.scope == "global" for of_type in needs.types.values()):
         return (), None
     try:
-        async with slots.taken("ec2", home):
-            actions = tuple(REGION_ACTIONS)
-            answer = await call(clients, "ec2", home, "describe_regions", {}, actions=actions)
+        answer = await asker.ask(_DESCRIBE_REGIONS, home, {})
     except CallError as error:
         return (ALL_REGIONS,), unknown_for(error)
     return tuple(sorted(region["RegionName"] for region in answer["Regions"])), None

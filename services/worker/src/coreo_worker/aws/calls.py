@@ -16,7 +16,7 @@ from botocore.exceptions import (
 )
 from botocore.parsers import ResponseParserError
 
-from coreo_worker.aws.clients import ClientFactory
+from coreo_worker.aws.clients import Clients
 
 _DENIED: Final = frozenset(
     {
@@ -49,36 +49,41 @@ _THROTTLED: Final = frozenset(
         "ThrottledException",
         "Throttling",
         "ThrottlingException",
+        "TooManyRequests",
         "TooManyRequestsException",
         "TransactionInProgressException",
     }
 )
-# AuthFailure, InvalidClientTokenId and UnrecognizedClientException are how a region answers that the account has not
-# opted in to: it does not know the account's keys.
+# This is how a region answers that the account has not opted in to: it does not know the account's keys.
 # https://docs.aws.amazon.com/accounts/latest/reference/manage-acct-regions.html
-_UNSUPPORTED: Final = frozenset(
+_REGION_OFF: Final = frozenset({"AuthFailure", "InvalidClientTokenId", "UnrecognizedClientException"})
+_SERVICE_OFF: Final = frozenset(
     {
-        "AuthFailure",
         "InvalidAction",
-        "InvalidClientTokenId",
         "NotImplemented",
         "OptInRequired",
         "SubscriptionRequiredException",
         "UnknownOperationException",
-        "UnrecognizedClientException",
         "UnsupportedOperation",
     }
 )
+# What the SDK itself takes for errors that may pass (botocore.retries.standard).
+_PASSING: Final = frozenset({"RequestTimeout", "RequestTimeoutException"})
+_PASSING_STATUSES: Final = frozenset({500, 502, 503, 504})
 _EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired", "TokenRefreshRequired"})
 
 
 class CallError(Exception):
-    """AWS did not answer the call with data. `str()` is a sentence for a finding; `actions` would have allowed it."""
+    """AWS did not answer the call with data. `str()` is a sentence for a finding; `actions` would have allowed it.
 
-    def __init__(self, message: str, *, code: str, actions: tuple[str, ...] = ()) -> None:
+    `transient` where the same call may be answered if it is made again.
+    """
+
+    def __init__(self, message: str, *, code: str, actions: tuple[str, ...] = (), transient: bool = False) -> None:
         super().__init__(message)
         self.code = code
         self.actions = actions
+        self.transient = transient
 
 
 class DeniedError(CallError):
@@ -106,7 +111,7 @@ class SessionExpiredError(Exception):
 
 
 async def call(
-    clients: ClientFactory,
+    clients: Clients,
     service: str,
     region: str,
     operation: str,
@@ -115,7 +120,7 @@ async def call(
     actions: tuple[str, ...] = (),
     absent_on: Iterable[str] = (),
 ) -> dict[str, Any]:
-    """The answer of `operation` (as `describe_instances`) without its metadata; the SDK has retried by then.
+    """The answer of `operation` (as `describe_instances`) without its metadata.
 
     `actions` are the IAM actions the call needs, `absent_on` the error codes by which the API says "none", alone or
     as `Code: words in its message`.
@@ -129,11 +134,14 @@ async def call(
     except (UnknownServiceError, EndpointConnectionError, ConnectTimeoutError) as error:
         code = type(error).__name__
         message = f"{service} has no endpoint that answers in {region}"
-        raise UnsupportedError(message, code=code, actions=actions) from None
+        transient = not isinstance(error, UnknownServiceError)
+        raise UnsupportedError(message, code=code, actions=actions, transient=transient) from None
     except (BotoCoreError, HTTPClientError, ResponseParserError) as error:
         # No detail: the text of these may hold a part of the request or of the answer.
         code = type(error).__name__
-        raise FailedError(f"{service}:{operation} in {region}: {code}", code=code, actions=actions) from error
+        message = f"{service}:{operation} in {region}: {code}"
+        transient = isinstance(error, HTTPClientError)
+        raise FailedError(message, code=code, actions=actions, transient=transient) from error
     answer.pop("ResponseMetadata", None)
     return answer
 
@@ -151,7 +159,8 @@ def _from_answer(
     denier = _denier(error) if kind is DeniedError else None
     if denier is not None:  # no action that the role lacks would help
         return DeniedError(f"{where}: {code} by a {denier}", code=code)
-    return kind(f"{where}: {code}{_HINTS.get(kind, '')}", code=code, actions=actions)
+    transient = code in _PASSING or status in _PASSING_STATUSES
+    return kind(f"{where}: {code}{_hint(kind, code, region)}", code=code, actions=actions, transient=transient)
 
 
 def _is_absent(error: ClientError, code: str, absent_on: frozenset[str]) -> bool:
@@ -162,16 +171,21 @@ def _is_absent(error: ClientError, code: str, absent_on: frozenset[str]) -> bool
     return any(words and code == known and words in text for known, _, words in told)
 
 
-_HINTS: Final[dict[type[CallError], str]] = {
-    ThrottledError: "; AWS throttled every try",
-    UnsupportedError: "; the region or service is not enabled for the account, or the role is gone",
-}
+def _hint(kind: type[CallError], code: str, region: str) -> str:
+    """What a person makes of the code, where it does not say so itself."""
+    if kind is ThrottledError:
+        return "; AWS throttled every try"
+    if kind is not UnsupportedError:
+        return ""
+    if code in _REGION_OFF:
+        return f"; the region {region} is not enabled for the account, or the role is gone"
+    return "; the service is not enabled for the account, or not offered there"
 
 
 def _kind_of(code: str, status: int | None) -> type[CallError]:
     if code in _THROTTLED:
         return ThrottledError
-    if code in _UNSUPPORTED:
+    if code in _REGION_OFF | _SERVICE_OFF:
         return UnsupportedError
     return DeniedError if code in _DENIED or status == 403 else FailedError
 

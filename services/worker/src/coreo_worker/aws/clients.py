@@ -6,10 +6,11 @@ Nothing here looks for credentials in the environment: a run never works with an
 import asyncio
 import functools
 import os
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, ClassVar, NoReturn, Self, SupportsIndex
+from typing import Any, ClassVar, NoReturn, Protocol, Self, SupportsIndex
 
 from aiobotocore.config import AioConfig
 from aiobotocore.httpsession import AIOHTTPSession
@@ -33,11 +34,11 @@ class SessionCredentials:
 class ClientSettings:
     """How clients behave towards AWS; times are in seconds.
 
-    `max_attempts` counts the first try. The SDK's adaptive retry backs off by itself where AWS throttles, so that an
-    audit gives way to the customer's own work.
+    `max_attempts` counts the first try. An audit tries again by itself: the SDK would hold the audit's slots, and its
+    connections, while it waits for the next try.
     """
 
-    max_attempts: int = 6
+    max_attempts: int = 1
     connect_timeout: float = 5.0
     read_timeout: float = 30.0
     max_connections: int = 20
@@ -45,7 +46,7 @@ class ClientSettings:
     def config(self, *, path_style: bool) -> AioConfig:
         """The SDK's form of these settings."""
         return AioConfig(
-            retries={"mode": "adaptive", "total_max_attempts": self.max_attempts},
+            retries={"mode": "standard", "total_max_attempts": self.max_attempts},
             connect_timeout=self.connect_timeout,
             read_timeout=self.read_timeout,
             max_pool_connections=self.max_connections,
@@ -81,10 +82,25 @@ def sdk_session() -> AioSession:
     return get_session()
 
 
+class Clients(Protocol):
+    """Where the calls to an account get their clients from."""
+
+    @property
+    def generation(self) -> int:
+        """Counts the credentials: which ones the clients asked for now have."""
+
+    async def client(self, service: str, region: str) -> Any:
+        """The SDK's client for a service in a region, with the newest credentials."""
+
+    async def renewed(self, generation: int) -> bool:
+        """Whether there are newer credentials than those, which AWS says have expired; asks for them if need be."""
+
+
 class ClientFactory:
     """Clients of one account, each made once for a service and region; an async context manager.
 
-    `endpoint_url` stands in place of AWS; without it AWS_ENDPOINT_URL does, if set.
+    `endpoint_url` stands in place of AWS; without it AWS_ENDPOINT_URL does, if set. `renew` is called when credentials
+    have expired before they were replaced: it sees to it that `replace_credentials` is called, or returns without.
     """
 
     def __init__(
@@ -93,12 +109,15 @@ class ClientFactory:
         *,
         endpoint_url: str | None = None,
         settings: ClientSettings | None = None,
+        renew: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._credentials = credentials
         self._endpoint_url = endpoint_url or os.environ.get("AWS_ENDPOINT_URL") or None
         self._config = (settings or ClientSettings()).config(path_style=self._endpoint_url is not None)
-        self._generation = _Generation()
+        self._generation = _Generation(0)
         self._previous: _Generation | None = None
+        self._renew = renew
+        self._renewing = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -109,6 +128,18 @@ class ClientFactory:
         await self._generation.close()
         if self._previous is not None:
             await self._previous.close()
+
+    @property
+    def generation(self) -> int:
+        """As the port says."""
+        return self._generation.number
+
+    async def renewed(self, generation: int) -> bool:
+        """As the port says. Many calls may find out at once: one of them asks, the others wait."""
+        async with self._renewing:
+            if self.generation == generation and self._renew is not None:
+                await self._renew()
+            return self.generation > generation
 
     async def client(self, service: str, region: str) -> Any:
         """The SDK's client for a service in a region, with the newest credentials."""
@@ -131,7 +162,7 @@ class ClientFactory:
     async def replace_credentials(self, credentials: SessionCredentials) -> None:
         """Later clients have these. Calls under way end with the old ones, whose clients close at the next change."""
         expired, self._previous = self._previous, self._generation
-        self._credentials, self._generation = credentials, _Generation()
+        self._credentials, self._generation = credentials, _Generation(self.generation + 1)
         if expired is not None:
             await expired.close()
 
@@ -139,7 +170,8 @@ class ClientFactory:
 class _Generation:
     """The clients that share one set of credentials."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        self.number = number
         self.clients: dict[tuple[str, str], Any] = {}
         self.lock = asyncio.Lock()
         self.stack = AsyncExitStack()

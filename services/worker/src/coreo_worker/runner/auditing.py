@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from typing import Final
 
 import structlog
 
@@ -18,12 +19,15 @@ from coreo_worker.runner.protocol import (
     Planned,
     ProtocolError,
     RunFrame,
+    SessionOver,
     Start,
     pack,
     read_worker_frame,
 )
+from coreo_worker.runner.tasks import happens_within
 
 _log = get_logger(__name__)
+_SESSION_SECONDS: Final = 60.0  # for the worker to come by a session
 
 
 async def serve(incoming: int, outgoing: int) -> None:
@@ -39,9 +43,11 @@ async def serve(incoming: int, outgoing: int) -> None:
     if not isinstance(start, Start):
         raise ProtocolError("the first frame is not the start")
     structlog.contextvars.bind_contextvars(team_id=start.team_id, run_id=start.run_id)
-    async with ClientFactory(start.credentials.for_clients()) as clients, asyncio.TaskGroup() as group:
+    sessions = _Sessions(sink)
+    clients = ClientFactory(start.credentials.for_clients(), renew=sessions.renew)
+    async with clients, asyncio.TaskGroup() as group:
         audit = group.create_task(_audit(start, clients, sink))
-        control = group.create_task(_obey(reader, clients, audit))
+        control = group.create_task(_obey(reader, clients, sessions, audit))
         ended = await audit
         control.cancel()
         await sink.send(ended)
@@ -95,12 +101,33 @@ async def _audit(start: Start, clients: ClientFactory, sink: PipeSink) -> Ended:
     return Ended(outcome="completed")
 
 
-async def _obey(reader: asyncio.StreamReader, clients: ClientFactory, audit: "asyncio.Task[Ended]") -> None:
+class _Sessions:
+    """Asks the worker for a session where AWS has ended the last one before its time."""
+
+    def __init__(self, sink: PipeSink) -> None:
+        self._sink = sink
+        self._renewed = asyncio.Event()
+
+    async def renew(self) -> None:
+        """Returns when there is a new session, or when waiting for one is of no use any more."""
+        self._renewed.clear()
+        await self._sink.send(SessionOver())
+        await happens_within(self._renewed, _SESSION_SECONDS)
+
+    def renewed(self) -> None:
+        """The clients have another session."""
+        self._renewed.set()
+
+
+async def _obey(
+    reader: asyncio.StreamReader, clients: ClientFactory, sessions: _Sessions, audit: "asyncio.Task[Ended]"
+) -> None:
     """Does what the worker says while the audit goes on; without a worker there is nobody to audit for."""
     while True:
         frame = await read_worker_frame(reader)
         if isinstance(frame, NewCredentials):
             await clients.replace_credentials(frame.credentials.for_clients())
+            sessions.renewed()
         elif isinstance(frame, Cancel) or frame is None:
             audit.cancel()
             return

@@ -90,6 +90,10 @@ class Chunk(Message, frozen=True, kw_only=True, tag="chunk"):
     findings: list[Finding]
 
 
+class SessionOver(Message, frozen=True, kw_only=True, tag="session_over"):
+    """Run: AWS does not take the session any more; NewCredentials are waited for."""
+
+
 class Ended(Message, frozen=True, kw_only=True, tag="ended"):
     """Run: the last frame. "failed" is for good, "interrupted" may work another time; both have a reason."""
 
@@ -98,7 +102,7 @@ class Ended(Message, frozen=True, kw_only=True, tag="ended"):
 
 
 WorkerFrame = Start | NewCredentials | Cancel
-RunFrame = Planned | Chunk | Ended
+RunFrame = Planned | Chunk | SessionOver | Ended
 _worker_frames = msgspec.msgpack.Decoder(WorkerFrame)
 _run_frames = msgspec.msgpack.Decoder(RunFrame)
 

@@ -24,6 +24,7 @@ from coreo_worker.runner.protocol import (
     Ended,
     NewCredentials,
     Planned,
+    SessionOver,
     Start,
 )
 from coreo_worker.runner.tasks import first_of, happens_within, persistently
@@ -51,6 +52,7 @@ class Run:
         self._audit = audit
         self._policy = policy_for(audit)
         self._beat_now = asyncio.Event()
+        self._session_over = asyncio.Event()
         self._canceled = False
 
     async def execute(self, giving_back: asyncio.Event) -> Ending:
@@ -91,6 +93,8 @@ class Run:
                 if isinstance(frame, Planned):
                     self._claimed.units_total = frame.units_total
                     self._beat_now.set()
+                elif isinstance(frame, SessionOver):
+                    self._session_over.set()
                 else:
                     await slots.acquire()
                     group.create_task(self._put(frame)).add_done_callback(lambda _: slots.release())
@@ -128,13 +132,18 @@ class Run:
                 return Canceled()
 
     async def _renew(self, process: RunProcess, credentials: SessionCredentials) -> Ending:
-        """Hands the process a new session before the old one ends; raises when there is none to be had."""
+        """Hands the process a new session before the old one ends, or once AWS says that it has.
+
+        Raises when there is none to be had.
+        """
         while True:
-            await asyncio.sleep(planning.renewal_delay(credentials.expires_at - time.time()))
+            delay = planning.renewal_delay(credentials.expires_at - time.time())
+            over = await happens_within(self._session_over, delay)
+            self._session_over.clear()
             try:
                 credentials = await self._assume()
             except TemporaryError as error:
-                if time.time() > credentials.expires_at:
+                if over or time.time() > credentials.expires_at:
                     raise
                 _log.warning("session_not_renewed", problem=str(error))
                 continue
