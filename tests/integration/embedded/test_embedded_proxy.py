@@ -81,6 +81,10 @@ def test_rest_operations_are_named_and_uploads_pass_whole(aws: Simulator, new_ac
                 "ec2": "UnauthorizedOperation",
             },
         ),
+        (
+            "expired",
+            {"sqs": "ExpiredTokenException", "s3": "ExpiredToken", "iam": "ExpiredToken", "ec2": "RequestExpired"},
+        ),
         ("error", dict.fromkeys(("sqs", "s3", "iam", "ec2"), "InternalFailure")),
         ("unavailable", dict.fromkeys(("sqs", "s3", "iam", "ec2"), "ServiceUnavailable")),
     ],

@@ -220,3 +220,25 @@ async def test_credentials_are_replaced_in_the_middle_of_a_run(
     used = {request.access_key_id for request in aws.requests[before:] if request.role == ROLE}
     assert used == {first.access_key_id, second.access_key_id}
     assert_same(sink.findings, expected_in_used(estate))
+
+
+async def test_a_session_that_ends_in_the_middle_of_a_run_is_replaced(
+    aws: Simulator, estate: Estate, worker: Credentials
+) -> None:
+    asked = 0
+
+    async def renew() -> None:
+        nonlocal asked
+        asked += 1
+        await clients.replace_credentials(assume(aws, worker, estate))
+
+    with (
+        aws.fault(kind="expired", service="ec2", role=ROLE, times=1),
+        aws.fault(kind="expired", service="s3", role=ROLE, times=2),
+        aws.fault(kind="expired", service="iam", role=ROLE, times=1),
+    ):
+        clients = NotingClients(assume(aws, worker, estate), endpoint_url=aws.endpoint_url, renew=renew)
+        async with clients:
+            sink = await audit(asking(estate), clients)
+    assert 1 <= asked <= 4
+    assert_same(sink.findings, expected_in_used(estate))

@@ -29,6 +29,7 @@ from coreo_worker.runner.protocol import (
     NewCredentials,
     Planned,
     RunFrame,
+    SessionOver,
     Start,
     read_run_frame,
 )
@@ -158,6 +159,20 @@ async def test_new_credentials_are_used_from_then_on(
     assert frames[-1] == Ended(outcome="completed")
     used = {request.account for request in aws.requests[before:] if request.operation == "DescribeVolumes"}
     assert used == {other}
+
+
+async def test_a_session_that_ends_in_the_middle_is_asked_for_and_gone_on_with(
+    aws: Simulator, account: str, process: ChildProcess
+) -> None:
+    with aws.fault(kind="expired", service="s3", times=1):
+        await process.send(start(aws, account))
+        assert await process.receive() == Planned(units_total=1)
+        assert await process.receive() == SessionOver()
+    await process.send(NewCredentials(credentials=credentials_of(aws, account)))
+    chunk, ended = await frames_of(process)
+    assert isinstance(chunk, Chunk)
+    assert len(chunk.findings) == 2
+    assert ended == Ended(outcome="completed")
 
 
 async def test_it_ends_when_the_worker_lets_go_of_it(aws: Simulator, account: str) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Required, TypedDict, get_args
 from xml.sax.saxutils import escape
 
-Kind = Literal["throttle", "deny", "error", "unavailable", "disconnect", "delay", "hang", "stale", "settle"]
+Kind = Literal["throttle", "deny", "error", "unavailable", "disconnect", "delay", "hang", "stale", "settle", "expired"]
 Style = Literal["json", "s3", "ec2", "query"]
 
 # kind -> (HTTP status, error code), as AWS answers. An S3 throttle is a 503 SlowDown.
@@ -16,22 +16,26 @@ _ANSWERS: dict[str, tuple[int, str]] = {
     "unavailable": (503, "ServiceUnavailable"),
     "stale": (403, "InvalidSignatureException"),
     "settle": (403, "AccessDeniedException"),
+    "expired": (400, "ExpiredTokenException"),
 }
 _S3_ANSWERS = _ANSWERS | {
     "throttle": (503, "SlowDown"),
     "deny": (403, "AccessDenied"),
     "stale": (403, "RequestTimeTooSkewed"),
+    "expired": (400, "ExpiredToken"),
 }
 # Where the query protocols call it otherwise.
 _QUERY_CODES = {
     "ThrottlingException": "Throttling",
     "AccessDeniedException": "AccessDenied",
     "InvalidSignatureException": "SignatureDoesNotMatch",
+    "ExpiredTokenException": "ExpiredToken",
 }
 _EC2_CODES = {
     "ThrottlingException": "RequestLimitExceeded",
     "AccessDeniedException": "UnauthorizedOperation",
     "InvalidSignatureException": "RequestExpired",
+    "ExpiredTokenException": "RequestExpired",
 }
 _MESSAGE = "Answered by the embedded stack's proxy"
 _STALE_MESSAGE = "Signature expired: the request's date is more than 5 minutes before the present"
@@ -65,8 +69,8 @@ class Ages:
 class Fault:
     """One fault, for requests that match all that is given; it counts down with `times`.
 
-    kind: throttle, deny (403), error (500), unavailable (503) are answered without reaching the simulator; disconnect
-    cuts the connection, hang never answers until the fault is lifted, delay waits `seconds` and then passes it on.
+    kind: throttle, deny (403), error (500), unavailable (503), expired (the caller's session is over) are answered
+    without reaching the simulator; disconnect cuts the connection, hang never answers until the fault is lifted, delay waits `seconds` and then passes it on.
     stale refuses requests signed more than five minutes ago, on a clock that is `seconds` ahead. settle refuses to
     assume a role in the first `seconds` after it was made, as when IAM's copies do not agree yet.
     service is the signing name (`sqs`), operation the API's (`SendMessage`), role the name of the caller's role.
