@@ -70,7 +70,8 @@ class Fault:
     """One fault, for requests that match all that is given; it counts down with `times`.
 
     kind: throttle, deny (403), error (500), unavailable (503), expired (the caller's session is over) are answered
-    without reaching the simulator; disconnect cuts the connection, hang never answers until the fault is lifted, delay waits `seconds` and then passes it on.
+    without reaching the simulator; disconnect cuts the connection, hang never answers until the fault is lifted, delay
+    waits `seconds` and then passes it on.
     stale refuses requests signed more than five minutes ago, on a clock that is `seconds` ahead. settle refuses to
     assume a role in the first `seconds` after it was made, as when IAM's copies do not agree yet.
     service is the signing name (`sqs`), operation the API's (`SendMessage`), role the name of the caller's role.

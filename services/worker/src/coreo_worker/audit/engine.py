@@ -16,6 +16,7 @@ from coreo_worker.audit.evaluate import Judge
 from coreo_worker.audit.fetch import Reader, unknown_for
 from coreo_worker.audit.limits import Limits
 from coreo_worker.audit.planning import AuditRequest, AuditRequestError, Plan, Unit, plan_audit
+from coreo_worker.audit.sharing import SharedAsker
 from coreo_worker.aws.calls import CallError, SessionExpiredError
 from coreo_worker.aws.clients import Clients
 
@@ -40,7 +41,7 @@ async def run_audit(
     units = plan.units
     await sink.planned(len(units))
     remaining = [unit for unit in units if unit.name not in request.units_done]
-    audit = _Audit(plan, Reader(plan.account, asker), sink)
+    audit = _Audit(plan, Reader(plan.account, SharedAsker(asker, plan.needs)), sink)
     try:
         await audit.run(remaining)
     except ExceptionGroup as group:

@@ -13,8 +13,8 @@ from typing import Any
 from coreo_shared.rules.model import GLOBAL, Call, ResourceType
 from coreo_shared.rules.paths import reader
 from coreo_shared.rules.values import Item, Unknown
-from coreo_worker.audit.asking import Asker
 from coreo_worker.audit.enrichments import Answers, Step, steps_of
+from coreo_worker.audit.sharing import Asks
 from coreo_worker.aws.calls import AbsentError, CallError, DeniedError
 from coreo_worker.aws.pages import PAGE_SIZE, pagination
 
@@ -41,7 +41,7 @@ def unknown_for(error: CallError) -> Unknown:
 class Reader:
     """Reads one account for one run."""
 
-    def __init__(self, account: Account, asker: Asker) -> None:
+    def __init__(self, account: Account, asker: Asks) -> None:
         self._account = account
         self._asker = asker
 

@@ -1,0 +1,74 @@
+"""An AWS that answers by botocore's own output shapes, one element in each list."""
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any
+
+import botocore.session
+from botocore import xform_name
+from botocore.model import ListShape, MapShape, OperationModel, Shape, StringShape, StructureShape
+
+from coreo_shared.catalogue import Catalogue
+from coreo_shared.rules.model import ResourceType
+from tests.support.engine import ACCOUNT, Answer
+
+# What makes every enrichment worth a call, where the first value of an enumeration would not.
+VALUES: dict[str, Any] = {
+    "KeyManager": "CUSTOMER",
+    "KeySpec": "SYMMETRIC_DEFAULT",
+    "Origin": "AWS_KMS",
+    "KeyState": "Enabled",
+    "OwnerId": ACCOUNT,
+    "Engine": "postgres",
+}
+# There is one page of everything; and a bucket whose region must be asked for.
+LEFT_OUT = re.compile(r"(?i).*token.*|.*marker.*|IsTruncated|HasMore.*|LastEvaluated.*|position|BucketRegion")
+
+
+def shaped_answers(catalogue: Catalogue, names: Iterable[str]) -> dict[str, Answer]:
+    """What an AWS of functions needs for these resource types."""
+    services = {service for name in names for service in _services_of(catalogue.resource_types[name])}
+    return {name: answer for service in services for name, answer in _answers_of(service).items()}
+
+
+def _services_of(kind: ResourceType) -> set[str]:
+    enriching = {enrichment.call.service for enrichment in kind.enrichments.values()}
+    return enriching | ({kind.listing.service} if kind.listing else set())
+
+
+@cache
+def operations(service: str) -> dict[str, OperationModel]:
+    """The service's operations by the names that the SDK's client gives them."""
+    model = botocore.session.get_session().get_service_model(service)
+    return {xform_name(name): model.operation_model(name) for name in model.operation_names}
+
+
+def example(shape: Shape | None, seen: tuple[str, ...] = ()) -> Any:
+    """A value of the shape: one element in each list, every member filled in as far as it does not repeat itself."""
+    if isinstance(shape, StructureShape):
+        if shape.name in seen:
+            return {}
+        members = {name: of for name, of in shape.members.items() if not LEFT_OUT.fullmatch(name)}
+        return {name: VALUES.get(name, example(of, (*seen, shape.name))) for name, of in members.items()}
+    if isinstance(shape, ListShape):
+        return [example(shape.member, seen)]
+    if isinstance(shape, MapShape):
+        return {"key": example(shape.value, seen)}
+    if isinstance(shape, StringShape):
+        return shape.enum[0] if shape.enum else f"a-{shape.name}"
+    name = shape.type_name if shape is not None else "structure"
+    plain = {"boolean": False, "timestamp": datetime(2026, 1, 1, tzinfo=UTC), "blob": b"user,arn\nalice,a\n"}
+    return plain.get(name, 1)
+
+
+def _answers_of(service: str) -> dict[str, Answer]:
+    def answer_of(model: OperationModel) -> Answer:
+        def answer(_region: str, _params: Mapping[str, Any]) -> dict[str, Any]:
+            found: dict[str, Any] = example(model.output_shape) if model.output_shape else {}
+            return found
+
+        return answer
+
+    return {f"{service}.{name}": answer_of(model) for name, model in operations(service).items()}
