@@ -11,7 +11,7 @@ from coreo_shared.rules.compiler import CompiledRule, not_evaluated
 from coreo_shared.rules.model import Identity, ResourceType
 from coreo_shared.rules.values import Item, Relations, Unknown, Verdict, fingerprint
 from coreo_worker.audit.chunks import ChunkWriter
-from coreo_worker.audit.evidence import plain_evidence
+from coreo_worker.audit.evidence import plain_evidence, plain_text
 from coreo_worker.audit.fetch import Account
 
 _log = structlog.get_logger(__name__)
@@ -61,18 +61,18 @@ class Judge:
 
     def _finding(self, compiled: CompiledRule, identity: Identity, verdict: Verdict) -> Finding:
         rule = compiled.rule
+        arn = None if identity.arn is None else plain_text(identity.arn)
+        name = plain_text(identity.id)
         return Finding(
-            fingerprint=fingerprint(
-                self.account.id, rule.id, identity.arn or f"{rule.resource}/{identity.region}/{identity.id}"
-            ),
+            fingerprint=fingerprint(self.account.id, rule.id, arn or f"{rule.resource}/{identity.region}/{name}"),
             rule_id=rule.id,
             status=verdict.status,
             severity=rule.severity,
             resource_type=rule.resource,
-            resource_id=identity.id,
-            resource_arn=identity.arn,
+            resource_id=name,
+            resource_arn=arn,
             region=identity.region,
-            message=verdict.message,
+            message=plain_text(verdict.message),
             evidence=plain_evidence(verdict.evidence),
             reason=verdict.reason,
             missing_actions=list(verdict.missing_actions),
