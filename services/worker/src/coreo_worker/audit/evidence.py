@@ -1,7 +1,7 @@
 """What AWS answers, as values that survive JSON and MessagePack and stay small."""
 
 from collections.abc import Mapping
-from datetime import date, datetime
+from datetime import date
 from typing import Any
 
 from coreo_shared.contracts.base import encode_msgpack
@@ -31,12 +31,10 @@ def _plain(value: Any) -> Any:
             return value
         case int():
             return value if _SMALLEST <= value <= _LARGEST else str(value)
-        case datetime() | date():
-            return value.isoformat()
         case Unknown():
             return {"not_read": value.reason}
         case Mapping():
             return {plain_text(str(key)): _plain(inner) for key, inner in value.items() if not isinstance(inner, bytes)}
         case list() | tuple() | set() | frozenset():
             return [_plain(inner) for inner in value if not isinstance(inner, bytes)]
-    return plain_text(str(value))
+    return value.isoformat() if isinstance(value, date) else plain_text(str(value))
