@@ -1,4 +1,4 @@
-"""Rules as closures: the condition tree is walked once, at compile time, and evaluated without it.
+"""Rules ready to judge: the condition tree is walked once, at compile time, and evaluated without it.
 
 A condition answers True, False, or the set of Unknowns that keep it from either. `and` is False as soon as one part is
 False, `or` True as soon as one is True, whatever else is unknown and in whatever order they stand.
@@ -10,20 +10,17 @@ from datetime import UTC, datetime
 from typing import Any
 
 from coreo_shared.contracts.terms import FindingStatus
-from coreo_shared.rules.arguments import Argument, check_parameter
-from coreo_shared.rules.conditions import Apply, Both, Each, Either, Node, Opposite, Related, Test
+from coreo_shared.rules.arguments import check_parameter
+from coreo_shared.rules.conditions import Node, Related
 from coreo_shared.rules.errors import ParameterError, did_you_mean
-from coreo_shared.rules.functions import FUNCTIONS
+from coreo_shared.rules.generate import Condition, Generator, Outcome
 from coreo_shared.rules.model import Rule
-from coreo_shared.rules.operators import OPERATORS, BudgetExceededError, Run, compile_pattern
-from coreo_shared.rules.paths import FieldPath, Reader, reader
+from coreo_shared.rules.operators import BudgetExceededError, Run, compile_pattern
+from coreo_shared.rules.paths import Reader, reader
 from coreo_shared.rules.templates import compile_message
 from coreo_shared.rules.values import Item, Relations, Unknown, Verdict, describe_unknowns
 
 MAX_STEPS = 200_000  # of one rule on one resource: well under a second
-Outcome = bool | frozenset[Unknown]
-Condition = Callable[[Any, Run], Outcome]
-_NOTHING: frozenset[Unknown] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +32,7 @@ class CompiledRule:
     _fails: Condition
     _evidence: tuple[tuple[str, Reader], ...]
     _message: Callable[[Item], str]
-    _now: datetime
+    _run: Run  # one for all items: judging is one after the other
     _max_steps: int
 
     def evaluate(self, item: Item, relations: Relations) -> Verdict | None:
@@ -44,7 +41,8 @@ class CompiledRule:
         The item has the fields of the listing and those enrichments that `needs_of` names, each as AWS's answer, None
         where AWS says that there is nothing, or Unknown where it could not be read.
         """
-        run = Run(self._now, relations, self._max_steps)
+        run = self._run
+        run.relations, run.steps = relations, self._max_steps
         try:
             applies = True if self._applies is None else self._applies(item, run)
             if applies is False:
@@ -87,7 +85,7 @@ def compile_rule(
         _fails=compile_condition(rule.fails, bound),
         _evidence=tuple((str(path), reader(path)) for path in rule.evidence),
         _message=compile_message(rule.message, bound),
-        _now=now or datetime.now(UTC),
+        _run=Run(now or datetime.now(UTC), Relations(), max_steps),
         _max_steps=max_steps,
     )
 
@@ -123,104 +121,15 @@ def _pattern_problem(value: str) -> str | None:
 
 
 def compile_condition(node: Node, variables: Mapping[str, Any]) -> Condition:
-    """The closure of a condition tree."""
-    match node:
-        case Test():
-            return _test(node, variables)
-        case Both() | Either():
-            parts = tuple(compile_condition(part, variables) for part in node.parts)
-            return _both(parts) if isinstance(node, Both) else _either(parts)
-        case Opposite(part):
-            return _opposite(compile_condition(part, variables))
-        case Each():
-            return _each(node, compile_condition(node.where, variables))
-        case Related():
-            return _relation(node, None if node.where is None else compile_condition(node.where, variables))
-        case Apply():
-            return _apply(node, variables)
+    """The condition tree as a function."""
+    return Generator(variables, lambda other: _closure(other, variables)).condition(node)
 
 
-def _test(node: Test, variables: Mapping[str, Any]) -> Condition:
-    argument = node.argument.bound(variables)
-    operator = OPERATORS[node.operator]
-    judge = operator.make(argument)
-    on_null = operator.on_null(argument)
-    read = reader(node.path)
-    nothing: Outcome = (
-        frozenset({Unknown(f"{node.path} has no value, and {node.operator} says nothing then")})
-        if on_null is None
-        else on_null
-    )
-
-    def test(value: Any, run: Run) -> Outcome:
-        value = read(value)
-        if value is None:
-            return nothing
-        judgement = value if value.__class__ is Unknown else judge(value, run)
-        return judgement if judgement is True or judgement is False else frozenset((judgement,))
-
-    return test
-
-
-def _both(parts: tuple[Condition, ...]) -> Condition:
-    def both(value: Any, run: Run) -> Outcome:
-        unknown = _NOTHING
-        for part in parts:
-            outcome = part(value, run)
-            if outcome is False:
-                return False
-            if outcome is not True:
-                unknown |= outcome
-        return unknown or True
-
-    return both
-
-
-def _either(parts: tuple[Condition, ...]) -> Condition:
-    def either(value: Any, run: Run) -> Outcome:
-        unknown = _NOTHING
-        for part in parts:
-            outcome = part(value, run)
-            if outcome is True:
-                return True
-            if outcome is not False:
-                unknown |= outcome
-        return unknown or False
-
-    return either
-
-
-def _opposite(part: Condition) -> Condition:
-    def opposite(value: Any, run: Run) -> Outcome:
-        outcome = part(value, run)
-        return not outcome if outcome is True or outcome is False else outcome
-
-    return opposite
-
-
-def _each(node: Each, where: Condition) -> Condition:
-    read = reader(node.path)
-    decisive = node.kind != "all_of"  # the outcome of one element that decides for the whole list
-    answer = node.kind == "any_of"  # what it decides
-    cost = node.cost
-
-    def each(value: Any, run: Run) -> Outcome:
-        elements = read(value)
-        if elements is None:
-            return not answer
-        if elements.__class__ is Unknown:
-            return frozenset((elements,))
-        unknown = _NOTHING
-        for element in elements:
-            run.spend(cost)
-            outcome = frozenset((element,)) if element.__class__ is Unknown else where(element, run)
-            if outcome is decisive:
-                return answer
-            if outcome is not True and outcome is not False:
-                unknown |= outcome
-        return unknown or not answer
-
-    return each
+def _closure(node: Node, variables: Mapping[str, Any]) -> Condition:
+    """What is no code of its own: a look at other resources."""
+    if not isinstance(node, Related):
+        raise TypeError(f"{type(node).__name__} is no condition")
+    return _relation(node, None if node.where is None else compile_condition(node.where, variables))
 
 
 def _key_reader(node: Related) -> Callable[[Any, Run], Any]:
@@ -279,22 +188,3 @@ def _related(node: Related, where: Condition | None) -> Condition:
         return True if where is None else where(listing.items[0], run)
 
     return related
-
-
-def _apply(node: Apply, variables: Mapping[str, Any]) -> Condition:
-    judge = FUNCTIONS[node.function].judge
-    values = {
-        name: argument.bound(variables) for name, argument in node.arguments.items() if isinstance(argument, Argument)
-    }
-    fields = [(name, reader(path)) for name, path in node.arguments.items() if isinstance(path, FieldPath)]
-
-    def apply(value: Any, run: Run) -> Outcome:
-        bound = dict(values)
-        for name, read in fields:
-            bound[name] = read(value)
-            if bound[name].__class__ is Unknown:
-                return frozenset((bound[name],))
-        outcome = judge(bound, run)
-        return frozenset((outcome,)) if isinstance(outcome, Unknown) else outcome
-
-    return apply

@@ -45,6 +45,7 @@ class Function:
     judge: Callable[[Bound, Run], Judgement | frozenset[Unknown]]
     relations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     alternatives: frozenset[str] = frozenset()  # arguments of which at most one may be given
+    usually: tuple[str, str] | None = None  # Python, with {arguments}: where the first holds, the second is the answer
 
 
 _PERMISSION = ("IpProtocol", "FromPort", "ToPort", "IpRanges", "Ipv6Ranges", "PrefixListIds")
@@ -170,6 +171,7 @@ FUNCTIONS: dict[str, Function] = {
             "protocol": FunctionArgument(value="same", choices=_TRANSPORTS | {"icmp", "icmpv6"}),
         },
         _protocol_covers,
+        usually=("{field} == {protocol}", "True"),
     ),
     "port_covers": Function(
         {
@@ -178,6 +180,10 @@ FUNCTIONS: dict[str, Function] = {
             "port": FunctionArgument(value="port"),
         },
         _port_covers,
+        usually=(
+            "{from}.__class__ is int and {to}.__class__ is int and {from} >= 0 and {to} >= 0",
+            "{from} <= {port} <= {to}",
+        ),
     ),
     # Without ports and other_than: all ports. Without protocol: TCP or UDP.
     "reachable_from_internet": Function(

@@ -61,6 +61,13 @@ def is_internet(ranges: Iterable[AddressRange]) -> bool:
     return any(_holds_most(bits, blocks) for bits, blocks in by_bits.items() if blocks)
 
 
+@lru_cache(maxsize=8_192)
+def is_internet_block(text: str) -> bool | None:
+    """Whether this block alone is the internet; None when the text is no block."""
+    block = parse_cidr(text)
+    return None if block is None else is_internet((block,))
+
+
 def _holds_most(bits: int, blocks: list[tuple[int, int]]) -> bool:
     most = _MOST[bits]
     if sum(last - first + 1 for first, last in blocks) <= most:
@@ -83,6 +90,7 @@ def _not_routed(bits: int, first: int, last: int) -> int:
     return sum(max(0, min(last, end) - max(first, start) + 1) for start, end in _HOLES[bits])
 
 
+@lru_cache(maxsize=1_024)
 def protocol_covers(given: str, wanted: str) -> bool:
     """Whether a permission's protocol (a name, a number, or -1 for all) takes in `wanted` (tcp, udp, icmp, icmpv6)."""
     return given == "-1" or _PROTOCOL_NAMES.get(given, given.lower()) == wanted

@@ -12,7 +12,7 @@ from typing import Any, Literal, Protocol
 import re2
 
 from coreo_shared.rules import iam_policy
-from coreo_shared.rules.network import is_internet, parse_cidr
+from coreo_shared.rules.network import is_internet_block
 from coreo_shared.rules.values import Relations, Unknown
 
 Judgement = bool | Unknown
@@ -174,10 +174,13 @@ def _age(test: Callable[[timedelta, timedelta], bool]) -> Callable[[Any], Judge]
     return make
 
 
+_NO_BLOCK = Unknown("an address block does not parse")
+
+
 def _internet(argument: Any) -> Judge:
     def judge(value: Any, _run: Run) -> Judgement:
-        block = parse_cidr(value)
-        return Unknown("an address block does not parse") if block is None else is_internet((block,)) is argument
+        answer = is_internet_block(value)
+        return _NO_BLOCK if answer is None else answer is argument
 
     return judge
 

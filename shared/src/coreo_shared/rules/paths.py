@@ -35,7 +35,7 @@ class FieldPath:
 
 
 THIS = FieldPath((), (), ())
-_NOT_READ = Unknown("a field that the rule looks at was not read")
+NOT_READ = Unknown("a field that the rule looks at was not read")
 
 
 def parse_path(text: str, place: Path) -> FieldPath:
@@ -77,7 +77,7 @@ def reader(path: FieldPath) -> Reader:
         if spread:
             read = _spread(read, inner_lists=is_list)
             is_list = True
-        read = _step(name, _NOT_READ if fetched else None, read)
+        read = _step(name, NOT_READ if fetched else None, read)
     return read or (lambda value: value)
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from coreo_shared.rules.compiler import Condition, compile_condition
+from coreo_shared.rules.compiler import compile_condition
+from coreo_shared.rules.generate import Condition
 from coreo_shared.rules.model import Call, Enrichment, Preparation, ResourceType
 from coreo_shared.rules.operators import Run
 from coreo_shared.rules.paths import reader
