@@ -12,7 +12,7 @@ from coreo_shared.contracts.results import MAX_CHUNK_FINDINGS
 from coreo_shared.contracts.terms import FindingStatus, Severity
 from coreo_shared.rules.values import Unknown
 from coreo_worker.audit.chunks import TARGET_BYTES, ChunkWriter
-from coreo_worker.audit.evidence import MAX_BYTES, plain_evidence
+from coreo_worker.audit.evidence import MAX_BYTES, PlainEvidence
 from coreo_worker.aws.pages import pagination
 from tests.support.engine import RememberingSink
 
@@ -68,7 +68,7 @@ async def test_large_findings_make_smaller_chunks() -> None:
 
 
 def test_evidence_survives_json() -> None:
-    evidence = plain_evidence(
+    evidence = PlainEvidence().of(
         {
             "Created": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
             "Keys": [{"At": datetime(2026, 1, 2, tzinfo=UTC), "Blob": b"\x00"}, b"\x00", None],
@@ -86,7 +86,7 @@ def test_evidence_survives_json() -> None:
 
 
 def test_evidence_that_is_too_long_says_so() -> None:
-    evidence = plain_evidence({"long": ["x" * 1_000] * 200, "short": "x"})
+    evidence = PlainEvidence().of({"long": ["x" * 1_000] * 200, "short": "x"})
     assert evidence == {"long": {"left_out": f"longer than {MAX_BYTES} bytes"}, "short": "x"}
 
 
@@ -111,3 +111,10 @@ def test_pages_follow_the_tokens(service: str, operation: str, answer: Any, aske
 def test_an_operation_without_pages_has_none() -> None:
     assert pagination("cloudtrail", "describe_trails") is None
     assert pagination("iam", "get_account_summary") is None
+
+
+def test_evidence_that_rules_share_is_told_alike_and_no_other_for_it() -> None:
+    """Values of other rules may come to lie where one of before did."""
+    shared, evidence = ["shared"], PlainEvidence()
+    for number in range(1_000):
+        assert evidence.of({"Own": [str(number)], "Shared": shared}) == {"Own": [str(number)], "Shared": ["shared"]}

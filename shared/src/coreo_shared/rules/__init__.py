@@ -1,1 +1,1 @@
-"""The rule language: typed at load, compiled to closures, three-valued, safe for rules that tenants write."""
+"""The rule language: typed at load, compiled to Python functions, three-valued, safe for rules that tenants write."""

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from coreo_shared.rules.errors import DefinitionError, Path
@@ -69,6 +70,7 @@ def resolve(shapes: Shapes, owner: FieldType, path: FieldPath, place: Path) -> t
     return full, shapes.type_of(f"[{here.reference}]") if spreads else here
 
 
+@lru_cache(maxsize=4_096)
 def reader(path: FieldPath) -> Reader:
     """A closure that follows the path: None where AWS gave nothing, Unknown where something could not be read."""
     read: Reader | None = None

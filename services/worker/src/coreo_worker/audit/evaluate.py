@@ -11,7 +11,7 @@ from coreo_shared.rules.compiler import CompiledRule, not_evaluated
 from coreo_shared.rules.model import Identity, ResourceType
 from coreo_shared.rules.values import Item, Relations, Unknown, Verdict, fingerprint
 from coreo_worker.audit.chunks import ChunkWriter
-from coreo_worker.audit.evidence import plain_evidence, plain_text
+from coreo_worker.audit.evidence import PlainEvidence, plain_text
 from coreo_worker.audit.fetch import Account
 
 _log = structlog.get_logger(__name__)
@@ -39,16 +39,18 @@ class Judge:
     async def unread(self, unknown: Unknown, writer: ChunkWriter) -> None:
         """Writes one NOT_EVALUATED finding for each rule: the unit, or the rest of it, could not be listed."""
         identity = Identity(id=f"{self.kind.name}@{self.region}", arn=None, region=self.region)
+        evidence = PlainEvidence()
         for compiled in self.rules:
-            await writer.add(self._finding(compiled, identity, not_evaluated(frozenset({unknown}))))
+            await writer.add(self._finding(compiled, identity, not_evaluated(frozenset({unknown})), evidence))
 
     def _findings(self, item: Item) -> Iterator[Finding]:
         account = self.account
         identity = self.kind.identify(item, account=account.id, region=self.region, partition=account.partition)
+        evidence = PlainEvidence()
         for compiled in self.rules:
             verdict = self._verdict(compiled, item)
             if verdict is not None:
-                yield self._finding(compiled, identity, verdict)
+                yield self._finding(compiled, identity, verdict, evidence)
 
     def _verdict(self, compiled: CompiledRule, item: Item) -> Verdict | None:
         """A rule that trips over an odd resource says so, and takes nothing else down with it."""
@@ -59,7 +61,9 @@ class Judge:
             _log.error("rule_failed", rule_id=compiled.rule.id, error=type(error).__name__)
             return not_evaluated(frozenset({Unknown(f"the rule failed on this resource ({type(error).__name__})")}))
 
-    def _finding(self, compiled: CompiledRule, identity: Identity, verdict: Verdict) -> Finding:
+    def _finding(
+        self, compiled: CompiledRule, identity: Identity, verdict: Verdict, evidence: PlainEvidence
+    ) -> Finding:
         rule = compiled.rule
         arn = None if identity.arn is None else plain_text(identity.arn)
         name = plain_text(identity.id)
@@ -73,7 +77,7 @@ class Judge:
             resource_arn=arn,
             region=identity.region,
             message=plain_text(verdict.message),
-            evidence=plain_evidence(verdict.evidence),
+            evidence=evidence.of(verdict.evidence),
             reason=verdict.reason,
             missing_actions=list(verdict.missing_actions),
         )

@@ -44,6 +44,7 @@ class Reader:
     def __init__(self, account: Account, asker: Asks) -> None:
         self._account = account
         self._asker = asker
+        self._stages: dict[tuple[str, frozenset[str]], list[list[Step]]] = {}
 
     async def pages(
         self, kind: ResourceType, region: str, fields: Iterable[str], parents: Sequence[Item] = ()
@@ -53,7 +54,7 @@ class Reader:
         `region` is "global" for global types. An item that several regions list comes from one of them only. `parents`
         are the items of that region for each of which the type is listed, if it is such a type.
         """
-        stages = steps_of(kind, fields)
+        stages = self._stages_of(kind, frozenset(fields))
         async for listed in self._listed(kind, region, parents):
             items = [item for item in listed if kind.belongs_to(item, region, self._account.regions)]
             for stage in stages:
@@ -64,6 +65,12 @@ class Reader:
                     for owner in step.owners(item)
                 )
             yield items
+
+    def _stages_of(self, kind: ResourceType, fields: frozenset[str]) -> list[list[Step]]:
+        """The same for every region."""
+        if (kind.name, fields) not in self._stages:
+            self._stages[kind.name, fields] = steps_of(kind, fields)
+        return self._stages[kind.name, fields]
 
     async def _listed(
         self, kind: ResourceType, region: str, parents: Sequence[Item]

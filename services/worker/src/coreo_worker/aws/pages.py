@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import jmespath  # type: ignore[import-untyped]  # it ships no types
+import jmespath
 from botocore import xform_name
 from botocore.exceptions import UnknownServiceError
 
