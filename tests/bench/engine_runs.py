@@ -45,7 +45,7 @@ class _Counting:
     async def planned(self, units_total: int) -> None:
         """As the engine's port says."""
 
-    async def chunk(self, unit: str, index: int, *, final: bool, findings: list[Finding]) -> None:
+    async def chunk(self, unit: str, index: int, *, final: bool, findings: list[Finding]) -> None:  # noqa: ARG002  as above
         """As the engine's port says."""
         self.statuses.update(finding.status for finding in findings)
 
@@ -171,7 +171,7 @@ def _longest_chain(rules: list[str], regions: tuple[str, ...]) -> float:
 
 async def buckets() -> None:
     """Requests, CPU and memory of one rule on 20 buckets, imports included."""
-    server = subprocess.Popen([sys.executable, "-m", __spec__.name, "serve"], stdout=subprocess.PIPE, text=True)
+    server = subprocess.Popen([sys.executable, "-m", __spec__.name, "serve"], stdout=subprocess.PIPE, text=True)  # noqa: ASYNC220  nothing else is under way
     try:
         assert server.stdout is not None
         url = server.stdout.readline().strip()
