@@ -23,6 +23,7 @@ from botocore.exceptions import (
     SSOError,
     TokenRetrievalError,
 )
+from botocore.exceptions import ConnectionError as NoConnectionError
 
 from coreo_worker.aws.clients import ClientSettings
 
@@ -109,7 +110,7 @@ class AmbientClients:
         return Identity(answer["Account"], answer["Arn"])
 
 
-def _ambient_error(error: Exception) -> AmbientError:
+def _ambient_error(error: Exception) -> AmbientError:  # noqa: PLR0911  a line for each kind of error
     """In our words: the SDK's may hold a part of a file or of a process's output."""
     match error:
         case ProfileNotFound():
@@ -130,7 +131,7 @@ def _ambient_error(error: Exception) -> AmbientError:
             return AmbientError(
                 "The AWS credentials could not be fetched.", "`aws sts get-caller-identity` shows what is wrong."
             )
-        case HTTPClientError():
+        case HTTPClientError() | NoConnectionError():
             return AmbientError(
                 f"AWS cannot be reached: {type(error).__name__}.",
                 "Look at the network, the proxy settings and AWS_ENDPOINT_URL.",

@@ -31,6 +31,9 @@ class Wanted:
     account_id: str | None
 
 
+__all__ = ["ALL_REGIONS", "Ending", "Identity", "Scanned", "Wanted", "Watcher", "scan"]
+
+
 class Ending(StrEnum):
     """How a scan ended."""
 

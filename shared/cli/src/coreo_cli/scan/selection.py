@@ -3,15 +3,17 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from coreo_cli.errors import UsageMistakeError
 from coreo_cli.text import plain
-from coreo_shared.catalogue import Catalogue
 from coreo_shared.contracts.terms import Severity
 from coreo_shared.rules.errors import did_you_mean
+
+if TYPE_CHECKING:
+    from coreo_shared.catalogue import Catalogue
 
 _MANY = "May be repeated."
 
@@ -82,7 +84,7 @@ class Selection:
     skipped: Sequence[str] = ()
 
 
-def choose(catalogue: Catalogue, selection: Selection) -> list[str]:
+def choose(catalogue: "Catalogue", selection: Selection) -> list[str]:
     """The ids of the rules that are meant, sorted; at least one. Raises UsageMistakeError that names the option."""
     named = [
         *(_rules(catalogue, selection.rules, "--rule")),
@@ -112,7 +114,7 @@ def _passes(value: str, wanted: Sequence[str]) -> bool:
     return not wanted or value in wanted
 
 
-def _rules(catalogue: Catalogue, patterns: Iterable[str], option: str) -> list[str]:
+def _rules(catalogue: "Catalogue", patterns: Iterable[str], option: str) -> list[str]:
     found: list[str] = []
     for pattern in patterns:
         matching = [rule_id for rule_id in catalogue.rules if fnmatchcase(rule_id, pattern)]
@@ -142,17 +144,17 @@ def _unknown(option: str, name: str, known: Iterable[str]) -> UsageMistakeError:
     return UsageMistakeError(f"{option}: there is no {plain(name)!r}{did_you_mean(name, choices)}.", next_step=few)
 
 
-def _frameworks(catalogue: Catalogue) -> set[str]:
+def _frameworks(catalogue: "Catalogue") -> set[str]:
     return {framework for controls in catalogue.controls.values() for framework in controls}
 
 
-def _by_framework(catalogue: Catalogue) -> Callable[[str], Iterable[str]]:
+def _by_framework(catalogue: "Catalogue") -> Callable[[str], Iterable[str]]:
     return lambda name: [rule_id for rule_id, controls in catalogue.controls.items() if name in controls]
 
 
-def _aliases(catalogue: Catalogue) -> set[str]:
+def _aliases(catalogue: "Catalogue") -> set[str]:
     return {alias for rule in catalogue.rules.values() for alias in rule.definition.aliases}
 
 
-def _by_alias(catalogue: Catalogue) -> Callable[[str], Iterable[str]]:
+def _by_alias(catalogue: "Catalogue") -> Callable[[str], Iterable[str]]:
     return lambda name: [rule.id for rule in catalogue.rules.values() if name in rule.definition.aliases]
