@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import pi
 from typing import Final
 
-from coreo_shared.exports.report.markup import Html, element, empty, joined
+from coreo_shared.exports.report.markup import Html, element, joined
 
 Share = tuple[str, int, str]  # name, number, class
 
@@ -20,7 +20,7 @@ _WIDTH: Final = 440
 def donut(title: str, shares: Sequence[Share], middle: str, below: str) -> Html:
     """Shares of a whole, with the number that matters in the middle."""
     total = sum(number for _, number, _ in shares)
-    arcs: list[Html] = [empty("circle", cx=70, cy=70, r=_RADIUS, class_="arc none")]
+    arcs: list[Html] = [element("circle", cx=70, cy=70, r=_RADIUS, class_="arc none")]
     start = 0.0
     for name, number, kind in shares:
         if not number:
@@ -89,8 +89,8 @@ def gauge(share: float | None) -> Html:
     length = 0.0 if share is None else 100 * share
     return element(
         "svg",
-        empty("rect", x=0, y=0, width=100, height=6, rx=3, class_="track"),
-        empty("rect", x=0, y=0, width=f"{length:.1f}", height=6, rx=3, class_="share"),
+        element("rect", x=0, y=0, width=100, height=6, rx=3, class_="track"),
+        element("rect", x=0, y=0, width=f"{length:.1f}", height=6, rx=3, class_="share"),
         viewBox="0 0 100 6",
         preserveAspectRatio="none",
         class_="gauge",
