@@ -64,7 +64,9 @@ def odd_findings() -> list[Finding]:
     """Each odd text with each status, by rules of several services and by one that the catalogue does not know."""
     rules = ("s3-bucket-versioning", "ec2-security-group-open-ssh", "iam-root-access-key", "acme-own-rule")
     pairs = [(text, status) for text in ODD for status in FindingStatus]
-    return [finding(number, status, text, rules[number % len(rules)]) for number, (text, status) in enumerate(pairs)]
+    return [
+        finding(number, status, text, rules[number // 3 % len(rules)]) for number, (text, status) in enumerate(pairs)
+    ]
 
 
 def written(format_: Format, findings: Iterable[Finding], about: Subject | None = None) -> str:

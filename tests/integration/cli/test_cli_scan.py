@@ -1,4 +1,4 @@
-"""`coreo scan` as people run it: a process of its own with credentials from its environment, and a simulated account."""
+"""`coreo scan` as people run it: a process of its own, credentials from its environment, a simulated account."""
 
 import json
 import os

@@ -155,12 +155,18 @@ def _frameworks(found: Tally, subject: Subject, catalogue: Catalogue) -> Iterabl
 
 
 def _framework(summary: Summary) -> Html:
-    rate = "not known" if summary.pass_rate is None else f"{100 * summary.pass_rate:.0f} %"
+    if summary.pass_rate is None:
+        rate = element(
+            "div", "Not known", element("span", ": no control could be judged", class_="quiet"), class_="rate"
+        )
+    else:
+        words = element("span", " of the controls that are known pass", class_="quiet")
+        rate = element("div", f"{100 * summary.pass_rate:.0f} %", words, class_="rate")
     told = ", ".join(f"{count} {_CONTROL_WORDS[status][0]}" for status, count in summary.by_status.items() if count)
     return element(
         "div",
         element("h3", summary.framework.title),
-        element("div", rate, element("span", " of the controls that are known pass", class_="quiet"), class_="rate"),
+        rate,
         gauge(summary.pass_rate),
         element("p", told, class_="quiet"),
         element(

@@ -49,7 +49,7 @@ def _table(findings: list[Finding]) -> Html:
         element(
             "tr",
             element("td", finding.resource_id, _arn(finding)),
-            element("td", finding.region),
+            element("td", finding.region, class_="place"),
             element("td", _words(finding), _evidence(finding)),
         )
         for finding in findings
