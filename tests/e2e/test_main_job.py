@@ -1,7 +1,10 @@
 """From a request at the api to findings, through every part, each a process with its own rights."""
 
+import asyncio
 import contextlib
 import json
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -10,10 +13,12 @@ import pytest
 
 from coreo_embedded.stack import Process
 from tests.support.stack import (
+    RULE_SET,
     SOME_REGIONS,
     Site,
     findings_of,
     get_run,
+    items_of,
     plan_for,
     start_run,
     until,
@@ -49,6 +54,42 @@ async def test_run_finds_exactly_what_was_planted(site: Site, http: httpx.AsyncC
     assert by_role[names["api"]] == {("sqs", "SendMessage")}
     assert by_role[names["worker-audit"]] <= WORKER_CALLS
     assert names["results"] not in by_role  # its root key is a file here
+
+
+async def test_local_scan_finds_what_the_service_finds(site: Site, http: httpx.AsyncClient, worker: Process) -> None:
+    """Every field of every finding, evidence and fingerprints included."""
+    run_id = await start_run(http, await plan_for(http, site))
+    scanned = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from coreo_cli.main import run; run()", "scan", "--rule-set", RULE_SET),
+        *("--format", "jsonl", "--quiet", "--account-id", site.estate.account_id),
+        env=_shell(site),
+        stdout=asyncio.subprocess.PIPE,
+    )
+    out, _ = await asyncio.wait_for(scanned.communicate(), 90)
+    assert scanned.returncode == 0
+    assert (await until_ended(http, run_id))["state"] == "SUCCEEDED"
+    by_scan = [json.loads(line) for line in out.decode().splitlines()]
+    by_service = await items_of(http, run_id)
+    assert len(by_scan) == len(by_service) > 100
+    assert sorted(map(_compared, by_scan)) == sorted(map(_compared, by_service))
+
+
+def _shell(site: Site) -> dict[str, str]:
+    keys = site.stack.simulator.root_credentials(site.estate.account_id)
+    return {
+        "PATH": os.environ["PATH"],
+        "AWS_ACCESS_KEY_ID": keys.access_key_id,
+        "AWS_SECRET_ACCESS_KEY": keys.secret_access_key,
+        "AWS_SESSION_TOKEN": keys.session_token or "",
+        "AWS_ENDPOINT_URL": site.stack.simulator.endpoint_url,
+    }
+
+
+def _compared(finding: dict[str, Any]) -> str:
+    """Without what only one of the two tells, and without what may change between two looks at an account."""
+    names = ("fingerprint", "rule_id", "status", "severity", "resource_type", "resource_id", "resource_arn", "region")
+    more = ("message", "evidence", "reason", "missing_actions")
+    return json.dumps({name: finding[name] for name in (*names, *more)}, sort_keys=True)
 
 
 async def test_session_is_narrowed_to_the_plan(site: Site, http: httpx.AsyncClient, worker: Process) -> None:

@@ -149,19 +149,25 @@ async def until(look: Callable[[], Awaitable[T | None]], *, what: str, seconds: 
     return seen
 
 
-async def findings_of(http: httpx.AsyncClient, run_id: str) -> Counter[Expected]:
-    """All findings of the run, page by page."""
-    found: Counter[Expected] = Counter()
+async def items_of(http: httpx.AsyncClient, run_id: str) -> list[dict[str, Any]]:
+    """All findings of the run as the api gives them, page by page."""
+    found: list[dict[str, Any]] = []
     cursor: str | None = None
     while True:
         query = {"limit": "1000"} | ({"cursor": cursor} if cursor else {})
         page = _done(await http.get(f"/v1/runs/{run_id}/findings", params=query))
-        for item in page["items"]:
-            status = FindingStatus(item["status"])
-            found[Expected(item["rule_id"], status, item["resource_id"], item["region"])] += 1
+        found += page["items"]
         cursor = page["next_cursor"]
         if cursor is None:
             return found
+
+
+async def findings_of(http: httpx.AsyncClient, run_id: str) -> Counter[Expected]:
+    """All findings of the run, each by what makes it what it is."""
+    return Counter(
+        Expected(item["rule_id"], FindingStatus(item["status"]), item["resource_id"], item["region"])
+        for item in await items_of(http, run_id)
+    )
 
 
 def _connected(http: httpx.Client, account_id: str, *, seconds: float = 30) -> dict[str, Any]:
