@@ -63,6 +63,11 @@ def load_connection() -> Connection:
     return Connection(stored.url, check_token(token, TOKEN_VARIABLE) if token else stored.token)
 
 
+def has_connection() -> bool:
+    """Whether there is anything to connect with, good or not: a mistake in it is to be told, not worked around."""
+    return bool(os.environ.get(URL_VARIABLE) or os.environ.get(TOKEN_VARIABLE)) or config_path().exists()
+
+
 def read_stored() -> Connection | None:
     """What `coreo login` stored; None when there is nothing. Raises CliError for a file that others can read."""
     path = config_path()

@@ -1,19 +1,44 @@
 """`coreo rules …`."""
 
 import difflib
-from typing import Annotated
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
 
 import typer
 
-from coreo_cli.errors import ApiError, CliError
+from coreo_cli.config import has_connection
+from coreo_cli.errors import EXIT_ERROR, ApiError, CliError
 from coreo_cli.layout import Column, severity
 from coreo_cli.options import examples
-from coreo_cli.output import Output, OutputOption, note, show_details, show_listing, write_json, write_line
+from coreo_cli.output import Output, OutputOption, note, show_details, show_error, show_listing, write_json, write_line
+from coreo_cli.scan.selection import (
+    AliasOption,
+    FrameworkOption,
+    PackOption,
+    ResourceOption,
+    RuleOption,
+    RuleSetOption,
+    Selection,
+    ServiceOption,
+    SeverityOption,
+    SkipOption,
+    choose,
+)
 from coreo_cli.session import connect, query
 from coreo_cli.text import Json, as_json, plain
+from coreo_cli.words import plural
 from coreo_shared.contracts.terms import Severity
 
+if TYPE_CHECKING:
+    from coreo_cli.client import Client
+
+LocalOption = Annotated[
+    bool, typer.Option("--local", help="The rules of this release of the command, without the service.")
+]
+FilesArgument = Annotated[list[Path], typer.Argument(metavar="FILE...", help="Rule packs.", show_default=False)]
 app = typer.Typer(no_args_is_help=True, help="What Coreo can look for.")
 
 
@@ -28,13 +53,14 @@ def list_rules(
     rule_set: Annotated[
         str | None, typer.Option("--rule-set", metavar="ID", help="Only rules of this rule set.")
     ] = None,
+    local: LocalOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """List the rules, by id."""
-    with connect() as client:
-        rules = list(client.items("/v1/rules", query(severity=severity_, resource=resource)))
+    with _source(local=local) as source:
+        rules = source.rules(severity_, resource)
         if rule_set is not None:
-            chosen = _rule_set(list(client.items("/v1/rule-sets")), rule_set)
+            chosen = _rule_set(source.sets(), rule_set)
             rules = [rule for rule in rules if rule["id"] in chosen]
     if output is Output.JSON:
         write_json(rules)
@@ -49,17 +75,15 @@ def list_rules(
 @app.command()
 def show(
     rule: Annotated[str, typer.Argument(metavar="RULE", help="A rule's id.", show_default=False)],
+    local: LocalOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show a rule: what it asks for, why, and how to put right what fails it."""
-    with connect() as client:
-        try:
-            found = client.get(f"/v1/rules/{quote(rule, safe='')}")
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            ids = [each["id"] for each in client.items("/v1/rules")]
-            raise _unknown("rule", rule, ids, "coreo rules list") from None
+    with _source(local=local) as source:
+        found = source.rule(rule)
+        if found is None:
+            ids = [each["id"] for each in source.rules(None, None)]
+            raise _unknown("rule", rule, ids, "coreo rules list")
     if output is Output.JSON:
         write_json(found)
     else:
@@ -67,10 +91,10 @@ def show(
 
 
 @app.command()
-def sets(output: OutputOption = Output.TABLE) -> None:
+def sets(local: LocalOption = False, output: OutputOption = Output.TABLE) -> None:
     """List the rule sets."""
-    with connect() as client:
-        found = list(client.items("/v1/rule-sets"))
+    with _source(local=local) as source:
+        found = source.sets()
     if output is Output.JSON:
         write_json(found)
         return
@@ -80,6 +104,167 @@ def sets(output: OutputOption = Output.TABLE) -> None:
         empty="There are no rule sets.",
     )
     note("The rules of one: coreo rules list --rule-set ID")
+
+
+@app.command(epilog=examples("coreo rules lint acme.yaml"))
+def lint(files: FilesArgument) -> None:
+    """Check rule packs of your own: what is wrong, by file, line and field."""
+    from coreo_cli.scan.own import read_file  # noqa: PLC0415  loads the rule language
+    from coreo_shared.catalogue import load_catalogue  # noqa: PLC0415  takes longer than --help may
+
+    wrong = 0
+    for path in files:
+        try:
+            pack = read_file(path, load_catalogue())
+        except CliError as error:
+            wrong += 1
+            show_error(error)
+        else:
+            write_line(f"{plain(path)}: {plural(len(pack.rules), 'rule')}, all right: {', '.join(pack.rules)}")
+    if wrong:
+        raise typer.Exit(EXIT_ERROR)
+
+
+@app.command(epilog=examples("coreo rules test", "coreo rules test acme.yaml", "coreo rules test --rule 's3-*'"))
+def test(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[FILE]...", help="Rule packs; the rules of this release unless given.", show_default=False
+        ),
+    ] = None,  # noqa: PT028  a command, not a test
+    rule: RuleOption = None,  # noqa: PT028  as above
+) -> None:
+    """Run the example cases of rules: does each judge as its cases say?"""
+    from coreo_cli.scan.own import read_file  # noqa: PLC0415  loads the rule language
+    from coreo_shared.catalogue import load_cases, load_catalogue  # noqa: PLC0415  takes longer than --help may
+    from coreo_shared.catalogue.packs import failing  # noqa: PLC0415  as above
+
+    catalogue = load_catalogue()
+    packs = [read_file(path, catalogue) for path in files or []]
+    if packs:
+        cases = {rule_id: cases for pack in packs for rule_id, cases in pack.cases.items()}
+    else:
+        chosen = choose(catalogue, Selection(rules=rule or ()))
+        cases = {rule_id: cases for rule_id, cases in load_cases().items() if rule_id in chosen}
+    failed = [said for of_rule in cases.values() for case in of_rule if (said := failing(case)) is not None]
+    for said in failed:
+        write_line(f"FAIL {plain(said)}")
+    without = sum(rule_id not in pack.cases for pack in packs for rule_id in pack.rules)
+    if without:
+        note(f"{plural(without, 'rule')} of the packs have no case: nothing is known of those.")
+    note(f"{plural(sum(map(len, cases.values())), 'case')} of {plural(len(cases), 'rule')}: {len(failed)} failed.")
+    if failed:
+        raise typer.Exit(EXIT_ERROR)
+
+
+@app.command(
+    epilog=examples(
+        "coreo rules permissions --framework cis-aws-5.0",
+        "coreo rules permissions --service s3 --actions",
+        more="Without options: what all rules together ask. Give the policy to the role or user that scans.",
+    )
+)
+def permissions(
+    *,
+    rule: RuleOption = None,
+    rule_set: RuleSetOption = None,
+    framework: FrameworkOption = None,
+    alias: AliasOption = None,
+    pack: PackOption = None,
+    service: ServiceOption = None,
+    resource: ResourceOption = None,
+    severity_: SeverityOption = None,
+    skip_rule: SkipOption = None,
+    actions: Annotated[bool, typer.Option("--actions", help="The actions alone, one a line.")] = False,
+) -> None:
+    """Print the IAM policy that rules need: just the calls that are made, and no other."""
+    from coreo_shared.catalogue import load_catalogue  # noqa: PLC0415  takes longer than --help may
+    from coreo_shared.rules.needs import REGION_ACTIONS, needs_of  # noqa: PLC0415  as above
+    from coreo_shared.rules.policy import required_policy  # noqa: PLC0415  as above
+
+    catalogue, own = load_catalogue(), list[str]()
+    if pack:
+        from coreo_cli.scan.own import with_files  # noqa: PLC0415  loads the rule language
+
+        catalogue, own = with_files(catalogue, pack)
+    selection = Selection(
+        rules=rule or (),
+        rule_sets=rule_set or (),
+        frameworks=framework or (),
+        aliases=alias or (),
+        services=service or (),
+        resources=resource or (),
+        severities=severity_ or (),
+        skipped=skip_rule or (),
+    )
+    rules = choose(catalogue, selection, own)
+    needed = needs_of(catalogue, rules).actions | REGION_ACTIONS
+    if actions:
+        for action in sorted(needed):
+            write_line(action)
+    else:
+        write_json(required_policy(needed))
+    note(f"{plural(len(needed), 'action')} for {plural(len(rules), 'rule')}.")
+
+
+class _FromApi:
+    """The rules of the service."""
+
+    def __init__(self, client: "Client") -> None:
+        self._client = client
+
+    def rules(self, severity_: Severity | None, resource: str | None) -> list[Json]:
+        return list(self._client.items("/v1/rules", query(severity=severity_, resource=resource)))
+
+    def rule(self, rule_id: str) -> Json | None:
+        try:
+            return self._client.get(f"/v1/rules/{quote(rule_id, safe='')}")
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return None
+
+    def sets(self) -> list[Json]:
+        return list(self._client.items("/v1/rule-sets"))
+
+
+class _FromHere:
+    """The rules that this release of the command brings with it."""
+
+    def __init__(self) -> None:
+        from coreo_shared.catalogue import load_catalogue  # noqa: PLC0415  takes longer than --help may
+
+        self._catalogue = load_catalogue()
+
+    def rules(self, severity_: Severity | None, resource: str | None) -> list[Json]:
+        from coreo_cli.scan.rule_views import summaries  # noqa: PLC0415  loads the rule language
+
+        found = summaries(self._catalogue)
+        return [one for one in found if severity_ in {None, one["severity"]} and resource in {None, one["resource"]}]
+
+    def rule(self, rule_id: str) -> Json | None:
+        from coreo_cli.scan.rule_views import rule_view  # noqa: PLC0415  loads the rule language
+
+        return rule_view(self._catalogue, rule_id) if rule_id in self._catalogue.rules else None
+
+    def sets(self) -> list[Json]:
+        from coreo_cli.scan.rule_views import set_views  # noqa: PLC0415  loads the rule language
+
+        return set_views(self._catalogue)
+
+
+@contextmanager
+def _source(*, local: bool) -> Iterator[_FromApi | _FromHere]:
+    """Where rules are looked up: at the service, or here where that is wished or there is no login."""
+    if not local and not has_connection():
+        note("You are not logged in: these are the rules of this release of the command.")
+        local = True
+    if local:
+        yield _FromHere()
+        return
+    with connect() as client:
+        yield _FromApi(client)
 
 
 def _rule_set(sets: list[Json], wanted: str) -> set[str]:

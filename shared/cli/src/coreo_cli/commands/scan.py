@@ -12,6 +12,7 @@ from coreo_cli.options import examples
 from coreo_cli.scan.selection import (
     AliasOption,
     FrameworkOption,
+    PackOption,
     ResourceOption,
     RuleOption,
     RuleSetOption,
@@ -58,6 +59,7 @@ def scan(
     rule_set: RuleSetOption = None,
     framework: FrameworkOption = None,
     alias: AliasOption = None,
+    pack: PackOption = None,
     service: ServiceOption = None,
     resource: ResourceOption = None,
     severity: SeverityOption = None,
@@ -130,7 +132,11 @@ def scan(
     """Audit the AWS account of your own credentials, here and now, without the service."""
     from coreo_shared.catalogue import load_catalogue  # noqa: PLC0415  a second's tenth that --help need not wait for
 
-    catalogue = load_catalogue()
+    catalogue, own = load_catalogue(), list[str]()
+    if pack:
+        from coreo_cli.scan.own import with_files  # noqa: PLC0415  loads the rule language
+
+        catalogue, own = with_files(catalogue, pack)
     selection = Selection(
         rules=rule or (),
         rule_sets=rule_set or (),
@@ -141,7 +147,7 @@ def scan(
         severities=severity or (),
         skipped=skip_rule or (),
     )
-    rules = choose(catalogue, selection)
+    rules = choose(catalogue, selection, own)
     parameters = parameters_of(param or [])
     for name in parameters:
         if name not in rules:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from coreo_cli.errors import CliError, UsageMistakeError
 from coreo_cli.scan.spool import Spool
 from coreo_cli.text import plain
-from coreo_shared.catalogue import load_catalogue
+from coreo_shared.catalogue import Catalogue, load_catalogue
 from coreo_shared.contracts.findings import Finding
 from coreo_shared.observability.logs import configure_logging
 from coreo_shared.rules.errors import ParameterError, did_you_mean
@@ -65,17 +65,17 @@ class Watcher(Protocol):
         """Something was done."""
 
 
-def scan(wanted: Wanted, spool: Spool, watcher: Watcher) -> Scanned:
+def scan(wanted: Wanted, catalogue: Catalogue, spool: Spool, watcher: Watcher) -> Scanned:
     """Audits the account of the user's credentials. What Ctrl-C, or the end of the credentials, left is in the spool.
 
     Raises CliError where nothing can be scanned.
     """
     configure_logging("coreo-scan", "ERROR")
     _check_regions(wanted.regions)
-    return asyncio.run(_scan(wanted, spool, watcher))
+    return asyncio.run(_scan(wanted, catalogue, spool, watcher))
 
 
-async def _scan(wanted: Wanted, spool: Spool, watcher: Watcher) -> Scanned:
+async def _scan(wanted: Wanted, catalogue: Catalogue, spool: Spool, watcher: Watcher) -> Scanned:
     async with AmbientClients(profile=wanted.profile) as clients:
         try:
             identity = await clients.identity()
@@ -94,7 +94,7 @@ async def _scan(wanted: Wanted, spool: Spool, watcher: Watcher) -> Scanned:
             units_done=frozenset(),
         )
         try:
-            await run_audit(request, clients, _Sink(spool, scanned, watcher))
+            await run_audit(request, clients, _Sink(spool, scanned, watcher), catalogue=catalogue)
         except ParameterError as error:
             raise UsageMistakeError(f"--param {error}.", next_step="`coreo rules show RULE` shows them.") from None
         except SessionExpiredError:
@@ -131,7 +131,7 @@ def _check_regions(regions: Sequence[str]) -> None:
     for region in regions:
         if region != ALL_REGIONS and region not in known:
             raise UsageMistakeError(
-                f"--regions: AWS has no region {plain(region)!r}{did_you_mean(region, known)}.",
+                f"--regions: AWS has no region {plain(region)!r}{did_you_mean(region, known) or '.'}",
                 next_step=f"Names such as eu-west-1, or `{ALL_REGIONS}` for those that the account has enabled.",
             )
 

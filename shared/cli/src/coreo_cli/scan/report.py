@@ -57,7 +57,7 @@ class Report:
     def run(self) -> Scanned:
         """Scans. Raises CliError where nothing can be scanned."""
         with Progress(self.spool, self._run_id, quiet=self._quiet) as progress:
-            return scan(self._wanted, self.spool, progress)
+            return scan(self._wanted, self._catalogue, self.spool, progress)
 
     def write(self, scanned: Scanned, out: TextIO, *, limit: int | None) -> None:
         """Writes the files, then to standard output; the table has `limit` failures."""

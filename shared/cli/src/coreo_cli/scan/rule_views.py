@@ -42,6 +42,11 @@ def rule_view(catalogue: "Catalogue", rule_id: str) -> Json:
 def set_views(catalogue: "Catalogue") -> list[Json]:
     """The rule sets."""
     return [
-        {"id": each.id, "title": each.title, "description": each.description, "rules": list(catalogue.rule_sets[each.id])}
+        {
+            "id": each.id,
+            "title": each.title,
+            "description": each.description,
+            "rules": list(catalogue.rule_sets[each.id]),
+        }
         for each in catalogue.rule_set_definitions.values()
     ]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -61,6 +62,15 @@ SeverityOption = Annotated[
         show_default=False,
     ),
 ]
+PackOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--pack",
+        metavar="FILE",
+        help=f"The rules of this rule pack, a file of your own: see coreo rules lint. {_MANY}",
+        show_default=False,
+    ),
+]
 SkipOption = Annotated[
     list[str] | None,
     typer.Option("--skip-rule", metavar="ID", help=f"Without this rule; * stands for any text. {_MANY}"),
@@ -84,15 +94,19 @@ class Selection:
     skipped: Sequence[str] = ()
 
 
-def choose(catalogue: "Catalogue", selection: Selection) -> list[str]:
-    """The ids of the rules that are meant, sorted; at least one. Raises UsageMistakeError that names the option."""
+def choose(catalogue: "Catalogue", selection: Selection, own: Sequence[str] = ()) -> list[str]:
+    """The ids of the rules that are meant, sorted; at least one. `own` are those of packs.
+
+    Raises UsageMistakeError that names the option.
+    """
     named = [
+        *own,
         *(_rules(catalogue, selection.rules, "--rule")),
         *_members(selection.rule_sets, "--rule-set", catalogue.rule_sets.__getitem__, catalogue.rule_sets),
         *_members(selection.frameworks, "--framework", _by_framework(catalogue), _frameworks(catalogue)),
         *_members(selection.aliases, "--alias", _by_alias(catalogue), _aliases(catalogue)),
     ]
-    any_named = selection.rules or selection.rule_sets or selection.frameworks or selection.aliases
+    any_named = own or selection.rules or selection.rule_sets or selection.frameworks or selection.aliases
     chosen = set(named if any_named else catalogue.rules)
     types = catalogue.resource_types
     _check(selection.services, "--service", {each.service for each in types.values()})
@@ -141,7 +155,9 @@ def _check(names: Sequence[str], option: str, known: Iterable[str]) -> None:
 def _unknown(option: str, name: str, known: Iterable[str]) -> UsageMistakeError:
     choices = sorted(known)
     few = f"There are: {', '.join(choices)}." if len(choices) <= 80 else "`coreo rules list` shows the rules."
-    return UsageMistakeError(f"{option}: there is no {plain(name)!r}{did_you_mean(name, choices)}.", next_step=few)
+    return UsageMistakeError(
+        f"{option}: there is no {plain(name)!r}{did_you_mean(name, choices) or '.'}", next_step=few
+    )
 
 
 def _frameworks(catalogue: "Catalogue") -> set[str]:
