@@ -291,7 +291,10 @@ class Proxy:
             allow_redirects=False,
         )
         known = hands_out_keys(call) or call.operation == "ReceiveMessage"
-        return answer, await answer.read() if known else None
+        try:
+            return answer, await answer.read() if known else None
+        except aiohttp.ClientPayloadError as error:  # the simulator died in the middle of its answer
+            raise aiohttp.ClientConnectionError("the answer broke off") from error
 
     async def _hand_back(
         self, call: Call, body: bytes, asking: "asyncio.Task[tuple[aiohttp.ClientResponse, bytes | None]]"
