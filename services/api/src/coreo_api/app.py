@@ -25,6 +25,7 @@ from coreo_api.dispatch.sqs import open_queue
 from coreo_api.dispatch.wishes import Wishes
 from coreo_api.findings import endpoints as findings
 from coreo_api.grants import endpoints as grants
+from coreo_api.packs import endpoints as packs
 from coreo_api.plans import endpoints as plans
 from coreo_api.results import ResultsClient
 from coreo_api.rules import endpoints as rules
@@ -86,7 +87,7 @@ def create_app(
     install(app, max_body_bytes=MAX_BODY_BYTES)
     for error in _DATABASE_DOWN:
         app.add_exception_handler(error, _on_database_down)
-    for feature in (teams, accounts, grants, bootstrap, rules, plans, runs, findings, health):
+    for feature in (teams, accounts, grants, bootstrap, rules, packs, plans, runs, findings, health):
         app.include_router(feature.router)
     openapi.describe(app)
     return app

@@ -14,20 +14,22 @@ No rule of the catalogue begins with `x-`, so that no pack can take one's place,
 
 import hashlib
 import re
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final
 
 import msgspec
 
-from coreo_shared.catalogue import Catalogue
+from coreo_shared.catalogue import Catalogue, load_catalogue
 from coreo_shared.catalogue.frameworks import check_objectives, controls_of, known_control, load_frameworks
 from coreo_shared.rules.cases import Case, read_case
 from coreo_shared.rules.compiler import compile_rule
 from coreo_shared.rules.definitions import build_rule, convert
 from coreo_shared.rules.errors import DefinitionError, Path, did_you_mean
 from coreo_shared.rules.model import Rule
-from coreo_shared.rules.yamltext import line_of, read_yaml
+from coreo_shared.rules.yamltext import MAX_BYTES, line_of, read_yaml
 
 PREFIX: Final = "x-"
 MAX_RULES: Final = 200
@@ -114,6 +116,29 @@ def with_packs(catalogue: Catalogue, packs: Iterable[Pack]) -> Catalogue:
         rules |= pack.rules
     controls = {name: catalogue.controls.get(name) or controls_of(rule.definition) for name, rule in rules.items()}
     return replace(catalogue, rules=dict(sorted(rules.items())), controls=controls)
+
+
+def squeeze(text: str) -> bytes:
+    """A pack's text as it travels in a job."""
+    return zlib.compress(text.encode(), level=9)
+
+
+@lru_cache(maxsize=8)
+def catalogue_with(texts: tuple[bytes, ...]) -> Catalogue:
+    """This release's catalogue with the packs of these squeezed texts. Raises PackError."""
+    catalogue = load_catalogue()
+    if not texts:
+        return catalogue
+    return with_packs(catalogue, [read_pack(_unsqueezed(text), catalogue) for text in texts])
+
+
+def _unsqueezed(data: bytes) -> str:
+    opened = zlib.decompressobj()
+    try:
+        text = opened.decompress(data, MAX_BYTES + 1)  # what is longer is refused by its length, not by its memory
+        return text.decode()
+    except (zlib.error, UnicodeDecodeError):
+        raise PackError([DefinitionError("the pack's text cannot be read")]) from None
 
 
 def _check_head(definition: _PackDefinition) -> None:

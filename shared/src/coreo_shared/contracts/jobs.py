@@ -20,12 +20,21 @@ class TargetAccount(Message, frozen=True, kw_only=True):
     external_id: str  # names us to the customer's role; not a secret (AWS IAM user guide), yet never logged
 
 
+class RulePack(Message, frozen=True, kw_only=True):
+    """Rules of a team's own, in the version that the plan names."""
+
+    name: str
+    version: int
+    text: bytes  # the pack's YAML, compressed (catalogue.packs.squeeze); who reads it checks it as if nobody had
+
+
 class AuditSpec(Message, frozen=True, kw_only=True, tag_field="kind", tag="audit"):
     """What an audit reads and judges."""
 
-    rules: list[str]  # rule ids, resolved from rule sets when the run was requested
+    rules: list[str]  # rule ids, resolved from rule sets and packs when the run was requested
     regions: list[str]  # region names, or ["all"] for every region enabled in the account
     parameters: dict[str, Any] = {}  # rule variables
+    packs: list[RulePack] = []
 
 
 Work = AuditSpec | VerifySpec | BootstrapSpec | DiscoverSpec

@@ -11,8 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from coreo_api import signals
 from coreo_api.accounts import history
 from coreo_api.accounts.history import By
-from coreo_api.plans.schemas import AuditSpec
-from coreo_api.plans.specs import actions_of, resolve
+from coreo_api.plans.service import resolved
+from coreo_api.plans.specs import actions_of
 from coreo_api.results import ISSUER
 from coreo_shared.catalogue import Catalogue
 from coreo_shared.contracts.jobs import JOB_TYPE, Job, TargetAccount, Work, job_audience
@@ -120,7 +120,7 @@ async def needed_actions(
     needed: set[str] = set()
     for row in rows:
         try:
-            needed |= actions_of(catalogue, resolve(catalogue, AuditSpec.model_validate(row.spec)))
+            needed |= actions_of(catalogue, await resolved(connection, catalogue, team_id, row.spec))
         except UnknownNameError:
             continue
     return sorted(needed)

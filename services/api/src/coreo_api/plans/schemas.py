@@ -22,6 +22,10 @@ class AuditSpec(Body):
 
     rule_sets: Annotated[tuple[_CatalogueName, ...], Field(max_length=50, description="Ids of GET /v1/rule-sets.")] = ()
     rules: Annotated[tuple[_CatalogueName, ...], Field(max_length=MAX_RULES, description="Ids of GET /v1/rules.")] = ()
+    rule_packs: Annotated[
+        tuple[_CatalogueName, ...],
+        Field(max_length=20, description="Own packs, NAME or NAME@VERSION; the newest version is pinned when sent."),
+    ] = ()
     regions: Annotated[
         tuple[_CatalogueName, ...],
         Field(min_length=1, max_length=100, description='Region names, or ["all"]: every region the account enabled.'),

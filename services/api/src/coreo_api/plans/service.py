@@ -7,15 +7,19 @@ from uuid import UUID
 
 import msgspec
 from sqlalchemy import Row
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coreo_api import signals
 from coreo_api.context import Context
+from coreo_api.packs import service as packs
 from coreo_api.plans import repository, specs
 from coreo_api.plans.schedule import Schedule, next_tick
 from coreo_api.plans.schemas import AuditSpec, ChangePlan, CreatePlan, PlanView, RequiredPolicy, RevisionView
 from coreo_api.runs import repository as runs
 from coreo_api.runs.problems import runs_at_work
 from coreo_api.teams.session import Session
+from coreo_shared.catalogue import Catalogue
+from coreo_shared.contracts import jobs
 from coreo_shared.ids import new_id
 from coreo_shared.rules.errors import UnknownNameError
 from coreo_shared.rules.policy import required_policy, session_policy
@@ -54,7 +58,7 @@ def schedule_of(row: Row[Any]) -> Schedule | None:
 
 async def create(session: Session, context: Context, wish: CreatePlan) -> Row[Any]:
     """A plan. Raises Problem."""
-    specs.check(context.catalogue, context.settings.partition, wish.spec)
+    pinned = await _checked(session, context, wish.spec)
     plan_id = new_id()
     values = {
         "name": wish.name,
@@ -63,7 +67,7 @@ async def create(session: Session, context: Context, wish: CreatePlan) -> Row[An
         "enabled": wish.enabled,
         "next_tick_at": _next(wish.schedule, plan_id, session.now) if wish.enabled else None,
     }
-    spec = wish.spec.model_dump_json()
+    spec = pinned.model_dump_json()
     await repository.insert(session.connection, session.team_id, plan_id, values=values, spec=spec, now=session.now)
     await _set_accounts(session, plan_id, wish.cloud_account_ids)
     await signals.announce(session.connection, signals.SCHEDULE)
@@ -104,9 +108,11 @@ async def change(session: Session, context: Context, plan_id: UUID, wish: Change
 async def _revise(session: Session, context: Context, row: Row[Any], spec: AuditSpec | None) -> int:
     """The plan's revision, which is a new one when the spec is another."""
     present = int(row.revision)
-    if spec is None or spec == AuditSpec.model_validate(row.spec):
+    if spec is None:
         return present
-    specs.check(context.catalogue, context.settings.partition, spec)
+    spec = await _checked(session, context, spec)
+    if spec == AuditSpec.model_validate(row.spec):
+        return present
     await repository.insert_revision(
         session.connection,
         session.team_id,
@@ -116,6 +122,20 @@ async def _revise(session: Session, context: Context, row: Row[Any], spec: Audit
         now=session.now,
     )
     return present + 1
+
+
+async def _checked(session: Session, context: Context, spec: AuditSpec) -> AuditSpec:
+    """The spec with its packs pinned to their versions. Raises Problem."""
+    pinned = await packs.pin(session, spec)
+    loaded = await packs.load(session.connection, session.team_id, pinned)
+    specs.check(context.catalogue, context.settings.partition, pinned, loaded)
+    return pinned
+
+
+async def resolved(connection: AsyncConnection, catalogue: Catalogue, team_id: UUID, spec: Any) -> jobs.AuditSpec:
+    """What a run of a revision's spec (as stored) does now. Raises UnknownNameError."""
+    stored = AuditSpec.model_validate(spec)
+    return specs.resolve(catalogue, stored, await packs.load(connection, team_id, stored))
 
 
 async def _set_accounts(session: Session, plan_id: UUID, account_ids: Sequence[UUID]) -> None:
@@ -146,7 +166,7 @@ async def required(session: Session, context: Context, plan_id: UUID) -> Require
     """What the plan's rules take of AWS. Raises Problem."""
     row = await find(session, plan_id)
     try:
-        audit = specs.resolve(context.catalogue, AuditSpec.model_validate(row.spec))
+        audit = await resolved(session.connection, context.catalogue, session.team_id, row.spec)
     except UnknownNameError as error:
         raise outdated(error) from None
     actions = specs.actions_of(context.catalogue, audit)

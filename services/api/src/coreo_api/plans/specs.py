@@ -1,13 +1,15 @@
 """A plan's spec against the catalogue: what it names must be there, and every value must fit."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from coreo_api.plans.schemas import MAX_RULES, AuditSpec
 from coreo_api.schemas import plain_text
 from coreo_shared.catalogue import Catalogue
+from coreo_shared.catalogue.packs import catalogue_with
 from coreo_shared.contracts import jobs
+from coreo_shared.contracts.base import encode_json
 from coreo_shared.rules.compiler import bind_parameters
 from coreo_shared.rules.errors import ParameterError, UnknownNameError
 from coreo_shared.rules.needs import REGION_ACTIONS, needs_of
@@ -17,12 +19,19 @@ from coreo_shared.web import FieldError, Problem
 ALL_REGIONS = "all"
 _FIELD = "body.spec"
 _MAX_PARAMETERS = 64 * 1024  # they travel in each job
+_MAX_JOB = 96_000  # of an audit in a job, as JSON: a token has 128,000 characters at most, in base64
 
 
-def resolve(catalogue: Catalogue, spec: AuditSpec) -> jobs.AuditSpec:
-    """What a run of this spec does, with today's catalogue. Raises UnknownNameError."""
+def resolve(catalogue: Catalogue, spec: AuditSpec, packs: Sequence[jobs.RulePack] = ()) -> jobs.AuditSpec:
+    """What a run of this spec does, with today's catalogue and the packs of the spec.
+
+    Raises UnknownNameError; PackError when a pack has rules on what the catalogue no longer has.
+    """
+    merged = catalogue_with(tuple(pack.text for pack in packs))
+    own = [rule for rule in merged.rules if rule not in catalogue.rules]
     return jobs.AuditSpec(
-        rules=catalogue.select(spec.rules, spec.rule_sets),
+        rules=sorted({*merged.select(spec.rules, spec.rule_sets), *own}),
+        packs=list(packs),
         regions=sorted(set(spec.regions)),
         parameters=spec.parameters,
     )
@@ -30,18 +39,23 @@ def resolve(catalogue: Catalogue, spec: AuditSpec) -> jobs.AuditSpec:
 
 def actions_of(catalogue: Catalogue, audit: jobs.AuditSpec) -> frozenset[str]:
     """The IAM actions that a run takes."""
-    actions = needs_of(catalogue, audit.rules).actions
+    actions = needs_of(_catalogue_of(catalogue, audit), audit.rules).actions
     return actions | REGION_ACTIONS if ALL_REGIONS in audit.regions else actions
 
 
-def check(catalogue: Catalogue, partition: str, spec: AuditSpec) -> None:
+def _catalogue_of(catalogue: Catalogue, audit: jobs.AuditSpec) -> Catalogue:
+    return catalogue_with(tuple(pack.text for pack in audit.packs)) if audit.packs else catalogue
+
+
+def check(catalogue: Catalogue, partition: str, spec: AuditSpec, packs: Sequence[jobs.RulePack] = ()) -> None:
     """Raises a Problem that names every field that is wrong."""
     try:
-        audit = resolve(catalogue, spec)
+        audit = resolve(catalogue, spec, packs)
     except UnknownNameError as error:
         raise _problem([FieldError(f"{_FIELD}.{error.field}", error.problem)]) from None
     errors = [*_selection_errors(audit), *_region_errors(catalogue, partition, spec)]
-    errors += _parameter_errors(catalogue, audit)
+    errors += _parameter_errors(_catalogue_of(catalogue, audit), audit)
+    errors += _size_errors(audit)
     if errors:
         raise _problem(errors)
     try:
@@ -57,7 +71,9 @@ def _problem(errors: list[FieldError]) -> Problem:
 
 def _selection_errors(audit: jobs.AuditSpec) -> Iterator[FieldError]:
     if not audit.rules:
-        yield FieldError(f"{_FIELD}.rules", "choose at least one rule, or a rule set in rule_sets")
+        yield FieldError(
+            f"{_FIELD}.rules", "choose at least one rule, or a rule set in rule_sets, or a pack in rule_packs"
+        )
     if len(audit.rules) > MAX_RULES:
         yield FieldError(f"{_FIELD}.rules", f"more than {MAX_RULES} rules with those of the rule sets; split the plan")
 
@@ -90,6 +106,11 @@ def _parameter_errors(catalogue: Catalogue, audit: jobs.AuditSpec) -> Iterator[F
             return
     if len(json.dumps(audit.parameters)) > _MAX_PARAMETERS:
         yield FieldError(field, f"more than {_MAX_PARAMETERS} characters as JSON; split the plan")
+
+
+def _size_errors(audit: jobs.AuditSpec) -> Iterator[FieldError]:
+    if audit.packs and len(encode_json(audit)) > _MAX_JOB:
+        yield FieldError(f"{_FIELD}.rule_packs", "too much for one job, with the rules and parameters; split the plan")
 
 
 def _is_storable(value: Any) -> bool:

@@ -14,8 +14,6 @@ from coreo_api import signals
 from coreo_api.accounts.states import AccountState
 from coreo_api.context import Context
 from coreo_api.plans import service as plans
-from coreo_api.plans.schemas import AuditSpec
-from coreo_api.plans.specs import resolve
 from coreo_api.runs import repository
 from coreo_api.runs.repository import Group
 from coreo_api.teams.session import Session
@@ -57,7 +55,7 @@ class Starter:
 
         None when the tick, or the idempotency key, already has its runs. Raises UnknownNameError.
         """
-        audit = resolve(self.catalogue, AuditSpec.model_validate(plan.spec))
+        audit = await plans.resolved(connection, self.catalogue, team_id, plan.spec)
         group = Group(
             id=new_id(),
             team_id=team_id,

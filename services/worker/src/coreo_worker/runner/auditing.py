@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 
+from coreo_shared.catalogue.packs import catalogue_with
 from coreo_shared.contracts.findings import Finding
 from coreo_shared.observability.logs import get_logger
 from coreo_shared.rules.errors import ParameterError
@@ -86,7 +87,7 @@ async def _audit(start: Start, clients: ClientFactory, sink: PipeSink) -> Ended:
         units_done=start.units_done,
     )
     try:
-        await run_audit(request, clients, sink)
+        await run_audit(request, clients, sink, catalogue=catalogue_with(start.packs))
     except asyncio.CancelledError:
         return Ended(outcome="canceled")
     except (AuditRequestError, ParameterError) as error:

@@ -1,6 +1,6 @@
 """What a run may do in the customer's account: the IAM actions of its rules' calls, and no other."""
 
-from coreo_shared.catalogue import load_catalogue
+from coreo_shared.catalogue.packs import PackError, catalogue_with
 from coreo_shared.contracts.jobs import AuditSpec
 from coreo_shared.rules.needs import REGION_ACTIONS, needs_of
 from coreo_shared.rules.policy import PolicyTooLargeError, SessionPolicy, session_policy
@@ -15,7 +15,11 @@ def policy_for(spec: AuditSpec) -> SessionPolicy:
 
     While a new version is brought out, the api may know rules that a worker does not know yet.
     """
-    catalogue = load_catalogue()
+    try:
+        catalogue = catalogue_with(tuple(pack.text for pack in spec.packs))
+    except PackError:
+        names = ", ".join(f"{pack.name}@{pack.version}" for pack in spec.packs)
+        raise PermanentError(f"The rule packs ({names}) cannot be used by this worker. Validate them anew.") from None
     for position, rule in enumerate(spec.rules):
         if rule not in catalogue.rules:
             raise TemporaryError(

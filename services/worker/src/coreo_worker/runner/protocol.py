@@ -60,6 +60,7 @@ class Start(Message, frozen=True, kw_only=True, tag="start"):
     partition: str
     rules: tuple[str, ...]
     regions: tuple[str, ...]
+    packs: tuple[bytes, ...]  # as in the job
     parameters: dict[str, Any]
     units_done: frozenset[str]
     credentials: Credentials

@@ -80,6 +80,7 @@ class Run:
             partition=job.target.partition,
             rules=tuple(self._audit.rules),
             regions=tuple(self._audit.regions),
+            packs=tuple(pack.text for pack in self._audit.packs),
             parameters=self._audit.parameters,
             units_done=frozenset(self._claimed.claim.units_done),
             credentials=Credentials.of(credentials),
