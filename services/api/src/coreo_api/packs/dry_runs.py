@@ -37,6 +37,8 @@ async def start(session: Session, context: Context, name: str, wish: DryRun) -> 
 
 def _renamed(problem: Problem) -> Problem:
     """With the names that the fields have in this request."""
+    if not problem.errors:
+        return problem
     errors = tuple(
         FieldError(_FIELDS.get(error.field, error.field.replace("body.spec.", "body.")), error.message)
         for error in problem.errors

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from coreo_api.plans.schemas import AuditSpec
 from coreo_api.rules.schemas import RuleSummary
@@ -14,11 +14,20 @@ MAX_SOURCE = 128 * 1024
 PackName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{1,29}$")]
 
 
+def _storable(value: str) -> str:
+    """Refuses what PostgreSQL cannot store."""
+    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError("must not contain NUL or broken Unicode")
+    return value
+
+
 class PackSource(Body):
     """A rule pack as its team wrote it."""
 
     source: Annotated[
-        str, Field(min_length=1, max_length=MAX_SOURCE, description="The pack: YAML, as docs/rules.md describes it.")
+        str,
+        AfterValidator(_storable),
+        Field(min_length=1, max_length=MAX_SOURCE, description="The pack: YAML, as docs/rules.md describes it."),
     ]
 
 

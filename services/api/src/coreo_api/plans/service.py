@@ -19,6 +19,7 @@ from coreo_api.runs import repository as runs
 from coreo_api.runs.problems import runs_at_work
 from coreo_api.teams.session import Session
 from coreo_shared.catalogue import Catalogue
+from coreo_shared.catalogue.packs import PackError, catalogue_with
 from coreo_shared.contracts import jobs
 from coreo_shared.ids import new_id
 from coreo_shared.rules.errors import UnknownNameError
@@ -135,7 +136,13 @@ async def _checked(session: Session, context: Context, spec: AuditSpec) -> Audit
 async def resolved(connection: AsyncConnection, catalogue: Catalogue, team_id: UUID, spec: Any) -> jobs.AuditSpec:
     """What a run of a revision's spec (as stored) does now. Raises UnknownNameError."""
     stored = AuditSpec.model_validate(spec)
-    return specs.resolve(catalogue, stored, await packs.load(connection, team_id, stored))
+    loaded = await packs.load(connection, team_id, stored)
+    for position, pack in enumerate(loaded):
+        try:
+            catalogue_with((pack.text,))
+        except PackError:
+            raise UnknownNameError("rule_pack", position) from None
+    return specs.resolve(catalogue, stored, loaded)
 
 
 async def _set_accounts(session: Session, plan_id: UUID, account_ids: Sequence[UUID]) -> None:
