@@ -91,7 +91,7 @@ async def test_pack_goes_with_rule_sets_and_takes_parameters(api: Api) -> None:
     assert plan["spec"]["parameters"]["x-acme-bucket-name"] == {"beginning": "^t"}
     bad = spec | {"parameters": {"x-acme-bucket-name": {"end": "x"}}}
     answer = await team.http.post("/v1/plans", json={"name": "x", "spec": bad})
-    assert "parameters.x-acme-bucket-name.end" in json.dumps(problem(answer, 422))
+    problem(answer, 422, "body.spec.parameters.x-acme-bucket-name")
 
 
 @pytest.mark.parametrize(

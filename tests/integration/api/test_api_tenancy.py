@@ -11,6 +11,7 @@ import httpx
 import pytest
 from structlog.testing import capture_logs
 
+from coreo_api.packs.schemas import PackSource
 from coreo_shared.ids import new_id
 from tests.support.api import Api, Team, ok, problem
 from tests.support.postgres import ServiceDatabase
@@ -22,8 +23,14 @@ PARAMETERS = {
     "plan_id": "plans",
     "run_id": "runs",
     "entry_id": "cloud-accounts/{account_id}/history",
+    "pack_name": "rule-packs",
 }
+# Where a random id would be no name at all.
+RANDOM = {"pack_name": "nobodys"}
 OF_NO_TEAM = {"rule_id"}
+
+
+PACK = str(PackSource.model_json_schema()["examples"][0]["source"])
 
 
 def operations(api: Api) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -34,18 +41,21 @@ def operations(api: Api) -> Iterator[tuple[str, str, dict[str, Any]]]:
                 yield method.upper(), path, operation
 
 
-def example(api: Api, operation: dict[str, Any]) -> Any:
-    """The body that the documentation gives as an example."""
+def example(api: Api, operation: dict[str, Any], things: dict[str, str]) -> Any:
+    """The body that the documentation gives as an example; a cloud account in it is that of `things`."""
     if "requestBody" not in operation:
         return None
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
     references = [schema, *schema.get("anyOf", [])]
     name = next(each["$ref"] for each in references if "$ref" in each).rsplit("/", 1)[1]
-    return api.app.openapi()["components"]["schemas"][name]["examples"][0]
+    body = dict(api.app.openapi()["components"]["schemas"][name]["examples"][0])
+    return body | {"cloud_account_id": things["account_id"]} if "cloud_account_id" in body else body
 
 
 async def things_of(team: Team) -> dict[str, str]:
     """One of each thing; parameter name -> id."""
+    name = f"p{team.id.hex[-12:]}"
+    pack = ok(await team.http.post("/v1/rule-packs", json={"source": PACK.replace("acme", name)}), 201)
     run = await team.started_run(role=f"Role-{team.id.hex[-12:]}")
     token = ok(await team.http.post("/v1/tokens", json={"name": "ci"}), 201)
     return {
@@ -53,14 +63,15 @@ async def things_of(team: Team) -> dict[str, str]:
         "account_id": run["cloud_account_id"],
         "plan_id": run["plan_id"],
         "run_id": run["id"],
+        "pack_name": pack["name"],
         "entry_id": ok(await team.http.get(f"/v1/cloud-accounts/{run['cloud_account_id']}/history"))["items"][0]["id"],
     }
 
 
 async def call(
-    client: httpx.AsyncClient, api: Api, method: str, path: str, operation: dict[str, Any]
+    client: httpx.AsyncClient, api: Api, method: str, path: str, operation: dict[str, Any], things: dict[str, str]
 ) -> httpx.Response:
-    body = example(api, operation)
+    body = example(api, operation, things)
     return await client.request(method, path, **({} if body is None else {"json": body}))
 
 
@@ -77,8 +88,10 @@ async def test_every_route_answers_another_teams_id_as_it_does_a_random_one(api:
         if not names:
             continue
         assert names <= set(PARAMETERS), f"{path}: say in PARAMETERS what its parameter names"
-        theirs = await call(stranger.http, api, method, path.format(**things), operation)
-        random = await call(stranger.http, api, method, path.format(**dict.fromkeys(names, new_id())), operation)
+        theirs = await call(stranger.http, api, method, path.format(**things), operation, things)
+        random = await call(
+            stranger.http, api, method, path.format(**(dict.fromkeys(names, new_id()) | RANDOM)), operation, things
+        )
         assert theirs.status_code == 404, f"{method} {path}: {theirs.text}"
         assert without_request_id(theirs) == without_request_id(random), f"{method} {path}"
         tried += 1
@@ -94,7 +107,8 @@ async def test_the_owner_does_not_get_404_where_the_stranger_does(api: Api) -> N
     for method, path, operation in operations(api):
         if set(re.findall(r"{(\w+)}", path)) - OF_NO_TEAM and not path.endswith("/events"):
             owner = await api.team()
-            answer = await call(owner.http, api, method, path.format(**await things_of(owner)), operation)
+            things = await things_of(owner)
+            answer = await call(owner.http, api, method, path.format(**things), operation, things)
             assert answer.status_code not in {401, 404, 405, 422, 500}, f"{method} {path}: {answer.text}"
 
 
@@ -107,7 +121,7 @@ async def test_every_route_wants_a_valid_token(api: Api) -> None:
             async with httpx.AsyncClient(
                 transport=httpx.ASGITransport(api.app), base_url="http://api", headers=headers
             ) as client:
-                answer = await call(client, api, method, concrete, operation)
+                answer = await call(client, api, method, concrete, operation, {"account_id": str(new_id())})
             assert problem(answer, 401)["code"] == "unauthenticated", f"{method} {path}"
             assert answer.headers["www-authenticate"] == "Bearer"
 

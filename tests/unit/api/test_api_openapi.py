@@ -48,6 +48,9 @@ def test_every_route_of_the_design_is_there(document: dict[str, Any]) -> None:
         DELETE /v1/cloud-accounts/{account_id}/external-id/next
         POST /v1/cloud-accounts/{account_id}/disconnect, POST /v1/cloud-accounts/{account_id}/discover
         GET /v1/rules, GET /v1/rules/{rule_id}, GET /v1/rule-sets
+        POST /v1/rule-packs, GET /v1/rule-packs, POST /v1/rule-packs/validate, GET /v1/rule-packs/{pack_name}
+        GET /v1/rule-packs/{pack_name}/source, GET /v1/rule-packs/{pack_name}/versions
+        POST /v1/rule-packs/{pack_name}/dry-run, DELETE /v1/rule-packs/{pack_name}
         POST /v1/plans, GET /v1/plans, GET /v1/plans/{plan_id}, PATCH /v1/plans/{plan_id}, DELETE /v1/plans/{plan_id}
         GET /v1/plans/{plan_id}/revisions, GET /v1/plans/{plan_id}/required-policy, POST /v1/plans/{plan_id}/runs
         GET /v1/runs, GET /v1/runs/{run_id}, POST /v1/runs/{run_id}/cancel

@@ -40,7 +40,7 @@ def spec(text: bytes) -> AuditSpec:
 
 def test_session_is_narrowed_to_the_calls_of_the_packs_rules() -> None:
     document = json.loads(policy_for(spec(squeeze(PACK))).document)
-    assert document["Statement"][0]["Action"] == ["iam:ListUsers"]
+    assert document["Statement"][0]["Action"] == ["iam:GetAccountAuthorizationDetails"]
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_pack_that_is_not_right_ends_the_run_and_names_itself(text: bytes) -> No
 
 
 async def test_engine_judges_by_the_packs_rules_and_the_catalogue_stays_as_it_is() -> None:
-    aws = PlainAws({"iam.list_users": lambda *_: {"Users": [{"UserName": "tmp-x", "UserId": "A", "Arn": "arn:x"}]}})
+    aws = PlainAws({"iam.get_account_authorization_details": lambda *_: {"UserDetailList": [{"UserName": "tmp-x"}]}})
     request = AuditRequest(ACCOUNT, "aws", (RULE,), ("eu-west-1",), {}, frozenset())
     sink = RememberingSink()
     await run_audit(request, aws, sink, catalogue=catalogue_with((squeeze(PACK),)))

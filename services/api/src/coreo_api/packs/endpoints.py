@@ -43,37 +43,37 @@ async def list_packs(session: TeamSession, query: Annotated[PageQuery, Query()])
     return page_of(rows, query.limit, PackSummary.model_validate)
 
 
-@router.get("/{name}")
+@router.get("/{pack_name}")
 async def show_pack(
-    session: TeamSession, context: InContext, name: PackName, query: Annotated[PackQuery, Query()]
+    session: TeamSession, context: InContext, pack_name: PackName, query: Annotated[PackQuery, Query()]
 ) -> PackView:
     """A pack and its rules."""
-    return await service.show(session, context, name, query.version)
+    return await service.show(session, context, pack_name, query.version)
 
 
-@router.get("/{name}/source")
-async def show_source(session: TeamSession, name: PackName, query: Annotated[PackQuery, Query()]) -> PackText:
+@router.get("/{pack_name}/source")
+async def show_source(session: TeamSession, pack_name: PackName, query: Annotated[PackQuery, Query()]) -> PackText:
     """A pack as it was written."""
-    return PackText.model_validate(await service.find(session, name, query.version))
+    return PackText.model_validate(await service.find(session, pack_name, query.version))
 
 
-@router.get("/{name}/versions")
+@router.get("/{pack_name}/versions")
 async def list_versions(
-    session: TeamSession, name: PackName, query: Annotated[PageQuery, Query()]
+    session: TeamSession, pack_name: PackName, query: Annotated[PageQuery, Query()]
 ) -> Page[PackSummary]:
     """All versions of a pack, newest first."""
-    await service.find(session, name)
-    rows = await repository.list_versions(session.connection, session.team_id, name, query.before, query.limit + 1)
+    await service.find(session, pack_name)
+    rows = await repository.list_versions(session.connection, session.team_id, pack_name, query.before, query.limit + 1)
     return page_of(rows, query.limit, PackSummary.model_validate)
 
 
-@router.delete("/{name}", status_code=204)
-async def delete_pack(session: TeamSession, name: PackName) -> None:
+@router.delete("/{pack_name}", status_code=204)
+async def delete_pack(session: TeamSession, pack_name: PackName) -> None:
     """Delete a pack that no plan has. Past runs, and their findings, stay."""
-    await service.delete(session, name)
+    await service.delete(session, pack_name)
 
 
-@router.post("/{name}/dry-run", status_code=202)
-async def dry_run(session: TeamSession, context: InContext, name: PackName, body: DryRun) -> RunView:
+@router.post("/{pack_name}/dry-run", status_code=202)
+async def dry_run(session: TeamSession, context: InContext, pack_name: PackName, body: DryRun) -> RunView:
     """Try a pack on one cloud account: a run of its rules alone, which is of no plan that stays."""
-    return await dry_runs.start(session, context, name, body)
+    return await dry_runs.start(session, context, pack_name, body)

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
 
 from coreo_api.plans.schemas import AuditSpec
 from coreo_api.rules.schemas import RuleSummary
@@ -12,6 +12,21 @@ from coreo_api.schemas import Body, View
 
 MAX_SOURCE = 128 * 1024
 PackName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]{1,29}$")]
+
+
+_EXAMPLE = """\
+pack: acme
+rules:
+  - id: bucket-temporary-name
+    title: Buckets have no temporary names
+    resource: aws.s3.bucket
+    severity: low
+    rationale: Temporary buckets have to be removed after some days.
+    fail_when:
+      Name: {matches: "^tmp-"}
+    message: "{Name} has a temporary name"
+    remediation: {console: Empty the bucket and delete it.}
+"""
 
 
 def _storable(value: str) -> str:
@@ -23,6 +38,8 @@ def _storable(value: str) -> str:
 
 class PackSource(Body):
     """A rule pack as its team wrote it."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"source": _EXAMPLE}]})
 
     source: Annotated[
         str,
@@ -39,6 +56,12 @@ class PackQuery(Body):
 
 class DryRun(Body):
     """What to try a pack on."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"cloud_account_id": "0199c3f2-8a1b-7000-8000-000000000001", "regions": ["eu-west-1"]}]
+        }
+    )
 
     cloud_account_id: UUID
     regions: Annotated[tuple[str, ...], Field(min_length=1, max_length=100)] = AuditSpec().regions
