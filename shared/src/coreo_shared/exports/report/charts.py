@@ -89,8 +89,8 @@ def gauge(share: float | None) -> Html:
     length = 0.0 if share is None else 100 * share
     return element(
         "svg",
-        element("rect", x=0, y=0, width=100, height=6, rx=3, class_="track"),
-        element("rect", x=0, y=0, width=f"{length:.1f}", height=6, rx=3, class_="share"),
+        element("rect", x=0, y=0, width=100, height=6, class_="track"),
+        element("rect", x=0, y=0, width=f"{length:.1f}", height=6, class_="share"),
         viewBox="0 0 100 6",
         preserveAspectRatio="none",
         class_="gauge",
