@@ -80,7 +80,7 @@ def bars(title: str, shares: Sequence[Share], *, most: int = 10) -> Html:
     height = len(shown) * _STEP
     picture = element("svg", *rows, viewBox=f"0 0 {_WIDTH} {height}", role="img", aria_label=_words(title, shown))
     rest = len(shares) - len(shown)
-    more = element("p", f"and {rest} more, with fewer", class_="quiet") if rest else None
+    more = element("p", f"and {rest} more", class_="quiet") if rest else None
     return element("figure", element("figcaption", title), picture, more)
 
 
