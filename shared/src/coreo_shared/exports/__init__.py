@@ -10,6 +10,7 @@ from coreo_shared.catalogue import Catalogue
 from coreo_shared.contracts.findings import Finding
 from coreo_shared.exports import asff, junit, ocsf, report, sarif, tabular
 from coreo_shared.exports.rows import Facts
+from coreo_shared.exports.sound import sound
 from coreo_shared.exports.subject import SUFFIXES, Format, Subject
 
 Writer = Callable[[Iterable[Finding], Subject, Facts, TextIO], None]
@@ -28,7 +29,7 @@ _WRITERS: Final[Mapping[Format, Writer]] = {
 
 def export(format: Format, findings: Iterable[Finding], subject: Subject, catalogue: Catalogue, out: TextIO) -> None:  # noqa: A002  the word
     """Writes the findings to `out`, which takes any text and leaves line ends alone (`newline=""`)."""
-    _WRITERS[format](findings, subject, Facts(catalogue), out)
+    _WRITERS[format](sound(findings), subject, Facts(catalogue), out)
 
 
 __all__ = ["SUFFIXES", "Format", "Subject", "export"]

@@ -9,6 +9,7 @@ from typing import Any, Final, TextIO
 
 from coreo_shared.contracts.findings import Finding
 from coreo_shared.contracts.terms import FindingStatus, Severity
+from coreo_shared.exports.asff_types import OTHER, TYPES
 from coreo_shared.exports.rows import Facts, RuleFacts
 from coreo_shared.exports.subject import Subject
 from coreo_shared.exports.tabular import as_json, write_array
@@ -26,50 +27,16 @@ _VERDICTS: Final[Mapping[FindingStatus, str]] = {
     FindingStatus.SUPPRESSED: "FAILED",
     FindingStatus.NOT_EVALUATED: "NOT_AVAILABLE",
 }
-# Security Hub's names of resources; others are "Other", as its documentation asks.
-_TYPES: Final[Mapping[str, str]] = {
-    "aws.account": "AwsAccount",
-    "aws.acm.certificate": "AwsCertificateManagerCertificate",
-    "aws.cloudfront.distribution": "AwsCloudFrontDistribution",
-    "aws.cloudtrail.trail": "AwsCloudTrailTrail",
-    "aws.codebuild.project": "AwsCodeBuildProject",
-    "aws.dynamodb.table": "AwsDynamoDbTable",
-    "aws.ec2.instance": "AwsEc2Instance",
-    "aws.ec2.launch_template": "AwsEc2LaunchTemplate",
-    "aws.ec2.network_acl": "AwsEc2NetworkAcl",
-    "aws.ec2.security_group": "AwsEc2SecurityGroup",
-    "aws.ec2.subnet": "AwsEc2Subnet",
-    "aws.ec2.volume": "AwsEc2Volume",
-    "aws.ec2.vpc": "AwsEc2Vpc",
-    "aws.ecr.repository": "AwsEcrRepository",
-    "aws.ecs.cluster": "AwsEcsCluster",
-    "aws.ecs.service": "AwsEcsService",
-    "aws.ecs.task_definition": "AwsEcsTaskDefinition",
-    "aws.efs.access_point": "AwsEfsAccessPoint",
-    "aws.eks.cluster": "AwsEksCluster",
-    "aws.elbv2.load_balancer": "AwsElbv2LoadBalancer",
-    "aws.iam.group": "AwsIamGroup",
-    "aws.iam.policy": "AwsIamPolicy",
-    "aws.iam.role": "AwsIamRole",
-    "aws.iam.user": "AwsIamUser",
-    "aws.kinesis.stream": "AwsKinesisStream",
-    "aws.kms.key": "AwsKmsKey",
-    "aws.lambda.function": "AwsLambdaFunction",
-    "aws.rds.cluster": "AwsRdsDbCluster",
-    "aws.rds.instance": "AwsRdsDbInstance",
-    "aws.redshift.cluster": "AwsRedshiftCluster",
-    "aws.s3.bucket": "AwsS3Bucket",
-    "aws.secretsmanager.secret": "AwsSecretsManagerSecret",
-    "aws.sns.topic": "AwsSnsTopic",
-    "aws.sqs.queue": "AwsSqsQueue",
-}
 # Lengths in characters, from the format's documentation.
 _MAX_TITLE: Final = 256
 _MAX_TEXT: Final = 1_024
 _MAX_REMEDIATION: Final = 512
 _MAX_RESOURCE: Final = 512
 _MAX_REQUIREMENTS: Final = 32
-_MAX_OTHER: Final = 4_096  # of one value of a resource's details
+# Of a resource's details: pairs, and "fewer than" 128 and 1,024 characters of a name and its value.
+_MAX_DETAILS: Final = 50
+_MAX_NAME: Final = 127
+_MAX_VALUE: Final = 1_023
 
 
 def write(findings: Iterable[Finding], subject: Subject, facts: Facts, out: TextIO) -> None:
@@ -101,7 +68,7 @@ def asff_finding(finding: Finding, subject: Subject, facts: RuleFacts) -> dict[s
         "UpdatedAt": observed,
         "Severity": {"Label": _LABELS[finding.severity], "Original": finding.severity.value},
         "Title": cut(facts.title, _MAX_TITLE),
-        "Description": cut(finding.message or facts.title, _MAX_TEXT),
+        "Description": cut(finding.message.strip() or facts.title, _MAX_TEXT),
         "Remediation": {
             "Recommendation": {
                 "Text": cut(facts.console or "See the rule's documentation.", _MAX_REMEDIATION),
@@ -111,7 +78,7 @@ def asff_finding(finding: Finding, subject: Subject, facts: RuleFacts) -> dict[s
         "ProductFields": {"coreo/run_id": subject.run_id, "coreo/status": finding.status.value},
         "Resources": [
             {
-                "Type": _TYPES.get(finding.resource_type, "Other"),
+                "Type": TYPES.get(finding.resource_type, OTHER),
                 "Id": cut(resource, _MAX_RESOURCE),
                 "Partition": subject.partition,
                 "Region": region,
@@ -140,7 +107,9 @@ def _compliance(finding: Finding, facts: RuleFacts) -> dict[str, Any]:
 def _details(finding: Finding) -> dict[str, str]:
     details = {"ResourceType": finding.resource_type, "ResourceName": finding.resource_id}
     details |= {name: value if isinstance(value, str) else as_json(value) for name, value in finding.evidence.items()}
-    return {name: cut(value, _MAX_OTHER) for name, value in details.items() if value}
+    # Security Hub refuses a batch in which a name or value is blank.
+    told = [(name, value) for name, value in details.items() if name.strip() and value.strip()]
+    return {cut(name, _MAX_NAME): cut(value, _MAX_VALUE) for name, value in told[:_MAX_DETAILS]}
 
 
 def _home(partition: str) -> str:

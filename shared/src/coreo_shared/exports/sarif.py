@@ -67,14 +67,15 @@ def result(finding: Finding, rule_index: int) -> dict[str, Any]:
         "message": {"text": words or finding.rule_id},
         "locations": [
             {
-                # Code scanning asks for a file; the resource's path stands for one.
-                "physicalLocation": {"artifactLocation": {"uri": _uri(name)}},
+                # Code scanning asks for a file and a line; the resource's path stands for them.
+                "physicalLocation": {"artifactLocation": {"uri": _uri(name)}, "region": {"startLine": 1}},
                 "logicalLocations": [
                     {"fullyQualifiedName": name, "name": finding.resource_id, "kind": finding.resource_type}
                 ],
             }
         ],
-        "partialFingerprints": {"coreo/v1": finding.fingerprint},
+        # The second is the only one that GitHub knows alerts by; without it they are new whenever a name changes.
+        "partialFingerprints": {"coreo/v1": finding.fingerprint, "primaryLocationLineHash": finding.fingerprint},
         "properties": {
             "status": finding.status.value,
             "severity": finding.severity.value,
@@ -118,11 +119,10 @@ def _rule(facts: RuleFacts, severity: Severity) -> dict[str, Any]:
         **({"helpUri": facts.references[0]} if facts.references else {}),
         "defaultConfiguration": {"level": _LEVELS[severity]},
         "properties": {
-            "tags": [
-                "security",
-                facts.service,
-                *(f"{name}:{each}" for name, ids in facts.controls.items() for each in ids),
-            ],
+            # GitHub refuses a file that has a rule with more than 20 tags; the controls alone can be twice as many.
+            "tags": ["security", facts.service, *facts.controls],
+            "controls": facts.controls,
+            "aliases": facts.aliases,
             "precision": "very-high",
             "problem.severity": {"error": "error", "warning": "warning"}.get(_LEVELS[severity], "recommendation"),
             "security-severity": _SCORES[severity],

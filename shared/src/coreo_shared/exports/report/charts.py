@@ -80,7 +80,7 @@ def bars(title: str, shares: Sequence[Share], *, most: int = 10) -> Html:
     height = len(shown) * _STEP
     picture = element("svg", *rows, viewBox=f"0 0 {_WIDTH} {height}", role="img", aria_label=_words(title, shown))
     rest = len(shares) - len(shown)
-    more = element("p", f"and {rest} more, with fewer", class_="quiet") if rest else None
+    more = element("p", f"and {rest} more", class_="quiet") if rest else None
     return element("figure", element("figcaption", title), picture, more)
 
 
@@ -89,8 +89,8 @@ def gauge(share: float | None) -> Html:
     length = 0.0 if share is None else 100 * share
     return element(
         "svg",
-        element("rect", x=0, y=0, width=100, height=6, rx=3, class_="track"),
-        element("rect", x=0, y=0, width=f"{length:.1f}", height=6, rx=3, class_="share"),
+        element("rect", x=0, y=0, width=100, height=6, class_="track"),
+        element("rect", x=0, y=0, width=f"{length:.1f}", height=6, class_="share"),
         viewBox="0 0 100 6",
         preserveAspectRatio="none",
         class_="gauge",

@@ -211,7 +211,7 @@ def _findings(found: Tally) -> Iterable[Html]:
         _picker("severity", "Severity", [each.value for each in Severity]),
         _picker("status", "Status", [_STATUS_WORDS[status][0] for status in statuses]),
         _picker("service", "Service", services),
-        element("label", "Shown", element("span", "", id="count")),
+        element("label", "Shown", element("span", "", id="count", role="status")),
         class_="filters",
         id="filters",
         hidden=True,
@@ -220,7 +220,8 @@ def _findings(found: Tally) -> Iterable[Html]:
     if found.shown < everything:
         yield element(
             "p",
-            f"{found.shown:,} of {everything:,} findings are shown in detail, at most {MAX_OF_RULE} of a rule; "
+            f"{found.shown:,} of {everything:,} findings are shown in detail, at most {MAX_OF_RULE} of a rule and the "
+            "worst first; "
             "the counts are of all. The other formats hold every one.",
             class_="warning",
         )

@@ -30,8 +30,10 @@ def rule_section(rule: RuleTally, status: FindingStatus, words: tuple[str, str])
         element(
             "div",
             element("p", facts.rationale) if facts.rationale else None,
-            _table(findings),
-            element("p", f"and {more:,} more", class_="quiet") if more else None,
+            _table(findings) if findings else None,
+            element("p", f"and {more:,} more" if findings else "Not shown one by one.", class_="quiet")
+            if more
+            else None,
             _remedy(rule) if status is FindingStatus.FAIL else None,
             _controls(rule),
             _references(rule),

@@ -12,7 +12,8 @@ from coreo_shared.exports.rows import Facts, RuleFacts
 
 MAX_OF_RULE: Final = 200  # findings of a rule and status that are shown
 MAX_SHOWN: Final = 5_000  # findings that are shown at all: browsers get slow after that
-_SHOWN: Final = frozenset({FindingStatus.FAIL, FindingStatus.NOT_EVALUATED, FindingStatus.SUPPRESSED})
+# What is shown, and what gives way first when there is no more room.
+_ORDER: Final = (FindingStatus.SUPPRESSED, FindingStatus.NOT_EVALUATED, FindingStatus.FAIL)
 
 
 @dataclass
@@ -44,6 +45,8 @@ class Tally:
     failed_by_service: Counter[str] = field(default_factory=Counter)
     failed_by_region: Counter[str] = field(default_factory=Counter)
     shown: int = 0
+    # What is kept, none empty, by how much it matters.
+    _kept: dict[tuple[int, int], list[list[Finding]]] = field(default_factory=dict)
 
     @property
     def total(self) -> int:
@@ -58,7 +61,7 @@ class Tally:
         )
 
     def add(self, finding: Finding, facts: RuleFacts) -> None:
-        """Counts one finding, and keeps it if there is room."""
+        """Counts one finding, and keeps it if there is room or one that matters less."""
         rule = self.rules.setdefault(finding.rule_id, RuleTally(facts, finding.severity))
         rule.by_status[finding.status] += 1
         self.by_status[finding.status] += 1
@@ -66,11 +69,31 @@ class Tally:
             self.failed_by_severity[finding.severity] += 1
             self.failed_by_service[facts.service] += 1
             self.failed_by_region[finding.region] += 1
-        if finding.status in _SHOWN and self.shown < MAX_SHOWN:
-            kept = rule.shown.setdefault(finding.status, [])
-            if len(kept) < MAX_OF_RULE:
-                kept.append(finding)
-                self.shown += 1
+        if finding.status in _ORDER:
+            self._keep(rule.shown.setdefault(finding.status, []), finding)
+
+    def _keep(self, of_rule: list[Finding], finding: Finding) -> None:
+        if len(of_rule) == MAX_OF_RULE:
+            return
+        level = (_ORDER.index(finding.status), finding.severity.rank)
+        if self.shown == MAX_SHOWN:
+            least = min(self._kept)
+            if level <= least:
+                return
+            self._drop(least)
+        self.shown += 1
+        if not of_rule:
+            self._kept.setdefault(level, []).append(of_rule)
+        of_rule.append(finding)
+
+    def _drop(self, level: tuple[int, int]) -> None:
+        lists = self._kept[level]
+        lists[-1].pop()
+        self.shown -= 1
+        if not lists[-1]:
+            lists.pop()
+        if not lists:
+            del self._kept[level]
 
 
 def tally(findings: Iterable[Finding], facts: Facts) -> Tally:
