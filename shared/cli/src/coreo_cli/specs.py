@@ -84,6 +84,7 @@ def rule_words(spec: Json) -> str:
     parts = list(spec["rule_sets"])
     if spec["rules"]:
         parts.append(plural(len(spec["rules"]), "rule"))
+    parts += spec.get("rule_packs", [])
     return ", ".join(parts)
 
 

@@ -57,6 +57,15 @@ RegionsOption = Annotated[
         show_default=False,
     ),
 ]
+PacksOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--rule-pack",
+        metavar="NAME[@VERSION]",
+        help="Rules of your own: see coreo rule-pack. The newest version is pinned unless said. May be repeated.",
+        show_default=False,
+    ),
+]
 ParametersOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -113,6 +122,7 @@ def create(
     account: AccountsOption = None,
     rule_set: RuleSetsOption = None,
     rule: RulesOption = None,
+    rule_pack: PacksOption = None,
     region: RegionsOption = None,
     param: ParametersOption = None,
     cron: CronOption = None,
@@ -123,7 +133,7 @@ def create(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Make an audit plan. It runs when asked to (`coreo run start`), and on its schedule if it has one."""
-    if not rule and not rule_set:
+    if not (rule or rule_set or rule_pack):
         raise UsageMistakeError(
             "A plan needs rules.",
             next_step="Give --rule-set baseline, or others of `coreo rules sets` and `coreo rules list`.",
@@ -133,6 +143,7 @@ def create(
         "rules": rule or [],
         "regions": region or ["all"],
         "parameters": parameters_of(param or []),
+        **({"rule_packs": rule_pack} if rule_pack else {}),
     }
     schedule = ScheduleWish(cron, every, time_zone, jitter, missed).over(None)
     with connect() as client:
@@ -160,6 +171,7 @@ def update(
     account: AccountsOption = None,
     rule_set: RuleSetsOption = None,
     rule: RulesOption = None,
+    rule_pack: PacksOption = None,
     region: RegionsOption = None,
     param: ParametersOption = None,
     cron: CronOption = None,
@@ -180,7 +192,7 @@ def update(
     if no_schedule and not wish.is_empty:
         raise UsageMistakeError("--no-schedule excludes the other options about the schedule.")
     parameters = None if param is None else parameters_of(param)
-    spec = _said(rule_sets=rule_set, rules=rule, regions=region, parameters=parameters)
+    spec = _said(rule_sets=rule_set, rules=rule, rule_packs=rule_pack, regions=region, parameters=parameters)
     body = _said(name=name, enabled=enabled)
     if not (spec or body or account is not None or no_schedule or not wish.is_empty):
         raise UsageMistakeError(
@@ -312,6 +324,7 @@ def _show(plan: Json, accounts: list[str]) -> None:
             ("enabled", "yes" if plan["enabled"] else "no: it does not run"),
             ("rule sets", ", ".join(spec["rule_sets"]) or None),
             ("rules", ", ".join(spec["rules"]) or None),
+            ("rule packs", ", ".join(spec.get("rule_packs", [])) or None),
             ("regions", ", ".join(spec["regions"])),
             ("parameters", as_json(spec["parameters"], indent=None) if spec["parameters"] else None),
             ("cloud accounts", ", ".join(accounts) or "none yet"),
