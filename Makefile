@@ -55,6 +55,8 @@ imports: setup ## Check the import contracts between the services
 	$(BIN)/lint-imports
 
 bench: setup ## Measure the hot paths against their physical limits (ratios in one run)
+	$(BIN)/python -m tests.bench.engine_rules
+	$(BIN)/python -m tests.bench.engine_runs
 	$(BIN)/python -m tests.bench.results_ingest
 
 lock: ## Compile the hashed locks again; ARGS=--upgrade for newer versions (needs uv)

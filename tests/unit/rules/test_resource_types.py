@@ -124,3 +124,26 @@ def test_fingerprint_is_stable_and_tells_apart() -> None:
         fingerprint("111122223333s3", "-bucket-versioning", "arn:aws:s3:::data"),
     }
     assert len(others | {one}) == 5
+
+
+@pytest.mark.parametrize(
+    ("name", "item", "expected"),
+    [
+        (
+            "aws.sqs.queue",
+            {"QueueUrl": "https://sqs.eu-west-1.amazonaws.com/210987654321/orders"},
+            ("orders", "arn:aws:sqs:eu-west-1:210987654321:orders"),
+        ),
+        (
+            "aws.route53.hosted_zone",
+            {"Id": "/hostedzone/Z1", "Name": "example.com."},
+            ("example.com.", "arn:aws:route53:::hostedzone/Z1"),
+        ),
+    ],
+)
+def test_names_that_are_parts_of_others_are_taken_out_of_them(
+    name: str, item: dict[str, Any], expected: tuple[str, str]
+) -> None:
+    kind = load_catalogue().resource_types[name]
+    found = kind.identify(item, account="210987654321", region="eu-west-1", partition="aws")
+    assert (found.id, found.arn) == expected

@@ -1,4 +1,4 @@
-"""Texts with `{Field.Path}`, `{var.name}` and, in ARNs and call parameters, `{account}` `{region}` `{partition}`."""
+"""Texts with `{Field.Path}`, `{var.name}` and, in ARNs and call parameters, `{account}` `{region}` `{partition}`, `{Url|last}`."""
 
 import json
 import re
@@ -15,16 +15,18 @@ CONTEXT = frozenset({"account", "region", "partition"})
 MAX_TEXT = 2_000
 MAX_SHOWN = 200  # characters of one value within a message
 _MAX_PLACEHOLDERS = 20
+_LAST = "|last"  # URLs and the like name things by their last part
 _PART = re.compile(r"\{([^{}]*)\}|([^{}]+)|(.)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A place to fill. `source`: "field", "var" or "context"."""
+    """A place to fill. `source`: "field", "var" or "context"; `last`: only what comes after the value's last slash."""
 
     source: str
     name: str
     path: FieldPath
+    last: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,9 @@ def _hole(inside: str, place: Path, *, context: bool) -> Hole:
         return Hole("var", inside.removeprefix("var."), THIS)
     if context and inside in CONTEXT:
         return Hole("context", inside, THIS)
-    return Hole("field", inside, parse_path(inside, place))
+    last = context and inside.endswith(_LAST)
+    path = inside.removesuffix(_LAST) if last else inside
+    return Hole("field", path, parse_path(path, place), last)
 
 
 def compile_message(template: Template, variables: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], str]:
@@ -114,4 +118,7 @@ def fill(template: Template, value: Mapping[str, Any], context: Mapping[str, str
 def _filled(part: str | Hole, value: Mapping[str, Any], context: Mapping[str, str]) -> Any:
     if isinstance(part, str):
         return part
-    return context[part.name] if part.source == "context" else reader(part.path)(value)
+    if part.source == "context":
+        return context[part.name]
+    found = reader(part.path)(value)
+    return found.rpartition("/")[2] if part.last and isinstance(found, str) else found

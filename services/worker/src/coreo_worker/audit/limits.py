@@ -34,7 +34,7 @@ class Limits:
     """
 
     account: int = 48
-    service: int = 12
+    service: int = 24
     region: int = 6
     rate: float = 50.0
     rates: Mapping[str, float] = field(default_factory=lambda: _RATES)
