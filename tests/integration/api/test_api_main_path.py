@@ -136,7 +136,7 @@ async def test_required_policy_is_what_the_rules_read(api: Api) -> None:
     assert "ec2:DescribeSecurityGroups" in policy["actions"]
     assert "ec2:DescribeRegions" not in policy["actions"]
     assert policy["policy"]["Statement"][0]["Action"] == policy["actions"]
-    assert policy["session_policy"]["Statement"][0]["Resource"] == "*"
+    assert policy["session_policies"][0]["Statement"][0]["Resource"] == "*"
     everywhere = await team.add_plan(spec={"rules": ["ec2-security-group-open-ssh"]})
     policy = ok(await team.http.get(f"/v1/plans/{everywhere['id']}/required-policy"))
     assert "ec2:DescribeRegions" in policy["actions"]

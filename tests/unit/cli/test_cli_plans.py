@@ -198,7 +198,7 @@ def test_the_policy_stands_alone_on_standard_output(
     required = {
         "actions": ["s3:ListAllMyBuckets"],
         "policy": {"p": 1},
-        "session_policy": {"s": 1},
+        "session_policies": [{"s": 1}],
         "widened": ["s3:List*"],
     }
     scripted_api.on("GET", f"/v1/plans/{plan['id']}/required-policy", required)

@@ -64,6 +64,15 @@ async def test_replaced_credentials_reach_later_calls() -> None:
         assert await credentials_of(before) == ("ASIAFIRST", "first-secret", "first-token")
 
 
+async def test_services_with_credentials_of_their_own_get_those_and_no_other_does() -> None:
+    async with ClientFactory(FIRST, {"kms": SECOND}) as clients:
+        assert (await credentials_of(await clients.client("kms", "eu-west-1")))[0] == "ASIASECOND"
+        assert (await credentials_of(await clients.client("ec2", "eu-west-1")))[0] == "ASIAFIRST"
+        await clients.replace_credentials(SECOND, {"kms": FIRST})
+        assert (await credentials_of(await clients.client("kms", "eu-west-1")))[0] == "ASIAFIRST"
+        assert (await credentials_of(await clients.client("ec2", "eu-west-1")))[0] == "ASIASECOND"
+
+
 async def test_two_accounts_in_one_process_never_share_a_client() -> None:
     async with ClientFactory(FIRST) as one, ClientFactory(SECOND) as other:
         assert (await credentials_of(await one.client("iam", "us-east-1")))[0] == "ASIAFIRST"

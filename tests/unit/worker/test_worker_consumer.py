@@ -12,6 +12,7 @@ from uuid import UUID
 import pytest
 from structlog.testing import capture_logs
 
+from coreo_shared.catalogue import load_catalogue
 from coreo_shared.contracts.jobs import AuditSpec, Job
 from coreo_shared.contracts.results import PutChunk
 from coreo_shared.contracts.terms import Pool, RunState
@@ -443,6 +444,29 @@ async def test_sessions_are_renewed_while_the_run_goes_on() -> None:
         process.say(*SCRIPT[1:])
         await world.ended(run_id)
     assert len({policy.document for policy in world.roles.policies}) == 1
+
+
+async def test_rules_that_need_more_than_one_session_may_do_get_several() -> None:
+    catalogue = load_catalogue()
+    world = World(processes=Processes(SCRIPT[0]), roles=FakeRoles(lifetime=2))
+    work = AuditSpec(rules=sorted(catalogue.rules), regions=["all"])
+    run_id, _ = world.send(world.jobs.make(work=work))
+    async with world.worker():
+        process = await world.processes.number(1)
+        start, renewed = (await process.hears(2))[:2]
+        assert isinstance(start, Start)
+        assert isinstance(renewed, NewCredentials)
+        process.say(*SCRIPT[1:])
+        await world.ended(run_id)
+    count = 1 + len(start.others)
+    assert count > 1
+    first, second = world.roles.policies[:count], world.roles.policies[count : 2 * count]
+    assert first == second
+    assert [session.services for session in start.others] == [policy.services for policy in first[1:]]
+    keys = [session.access_key_id for session in (start.credentials, *start.others)]
+    assert keys == [f"ASIA{number:016}" for number in range(1, count + 1)]
+    assert [session.services for session in renewed.others] == [session.services for session in start.others]
+    assert not {session.access_key_id for session in renewed.others} & set(keys)
 
 
 async def test_a_session_that_aws_ended_before_its_time_is_renewed_at_once() -> None:

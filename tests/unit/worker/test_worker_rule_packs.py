@@ -11,7 +11,7 @@ from coreo_shared.contracts.jobs import AuditSpec, RulePack
 from coreo_shared.contracts.terms import FindingStatus
 from coreo_worker.audit.engine import AuditRequest, run_audit
 from coreo_worker.aws.errors import PermanentError
-from coreo_worker.runner.permissions import policy_for
+from coreo_worker.runner.permissions import policies_for
 from tests.support.engine import ACCOUNT, PlainAws, RememberingSink
 
 PACK = json.dumps(
@@ -39,7 +39,7 @@ def spec(text: bytes) -> AuditSpec:
 
 
 def test_session_is_narrowed_to_the_calls_of_the_packs_rules() -> None:
-    document = json.loads(policy_for(spec(squeeze(PACK))).document)
+    document = json.loads(policies_for(spec(squeeze(PACK)))[0].document)
     assert document["Statement"][0]["Action"] == ["iam:GetAccountAuthorizationDetails"]
 
 
@@ -55,7 +55,7 @@ def test_session_is_narrowed_to_the_calls_of_the_packs_rules() -> None:
 )
 def test_pack_that_is_not_right_ends_the_run_and_names_itself(text: bytes) -> None:
     with pytest.raises(PermanentError, match=r"acme@3"):
-        policy_for(spec(text))
+        policies_for(spec(text))
     with pytest.raises(PackError):
         catalogue_with((text,))
 

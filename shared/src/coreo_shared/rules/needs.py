@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from coreo_shared.rules.conditions import Read
-from coreo_shared.rules.model import ResourceType, Rule
+from coreo_shared.rules.model import Call, ResourceType, Rule
 from coreo_shared.rules.resources import order_enrichments
 
 # To find out which regions the account has enabled, when a plan says "all".
@@ -45,12 +45,17 @@ class TypeNeeds:
     @property
     def actions(self) -> frozenset[str]:
         """The IAM actions of these calls."""
+        return frozenset(action for call in self.calls for action in call.actions)
+
+    @property
+    def calls(self) -> list[Call]:
+        """The operations that are asked."""
         enrichments = [self.resource_type.enrichments[name] for name in self.enrichments]
         calls = [enrichment.call for enrichment in enrichments]
         calls += [enrichment.prepare.call for enrichment in enrichments if enrichment.prepare is not None]
         if self.resource_type.listing is not None:
             calls.append(self.resource_type.listing)
-        return frozenset(action for call in calls for action in call.actions)
+        return calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +68,15 @@ class Needs:
     def actions(self) -> frozenset[str]:
         """The IAM actions that the run's calls take."""
         return frozenset(action for needs in self.types.values() for action in needs.actions)
+
+    @property
+    def actions_by_service(self) -> dict[str, frozenset[str]]:
+        """The same by the service that is asked, as the SDK names it: its actions may bear another's name."""
+        found: dict[str, frozenset[str]] = {}
+        for needs in self.types.values():
+            for call in needs.calls:
+                found[call.service] = found.get(call.service, frozenset()) | frozenset(call.actions)
+        return found
 
 
 def needs_of(definitions: Definitions, rule_ids: Iterable[str]) -> Needs:

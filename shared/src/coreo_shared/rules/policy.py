@@ -2,12 +2,13 @@
 
 STS takes a session policy of at most 2,048 characters (API reference, AssumeRole). Where the actions do not fit, the
 ones of one service that begin alike are put together as `service:Prefix*`, the longest common beginnings first, and
-the answer says so. The session never gets more than the role itself allows.
+the answer says so. What does not fit even then is spread over several sessions, each for some services. A session never
+gets more than the role itself allows.
 """
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -34,10 +35,14 @@ class PolicyTooLargeError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class SessionPolicy:
-    """A session policy as JSON. `widened` are the wildcards that had to stand for several actions; mostly none."""
+    """A session policy as JSON. `widened` are the wildcards that had to stand for several actions; mostly none.
+
+    `services` are those whose calls go with it, as the SDK names them; none: all that no other policy is for.
+    """
 
     document: str
     widened: tuple[str, ...]
+    services: tuple[str, ...] = ()
 
 
 def session_policy(actions: Iterable[str]) -> SessionPolicy:
@@ -56,6 +61,30 @@ def session_policy(actions: Iterable[str]) -> SessionPolicy:
     return SessionPolicy(document, tuple(sorted(entries - wanted)))
 
 
+def session_policies(by_service: Mapping[str, frozenset[str]]) -> tuple[SessionPolicy, ...]:
+    """One policy for all these services' actions if it can be had, else one each for some of the services.
+
+    The first is for every service that none of the others names. Raises PolicyTooLargeError.
+    """
+    try:
+        return (session_policy(action for actions in by_service.values() for action in actions),)
+    except PolicyTooLargeError:
+        pass
+    parts: list[dict[str, frozenset[str]]] = []
+    for service, actions in sorted(by_service.items(), key=lambda pair: (-sum(map(len, pair[1])), pair[0])):
+        for part in parts:
+            if len(_session_document(actions.union(*part.values()))) <= MAX_SESSION_POLICY:
+                part[service] = actions
+                break
+        else:
+            parts.append({service: actions})
+    made = [(session_policy(frozenset().union(*part.values())), tuple(sorted(part))) for part in parts]
+    return tuple(
+        SessionPolicy(policy.document, policy.widened, services if position else ())
+        for position, (policy, services) in enumerate(made)
+    )
+
+
 def _session_document(entries: Iterable[str]) -> str:
     statement = {"Effect": "Allow", "Action": sorted(entries), "Resource": "*"}
     return json.dumps({"Version": "2012-10-17", "Statement": [statement]}, separators=(",", ":"))
@@ -70,17 +99,11 @@ def _narrowest_merge(entries: set[str], wanted: frozenset[str]) -> str | None:
             groups.setdefault(beginning, []).append(entry)
             words[beginning] = count
     candidates = [
-        (len(group) > 1, words[beginning], sum(len(entry) + 3 for entry in group), beginning)
+        (words[beginning], sum(len(entry) + 3 for entry in group), beginning)
         for beginning, group in groups.items()
-        if (len(group) > 1 or _only_describes(beginning, group[0]))
-        and not any(name.startswith(beginning) and name not in wanted for name in _NEVER_WIDEN_TO)
+        if len(group) > 1 and not any(name.startswith(beginning) and name not in wanted for name in _NEVER_WIDEN_TO)
     ]
-    return max(candidates)[3] + "*" if candidates else None
-
-
-def _only_describes(beginning: str, entry: str) -> bool:
-    """Whether it may stand for one action too, as the last resort: these verbs show settings, not data."""
-    return beginning.partition(":")[2] in {"Describe", "List"} and len(beginning) + 1 < len(entry)
+    return max(candidates)[2] + "*" if candidates else None
 
 
 @lru_cache(maxsize=4_096)

@@ -1,4 +1,4 @@
-"""Texts with `{Field.Path}`, `{var.name}` and, in ARNs and call parameters, `{account}` `{region}` `{partition}`, `{Url|last}`."""
+"""Texts with `{Field.Path}`, `{var.name}`; in ARNs, parameters `{account}`, `{region}`, `{partition}`, `{Url|last}`."""
 
 import json
 import re

@@ -109,10 +109,14 @@ class RequiredPolicy(View):
 
     actions: Annotated[list[str], Field(description="The IAM actions.")]
     policy: Annotated[dict[str, Any], Field(description="An IAM policy with these actions, for the role.")]
-    session_policy: Annotated[
-        dict[str, Any], Field(description="What each run's session is cut down to, whatever else the role allows.")
+    session_policies: Annotated[
+        list[dict[str, Any]],
+        Field(
+            description="What a run's session is cut down to, whatever else the role allows. Where one policy cannot "
+            "hold it all, there are several sessions, each for some services."
+        ),
     ]
     widened: Annotated[
         list[str],
-        Field(description="Wildcards in the session policy that stand for several actions, for want of room."),
+        Field(description="Wildcards in the session policies that stand for several actions, for want of room."),
     ]

@@ -23,7 +23,7 @@ from coreo_shared.catalogue.packs import PackError, catalogue_with
 from coreo_shared.contracts import jobs
 from coreo_shared.ids import new_id
 from coreo_shared.rules.errors import UnknownNameError
-from coreo_shared.rules.policy import required_policy, session_policy
+from coreo_shared.rules.policy import required_policy, session_policies
 from coreo_shared.web import FieldError, Problem
 from coreo_shared.web.problems import not_found
 
@@ -176,13 +176,14 @@ async def required(session: Session, context: Context, plan_id: UUID) -> Require
         audit = await resolved(session.connection, context.catalogue, session.team_id, row.spec)
     except UnknownNameError as error:
         raise outdated(error) from None
-    actions = specs.actions_of(context.catalogue, audit)
-    session_wide = session_policy(actions)
+    by_service = specs.actions_by_service(context.catalogue, audit)
+    actions = frozenset[str]().union(*by_service.values())
+    sessions = session_policies(by_service)
     return RequiredPolicy(
         actions=sorted(actions),
         policy=required_policy(actions),
-        session_policy=msgspec.json.decode(session_wide.document),
-        widened=list(session_wide.widened),
+        session_policies=[msgspec.json.decode(each.document) for each in sessions],
+        widened=[pattern for each in sessions for pattern in each.widened],
     )
 
 

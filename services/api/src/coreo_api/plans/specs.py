@@ -13,7 +13,7 @@ from coreo_shared.contracts.base import encode_json
 from coreo_shared.rules.compiler import bind_parameters
 from coreo_shared.rules.errors import ParameterError, UnknownNameError
 from coreo_shared.rules.needs import REGION_ACTIONS, needs_of
-from coreo_shared.rules.policy import PolicyTooLargeError, session_policy
+from coreo_shared.rules.policy import PolicyTooLargeError, session_policies
 from coreo_shared.web import FieldError, Problem
 
 ALL_REGIONS = "all"
@@ -39,8 +39,15 @@ def resolve(catalogue: Catalogue, spec: AuditSpec, packs: Sequence[jobs.RulePack
 
 def actions_of(catalogue: Catalogue, audit: jobs.AuditSpec) -> frozenset[str]:
     """The IAM actions that a run takes."""
-    actions = needs_of(_catalogue_of(catalogue, audit), audit.rules).actions
-    return actions | REGION_ACTIONS if ALL_REGIONS in audit.regions else actions
+    return frozenset().union(*actions_by_service(catalogue, audit).values())
+
+
+def actions_by_service(catalogue: Catalogue, audit: jobs.AuditSpec) -> dict[str, frozenset[str]]:
+    """The IAM actions that a run takes, by the service that is asked."""
+    actions = needs_of(_catalogue_of(catalogue, audit), audit.rules).actions_by_service
+    if ALL_REGIONS in audit.regions:
+        actions["ec2"] = actions.get("ec2", frozenset()) | REGION_ACTIONS
+    return actions
 
 
 def _catalogue_of(catalogue: Catalogue, audit: jobs.AuditSpec) -> Catalogue:
@@ -59,7 +66,7 @@ def check(catalogue: Catalogue, partition: str, spec: AuditSpec, packs: Sequence
     if errors:
         raise _problem(errors)
     try:
-        session_policy(actions_of(catalogue, audit))
+        session_policies(actions_by_service(catalogue, audit))
     except PolicyTooLargeError as error:
         raise _problem([FieldError(f"{_FIELD}.rules", str(error))]) from None
 

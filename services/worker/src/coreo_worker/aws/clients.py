@@ -6,7 +6,7 @@ Nothing here looks for credentials in the environment: a run never works with an
 import asyncio
 import functools
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -99,19 +99,22 @@ class Clients(Protocol):
 class ClientFactory:
     """Clients of one account, each made once for a service and region; an async context manager.
 
-    `endpoint_url` stands in place of AWS; without it AWS_ENDPOINT_URL does, if set. `renew` is called when credentials
-    have expired before they were replaced: it sees to it that `replace_credentials` is called, or returns without.
+    `by_service` are the credentials of services that have some of their own. `endpoint_url` stands in place of AWS;
+    without it AWS_ENDPOINT_URL does, if set. `renew` is called when credentials have expired before they were replaced:
+    it sees to it that `replace_credentials` is called, or returns without.
     """
 
     def __init__(
         self,
         credentials: SessionCredentials,
+        by_service: Mapping[str, SessionCredentials] | None = None,
         *,
         endpoint_url: str | None = None,
         settings: ClientSettings | None = None,
         renew: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self._credentials = credentials
+        self._by_service = by_service or {}
         self._endpoint_url = endpoint_url or os.environ.get("AWS_ENDPOINT_URL") or None
         self._config = (settings or ClientSettings()).config(path_style=self._endpoint_url is not None)
         self._generation = _Generation(0)
@@ -143,7 +146,7 @@ class ClientFactory:
 
     async def client(self, service: str, region: str) -> Any:
         """The SDK's client for a service in a region, with the newest credentials."""
-        generation, credentials = self._generation, self._credentials
+        generation, credentials = self._generation, self._by_service.get(service, self._credentials)
         async with generation.lock:
             if (service, region) not in generation.clients:
                 generation.clients[service, region] = await generation.stack.enter_async_context(
@@ -159,10 +162,13 @@ class ClientFactory:
                 )
         return generation.clients[service, region]
 
-    async def replace_credentials(self, credentials: SessionCredentials) -> None:
+    async def replace_credentials(
+        self, credentials: SessionCredentials, by_service: Mapping[str, SessionCredentials] | None = None
+    ) -> None:
         """Later clients have these. Calls under way end with the old ones, whose clients close at the next change."""
         expired, self._previous = self._previous, self._generation
-        self._credentials, self._generation = credentials, _Generation(self.generation + 1)
+        self._credentials, self._by_service = credentials, by_service or {}
+        self._generation = _Generation(self.generation + 1)
         if expired is not None:
             await expired.close()
 

@@ -22,6 +22,7 @@ from coreo_worker.runner.protocol import (
     RunFrame,
     SessionOver,
     Start,
+    by_service,
     pack,
     read_worker_frame,
 )
@@ -45,7 +46,7 @@ async def serve(incoming: int, outgoing: int) -> None:
         raise ProtocolError("the first frame is not the start")
     structlog.contextvars.bind_contextvars(team_id=start.team_id, run_id=start.run_id)
     sessions = _Sessions(sink)
-    clients = ClientFactory(start.credentials.for_clients(), renew=sessions.renew)
+    clients = ClientFactory(start.credentials.for_clients(), by_service(start.others), renew=sessions.renew)
     async with clients, asyncio.TaskGroup() as group:
         audit = group.create_task(_audit(start, clients, sink))
         control = group.create_task(_obey(reader, clients, sessions, audit))
@@ -127,7 +128,7 @@ async def _obey(
     while True:
         frame = await read_worker_frame(reader)
         if isinstance(frame, NewCredentials):
-            await clients.replace_credentials(frame.credentials.for_clients())
+            await clients.replace_credentials(frame.credentials.for_clients(), by_service(frame.others))
             sessions.renewed()
         elif isinstance(frame, Cancel) or frame is None:
             audit.cancel()

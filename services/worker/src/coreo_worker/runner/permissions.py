@@ -3,15 +3,17 @@
 from coreo_shared.catalogue.packs import PackError, catalogue_with
 from coreo_shared.contracts.jobs import AuditSpec
 from coreo_shared.rules.needs import REGION_ACTIONS, needs_of
-from coreo_shared.rules.policy import PolicyTooLargeError, SessionPolicy, session_policy
+from coreo_shared.rules.policy import PolicyTooLargeError, SessionPolicy, session_policies
 from coreo_worker.aws.errors import PermanentError, TemporaryError
 
 _ALL_REGIONS = "all"
 _OTHER_WORKER_SECONDS = 30.0
 
 
-def policy_for(spec: AuditSpec) -> SessionPolicy:
-    """The session policy of an audit. Raises PermanentError, or TemporaryError for a rule that only this worker lacks.
+def policies_for(spec: AuditSpec) -> tuple[SessionPolicy, ...]:
+    """The session policies of an audit, mostly one.
+
+    Raises PermanentError, or TemporaryError for a rule that only this worker lacks.
 
     While a new version is brought out, the api may know rules that a worker does not know yet.
     """
@@ -26,12 +28,12 @@ def policy_for(spec: AuditSpec) -> SessionPolicy:
                 f"rules.{position}: this worker knows no such rule; bring the workers up to date.",
                 delay=_OTHER_WORKER_SECONDS,
             )
-    actions = needs_of(catalogue, spec.rules).actions
+    actions = needs_of(catalogue, spec.rules).actions_by_service
     if _ALL_REGIONS in spec.regions:
-        actions |= REGION_ACTIONS
-    if not actions:
+        actions["ec2"] = actions.get("ec2", frozenset()) | REGION_ACTIONS
+    if not any(actions.values()):
         raise PermanentError("The plan chooses no rule that reads anything. Add rules or a rule set to it.")
     try:
-        return session_policy(actions)
+        return session_policies(actions)
     except PolicyTooLargeError as error:
         raise PermanentError(str(error)) from None

@@ -30,18 +30,20 @@ class Credentials(Message, frozen=True, kw_only=True):
     secret_access_key: str
     session_token: str
     expires_at: float
+    services: tuple[str, ...] = ()  # whose calls go with it, as the SDK names them; none: all others
 
     def __repr__(self) -> str:
         return f"Credentials(expires_at={self.expires_at!r})"
 
     @classmethod
-    def of(cls, credentials: SessionCredentials) -> "Credentials":
+    def of(cls, credentials: SessionCredentials, services: tuple[str, ...] = ()) -> "Credentials":
         """For sending."""
         return cls(
             access_key_id=credentials.access_key_id,
             secret_access_key=credentials.secret_access_key,
             session_token=credentials.session_token,
             expires_at=credentials.expires_at,
+            services=services,
         )
 
     def for_clients(self) -> SessionCredentials:
@@ -49,6 +51,11 @@ class Credentials(Message, frozen=True, kw_only=True):
         return SessionCredentials(
             self.access_key_id, self.secret_access_key, self.session_token, expires_at=self.expires_at
         )
+
+
+def by_service(sessions: tuple[Credentials, ...]) -> dict[str, SessionCredentials]:
+    """The credentials that are for certain services, by these."""
+    return {service: session.for_clients() for session in sessions for service in session.services}
 
 
 class Start(Message, frozen=True, kw_only=True, tag="start"):
@@ -60,16 +67,18 @@ class Start(Message, frozen=True, kw_only=True, tag="start"):
     partition: str
     rules: tuple[str, ...]
     regions: tuple[str, ...]
-    packs: tuple[bytes, ...]  # as in the job
     parameters: dict[str, Any]
     units_done: frozenset[str]
     credentials: Credentials
+    others: tuple[Credentials, ...] = ()
+    packs: tuple[bytes, ...] = ()  # as in the job
 
 
 class NewCredentials(Message, frozen=True, kw_only=True, tag="credentials"):
     """Worker: go on with these."""
 
     credentials: Credentials
+    others: tuple[Credentials, ...] = ()
 
 
 class Cancel(Message, frozen=True, kw_only=True, tag="cancel"):

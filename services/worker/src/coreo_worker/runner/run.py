@@ -10,11 +10,10 @@ from typing import Final
 from coreo_shared.contracts.jobs import AuditSpec
 from coreo_shared.contracts.results import PutChunk
 from coreo_shared.observability.logs import get_logger
-from coreo_worker.aws.clients import SessionCredentials
 from coreo_worker.aws.errors import TemporaryError
 from coreo_worker.aws.sts import RoleGate
 from coreo_worker.runner import planning
-from coreo_worker.runner.permissions import policy_for
+from coreo_worker.runner.permissions import policies_for
 from coreo_worker.runner.planning import Canceled, Completed, Ending, Failed, Interrupted
 from coreo_worker.runner.process import RunProcess
 from coreo_worker.runner.protocol import (
@@ -44,34 +43,38 @@ class Tools:
 
 
 class Run:
-    """An audit in this worker's hands. Raises as `policy_for`."""
+    """An audit in this worker's hands. Raises as `policies_for`."""
 
     def __init__(self, tools: Tools, claimed: ClaimedRun, audit: AuditSpec) -> None:
         self._tools = tools
         self._claimed = claimed
         self._audit = audit
-        self._policy = policy_for(audit)
+        self._policies = policies_for(audit)
         self._beat_now = asyncio.Event()
         self._session_over = asyncio.Event()
         self._canceled = False
 
     async def execute(self, giving_back: asyncio.Event) -> Ending:
         """As the port says."""
-        if self._policy.widened:
-            _log.info("session_policy_widened", patterns=self._policy.widened)
+        widened = [pattern for policy in self._policies for pattern in policy.widened]
+        if widened:
+            _log.info("session_policy_widened", patterns=widened)
         async with self._tools.open_process() as process:  # it starts up while the session is asked for
             return await first_of(self._work(process), self._beat(process), stopped(giving_back))
 
     async def _work(self, process: RunProcess) -> Ending:
-        credentials = await self._assume()
-        await process.send(self._start(credentials))
-        return await first_of(self._feed(process), self._renew(process, credentials))
+        first, *others = await self._assume()
+        await process.send(self._start(first, others))
+        return await first_of(self._feed(process), self._renew(process, first.expires_at))
 
-    async def _assume(self) -> SessionCredentials:
-        job = self._claimed.job
-        return await self._tools.roles.assume(job.target, job.run_id, self._policy)
+    async def _assume(self) -> list[Credentials]:
+        """A session for each of the policies."""
+        job, assume = self._claimed.job, self._tools.roles.assume
+        return [
+            Credentials.of(await assume(job.target, job.run_id, policy), policy.services) for policy in self._policies
+        ]
 
-    def _start(self, credentials: SessionCredentials) -> Start:
+    def _start(self, credentials: Credentials, others: list[Credentials]) -> Start:
         job = self._claimed.job
         return Start(
             run_id=str(job.run_id),
@@ -83,7 +86,8 @@ class Run:
             packs=tuple(pack.text for pack in self._audit.packs),
             parameters=self._audit.parameters,
             units_done=frozenset(self._claimed.claim.units_done),
-            credentials=Credentials.of(credentials),
+            credentials=credentials,
+            others=tuple(others),
         )
 
     async def _feed(self, process: RunProcess) -> Ending:
@@ -132,21 +136,22 @@ class Run:
                 await asyncio.sleep(_CANCEL_SECONDS)  # _feed ends first, unless the process does not listen
                 return Canceled()
 
-    async def _renew(self, process: RunProcess, credentials: SessionCredentials) -> Ending:
+    async def _renew(self, process: RunProcess, expires_at: float) -> Ending:
         """Hands the process a new session before the old one ends, or once AWS says that it has.
 
         Raises when there is none to be had.
         """
         while True:
-            delay = planning.renewal_delay(credentials.expires_at - time.time())
+            delay = planning.renewal_delay(expires_at - time.time())
             over = await happens_within(self._session_over, delay)
             self._session_over.clear()
             try:
-                credentials = await self._assume()
+                first, *others = await self._assume()
             except TemporaryError as error:
-                if over or time.time() > credentials.expires_at:
+                if over or time.time() > expires_at:
                     raise
                 _log.warning("session_not_renewed", problem=str(error))
                 continue
-            await process.send(NewCredentials(credentials=Credentials.of(credentials)))
+            await process.send(NewCredentials(credentials=first, others=tuple(others)))
+            expires_at = first.expires_at
             _log.info("session_renewed")

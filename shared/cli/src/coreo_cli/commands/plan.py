@@ -286,7 +286,8 @@ def policy(
     if output is Output.JSON:
         write_json(required)
         return
-    write_json(required["session_policy" if session else "policy"])
+    policies = required["session_policies"]
+    write_json((policies if len(policies) > 1 else policies[0]) if session else required["policy"])
     note(f"The rules of {found['name']!r} take {plural(len(required['actions']), 'IAM action')}.")
     if session and required["widened"]:
         note(f"Widened for want of room: {', '.join(required['widened'])}")
