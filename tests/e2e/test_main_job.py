@@ -92,6 +92,30 @@ def _compared(finding: dict[str, Any]) -> str:
     return json.dumps({name: finding[name] for name in (*names, *more)}, sort_keys=True)
 
 
+async def test_own_rules_are_tried_in_an_account(site: Site, http: httpx.AsyncClient, worker: Process) -> None:
+    """A pack, from its text to findings, through every part."""
+    rule = {
+        "id": "bucket-canary",
+        "title": "Buckets hold no payroll",
+        "resource": "aws.s3.bucket",
+        "severity": "low",
+        "rationale": "Payroll belongs to another account than this one.",
+        "fail_when": {"Name": {"matches": "^payroll-"}},
+        "message": "{Name} looks like payroll",
+        "remediation": {"console": "Move it."},
+    }
+    source = json.dumps({"pack": "acme", "rules": [rule]})
+    assert (await http.post("/v1/rule-packs", json={"source": source})).status_code == 201
+    before = len(site.stack.simulator.requests)
+    body = {"cloud_account_id": site.account["id"], "regions": list(SOME_REGIONS)}
+    run_id = (await http.post("/v1/rule-packs/acme/dry-run", json=body)).json()["id"]
+    assert (await until_ended(http, run_id))["state"] == "SUCCEEDED"
+    failed = [item for item in await items_of(http, run_id) if item["status"] == "FAIL"]
+    assert [(item["rule_id"], item["resource_id"]) for item in failed] == [("x-acme-bucket-canary", site.estate.canary)]
+    asked = {request.operation for request in site.stack.simulator.requests[before:] if request.service == "s3"}
+    assert asked <= {"ListBuckets", "GetBucketLocation"}
+
+
 async def test_session_is_narrowed_to_the_plan(site: Site, http: httpx.AsyncClient, worker: Process) -> None:
     before = len(site.stack.simulator.requests)
     run_id = await start_run(http, await plan_for(http, site, rules=["s3-bucket-versioning"]))

@@ -177,6 +177,6 @@ def test_every_rule_set_can_be_run(rule_set: str) -> None:
 
 
 def test_one_service_with_more_than_a_session_holds_is_still_refused() -> None:
-    actions = frozenset(f"one:W{number}{'x' * 50}" for number in range(60))
+    actions = frozenset(f"one:W{'x' * 50}{number}" for number in range(60))
     with pytest.raises(PolicyTooLargeError):
         session_policies({"one": actions, "two": frozenset({"two:List"})})
