@@ -27,7 +27,8 @@ PARAMETERS = {
 }
 # Where a random id would be no name at all.
 RANDOM = {"pack_name": "nobodys"}
-OF_NO_TEAM = {"rule_id"}
+OF_NO_TEAM = {"rule_id", "framework", "control"}
+NAMED = {"framework": "cis-aws-5.0", "control": "1.1"}
 
 
 PACK = str(PackSource.model_json_schema()["examples"][0]["source"])
@@ -58,12 +59,15 @@ async def things_of(team: Team) -> dict[str, str]:
     pack = ok(await team.http.post("/v1/rule-packs", json={"source": PACK.replace("acme", name)}), 201)
     run = await team.started_run(role=f"Role-{team.id.hex[-12:]}")
     token = ok(await team.http.post("/v1/tokens", json={"name": "ci"}), 201)
+    answered = "/v1/cloud-accounts/{}/controls/{framework}/{control}".format(run["cloud_account_id"], **NAMED)
+    ok(await team.http.put(answered, json={"met": True, "text": "It is so."}))
     return {
         "token_id": token["id"],
         "account_id": run["cloud_account_id"],
         "plan_id": run["plan_id"],
         "run_id": run["id"],
         "pack_name": pack["name"],
+        **NAMED,
         "entry_id": ok(await team.http.get(f"/v1/cloud-accounts/{run['cloud_account_id']}/history"))["items"][0]["id"],
     }
 
@@ -72,7 +76,9 @@ async def call(
     client: httpx.AsyncClient, api: Api, method: str, path: str, operation: dict[str, Any], things: dict[str, str]
 ) -> httpx.Response:
     body = example(api, operation, things)
-    return await client.request(method, path, **({} if body is None else {"json": body}))
+    needed = [each["name"] for each in operation.get("parameters", ()) if each["in"] == "query" and each["required"]]
+    params = {name: NAMED[name] for name in needed}
+    return await client.request(method, path, params=params, **({} if body is None else {"json": body}))
 
 
 def without_request_id(answer: httpx.Response) -> dict[str, Any]:
@@ -90,7 +96,12 @@ async def test_every_route_answers_another_teams_id_as_it_does_a_random_one(api:
         assert names <= set(PARAMETERS), f"{path}: say in PARAMETERS what its parameter names"
         theirs = await call(stranger.http, api, method, path.format(**things), operation, things)
         random = await call(
-            stranger.http, api, method, path.format(**(dict.fromkeys(names, new_id()) | RANDOM)), operation, things
+            stranger.http,
+            api,
+            method,
+            path.format(**(dict.fromkeys(names, new_id()) | RANDOM | NAMED)),
+            operation,
+            things,
         )
         assert theirs.status_code == 404, f"{method} {path}: {theirs.text}"
         assert without_request_id(theirs) == without_request_id(random), f"{method} {path}"

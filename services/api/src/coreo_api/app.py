@@ -13,6 +13,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from coreo_api import health, openapi, signals
 from coreo_api.accounts import endpoints as accounts
 from coreo_api.bootstrap import endpoints as bootstrap
+from coreo_api.compliance import endpoints as compliance
 from coreo_api.context import Clock, Context, utc_now
 from coreo_api.dispatch.background import Task, running
 from coreo_api.dispatch.dispatcher import Dispatcher
@@ -87,7 +88,7 @@ def create_app(
     install(app, max_body_bytes=MAX_BODY_BYTES)
     for error in _DATABASE_DOWN:
         app.add_exception_handler(error, _on_database_down)
-    for feature in (teams, accounts, grants, bootstrap, rules, packs, plans, runs, findings, health):
+    for feature in (teams, accounts, grants, bootstrap, rules, packs, plans, runs, findings, compliance, health):
         app.include_router(feature.router)
     openapi.describe(app)
     return app
