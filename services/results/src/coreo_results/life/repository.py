@@ -59,10 +59,10 @@ class Past:
     first_seen: str | None
 
 
-_DUE = "ended_at IS NOT NULL AND life_at IS NULL AND purged_at IS NULL AND pool = 'audit'"
+_DUE = "ended_at IS NOT NULL AND life_at IS NULL AND purged_at IS NULL AND pool = 'audit' AND plan_id IS NOT NULL"
 _DUE_RUNS = text(f"SELECT team_id, run_id FROM runs WHERE {_DUE} ORDER BY ended_at, run_id LIMIT :limit")  # noqa: S608  constants
 _PLAN_OF_DUE = text(f"""
-    SELECT cloud_account_id, plan_id FROM runs WHERE team_id = :team AND run_id = :run AND plan_id IS NOT NULL AND {_DUE}
+    SELECT cloud_account_id, plan_id FROM runs WHERE team_id = :team AND run_id = :run AND {_DUE}
 """)  # noqa: S608  constants
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
 _NEXT_DUE = text(f"""
@@ -70,8 +70,9 @@ _NEXT_DUE = text(f"""
     WHERE team_id = :team AND cloud_account_id = :cloud_account AND plan_id = :plan AND {_DUE}
     ORDER BY ended_at, run_id LIMIT 1 FOR NO KEY UPDATE
 """)  # noqa: S608  constants
+# The clock, as the transaction may have begun before the one that it waited for.
 _COMPARED = text("""
-    UPDATE runs r SET life_at = now(), changes = CAST(:changes AS jsonb), previous_run_id = (
+    UPDATE runs r SET life_at = clock_timestamp(), changes = CAST(:changes AS jsonb), previous_run_id = (
         SELECT p.run_id FROM runs p
         WHERE p.team_id = r.team_id AND p.cloud_account_id = r.cloud_account_id AND p.plan_id = r.plan_id
             AND p.life_at IS NOT NULL AND p.units_done > 0 AND p.run_id <> r.run_id

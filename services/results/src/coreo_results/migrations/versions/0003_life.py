@@ -29,7 +29,7 @@ _TABLES = (
     """,
     """
     CREATE INDEX runs_life_due ON runs (ended_at)
-        WHERE ended_at IS NOT NULL AND life_at IS NULL AND purged_at IS NULL AND pool = 'audit'
+        WHERE ended_at IS NOT NULL AND life_at IS NULL AND purged_at IS NULL AND pool = 'audit' AND plan_id IS NOT NULL
     """,
     """
     CREATE INDEX runs_of_plan ON runs (team_id, cloud_account_id, plan_id, ended_at)
