@@ -20,8 +20,10 @@ from tests.support.postgres import ServiceDatabase
 from tests.support.results import ResultsService, Tokens, make_chunk, make_finding
 
 Call = tuple[str, str, dict[str, Any] | None]
-TEAM_TABLES = ("runs", "run_events", "team_keys", "run_keys", "units", "chunks", "finding_groups")
-TEAM_TABLES += ("finding_life", "chunk_changes", "resolved_findings")
+TEAM_TABLES = (
+    *("runs", "run_events", "team_keys", "run_keys", "units", "chunks", "finding_groups"),
+    *("finding_life", "chunk_changes", "resolved_findings"),
+)
 REGISTER = {"worker_id": "w", "pool": "audit", "version": "1", "host": "h", "started_at": "2026-01-01T00:00:00+00:00"}
 CANCEL: dict[str, Any] = {
     "plan_id": str(new_id()),

@@ -133,7 +133,11 @@ async def test_findings_are_filtered_by_change_with_the_other_filters(service: R
     }[change]
     assert set(await listed(second, change=change)) == expected
     failed = await second.findings(change=change, status="FAIL")
-    assert {item["resource_id"] for item in failed.json()["findings"]} == expected & {"bucket-1", "bucket-3", "bucket-4"}
+    assert {item["resource_id"] for item in failed.json()["findings"]} == expected & {
+        "bucket-1",
+        "bucket-3",
+        "bucket-4",
+    }
     assert failed.json()["total"] == len(failed.json()["findings"])
     assert set(await listed(second, change=change, resource="bucket-4")) == expected & {"bucket-4"}
 
@@ -341,7 +345,9 @@ async def test_pages_of_what_is_resolved(service: ResultsService) -> None:
     assert {page.total for page in pages} == {23}
     third = await plan.run({UNIT: []}, rules=rules)
     for cursor in ("x", pages[0].next_cursor):
-        answer = await service.call("GET", f"/runs/{third.run_id}/resolved", third.team_token, params={"cursor": cursor})
+        answer = await service.call(
+            "GET", f"/runs/{third.run_id}/resolved", third.team_token, params={"cursor": cursor}
+        )
         assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, "query.cursor")
 
 
@@ -360,9 +366,7 @@ async def test_the_statement_agrees_with_a_model_over_many_random_runs(service: 
             {unit: [found(n, each) for n, each in now.items() if f"type-{n % 3}@global" == unit] for unit in whole}
         )
         items = await listed(run)
-        expected = {
-            f"bucket-{n}": change_of(each, status.get(n), was_open=n in still_open) for n, each in now.items()
-        }
+        expected = {f"bucket-{n}": change_of(each, status.get(n), was_open=n in still_open) for n, each in now.items()}
         assert {name: item["change"] for name, item in items.items()} == expected
         gone = {n for n in status if n not in now and f"type-{n % 3}@global" in whole}
         passed = {n for n in now if expected[f"bucket-{n}"] is Change.RESOLVED}

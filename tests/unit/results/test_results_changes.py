@@ -45,6 +45,6 @@ def test_what_is_no_code_is_an_error(code: int) -> None:
     ],
 )
 def test_what_a_change_is_called(
-    status: FindingStatus, previous: FindingStatus | None, was_open: bool, expected: Change
+    status: FindingStatus, previous: FindingStatus | None, *, was_open: bool, expected: Change
 ) -> None:
     assert change_of(status, previous, was_open=was_open) is expected

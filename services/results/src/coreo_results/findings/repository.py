@@ -40,23 +40,29 @@ class RuleCounts:
 # Spans are whole groups, or single findings where one resource or change is looked for. A hash's place in its array is
 # the finding's place in the chunk (ids first, then ARNs); so is that of a change's code.
 _GROUPS = "SELECT g.* FROM finding_groups g WHERE g.team_id = :team AND g.run_id = :run"
-_BY_RESOURCE = """
-    SELECT c.unit, c.chunk_index, ((h.place - 1) % c.findings)::int AS position
-    FROM chunks c CROSS JOIN LATERAL unnest(c.resource_hashes) WITH ORDINALITY AS h (hash, place)
-    WHERE c.team_id = :team AND c.run_id = :run AND h.hash = CAST(:resource AS bigint)
-"""
-_BY_CHANGE = """
-    SELECT c.unit, c.chunk_index, (k.place - 1)::int AS position
-    FROM chunk_changes c CROSS JOIN LATERAL unnest(c.codes) WITH ORDINALITY AS k (code, place)
-    WHERE c.team_id = :team AND c.run_id = :run AND k.code / 10 = ANY (CAST(:changes AS smallint[]))
-"""
-_PICKED = """
+_OF_RESOURCE = """
     SELECT g.team_id, g.run_id, g.severity_order, g.rule_id, g.unit, g.chunk_index,
-        p.position AS first, 1 AS findings,
+        hit.position AS first, 1 AS findings,
         g.status, g.region
-    FROM ({picked}) AS p
-    JOIN finding_groups g ON g.team_id = :team AND g.run_id = :run AND g.unit = p.unit
-        AND g.chunk_index = p.chunk_index AND p.position >= g.first AND p.position < g.first + g.findings
+    FROM chunks c
+    CROSS JOIN LATERAL (
+        SELECT ((h.place - 1) % c.findings)::int AS position
+        FROM unnest(c.resource_hashes) WITH ORDINALITY AS h (hash, place)
+        WHERE h.hash = CAST(:resource AS bigint)
+    ) AS hit
+    JOIN finding_groups g ON g.team_id = c.team_id AND g.run_id = c.run_id AND g.unit = c.unit
+        AND g.chunk_index = c.chunk_index AND hit.position >= g.first AND hit.position < g.first + g.findings
+    WHERE c.team_id = :team AND c.run_id = :run
+"""
+# A group's codes are a slice of its chunk's.
+_OF_CHANGE = """
+    SELECT g.team_id, g.run_id, g.severity_order, g.rule_id, g.unit, g.chunk_index,
+        g.first + (k.place - 1)::int AS first, 1 AS findings,
+        g.status, g.region
+    FROM ({spans}) AS g
+    JOIN chunk_changes c USING (team_id, run_id, unit, chunk_index)
+    CROSS JOIN LATERAL unnest(c.codes[g.first + 1 : g.first + g.findings]) WITH ORDINALITY AS k (code, place)
+    WHERE k.code / 10 = ANY (CAST(:changes AS smallint[]))
 """
 _MATCHING = """
     SELECT s.* FROM ({spans}) AS s
@@ -82,9 +88,9 @@ _PAGE = """
 # By (is a resource looked for, is a change).
 _SPANS = {
     (False, False): _GROUPS,
-    (True, False): _PICKED.format(picked=_BY_RESOURCE),
-    (False, True): _PICKED.format(picked=_BY_CHANGE),
-    (True, True): _PICKED.format(picked=f"{_BY_RESOURCE} INTERSECT {_BY_CHANGE}"),
+    (True, False): _OF_RESOURCE,
+    (False, True): _OF_CHANGE.format(spans=_GROUPS),
+    (True, True): _OF_CHANGE.format(spans=_OF_RESOURCE),
 }
 _TOTALS = {by: text(_TOTAL.format(matching=_MATCHING.format(spans=spans))) for by, spans in _SPANS.items()}
 _PAGES = {by: text(_PAGE.format(matching=_MATCHING.format(spans=spans))) for by, spans in _SPANS.items()}

@@ -19,19 +19,15 @@ def _number_of_status(column: str) -> str:
 
 _OF_RUN = "team_id = :team AND run_id = :run"
 _OF_PLAN = "l.team_id = :team AND l.cloud_account_id = :cloud_account AND l.plan_id = :plan"
+# A group's tags are a slice of its chunk's: as a join by place this would be at the mercy of the planner.
 _PLACED = f"""
-    SELECT t.tag, g.unit, g.chunk_index, g.position, g.rule_id, g.severity_order, g.status
-    FROM (
-        SELECT g.unit, g.chunk_index, g.rule_id, g.severity_order, g.status, p.position
-        FROM finding_groups g JOIN units u USING (team_id, run_id, unit)
-        CROSS JOIN LATERAL generate_series(g.first, g.first + g.findings - 1) AS p (position)
-        WHERE g.{_OF_RUN}
-    ) AS g
-    JOIN (
-        SELECT c.unit, c.chunk_index, t.tag, (t.number - 1)::int AS position
-        FROM chunks c CROSS JOIN LATERAL unnest(c.tags) WITH ORDINALITY AS t (tag, number)
-        WHERE c.{_OF_RUN}
-    ) AS t USING (unit, chunk_index, position)
+    SELECT t.tag, g.unit, g.chunk_index, g.first + (t.place - 1)::int AS position,
+        g.rule_id, g.severity_order, g.status
+    FROM finding_groups g
+    JOIN units u USING (team_id, run_id, unit)
+    JOIN chunks c USING (team_id, run_id, unit, chunk_index)
+    CROSS JOIN LATERAL unnest(c.tags[g.first + 1 : g.first + g.findings]) WITH ORDINALITY AS t (tag, place)
+    WHERE g.{_OF_RUN}
 """  # noqa: S608  constants
 # Resources seen from several regions give a finding several times.
 _LATEST = """

@@ -18,8 +18,8 @@ _TABLES = (
         ADD COLUMN listed boolean NOT NULL DEFAULT true
     """,
     "ALTER TABLE chunks ALTER COLUMN tags SET STORAGE EXTERNAL",
-    # `rules`: those that were run, null where the worker did not say. `life_at`: when the run was compared with what was
-    # known before; `changes` says how many findings are new, and so on.
+    # `rules`: those that were run, null where the worker did not say. `life_at`: when the run was compared with what
+    # was known before; `changes` says how many findings are new, and so on.
     """
     ALTER TABLE runs
         ADD COLUMN rules text[],
