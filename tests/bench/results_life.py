@@ -1,7 +1,7 @@
 """How long a run of 100,000 findings is compared with what was known, and how much memory that takes.
 
-Run: `.venv/bin/python -m tests.bench.results_life [CHUNKS]`. Three runs of a plan: all is new; a tenth changes; the same
-again. Each chunk has 1,000 findings of 40 rules. Memory is this process's own: PostgreSQL spills to disk.
+Run: `.venv/bin/python -m tests.bench.results_life [CHUNKS]`. Three runs of a plan: all is new; a tenth changes; and
+the same again. Each chunk has 1,000 findings of 40 rules. The memory is this process's: PostgreSQL spills to disk.
 """
 
 import asyncio

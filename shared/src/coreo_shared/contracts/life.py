@@ -67,3 +67,11 @@ class ResolvedPage(Message, frozen=True, kw_only=True):
     findings: list[ResolvedFinding]
     total: int
     next_cursor: str | None
+
+
+class ListedPage(Message, frozen=True, kw_only=True):
+    """A `contracts.results.FindingPage` that was asked for in full."""
+
+    findings: list[ListedFinding]
+    total: int
+    next_cursor: str | None
