@@ -103,5 +103,5 @@ async def test_what_is_new_and_what_is_resolved_reaches_the_customer(api: Api, s
         assert (same["first_run_id"], same["previous_status"]) == (first, "FAIL")
         (resolved,) = (await world.get(f"runs/{second}/resolved"))["items"]
         assert (resolved["resource_id"], resolved["gone"], resolved["failed_run_id"]) == ("sg-2", False, first)
-        cursor = {"params": {"cursor": "made-up"}}
-        problem(await world.team.http.get(f"/v1/runs/{second}/resolved", **cursor), 422, "query.cursor")
+        bad = await world.team.http.get(f"/v1/runs/{second}/resolved", params={"cursor": "made-up"})
+        problem(bad, 422, "query.cursor")
