@@ -90,6 +90,7 @@ class FakeResults:
     events: list[RunEvent] = field(default_factory=list)
     findings: dict[UUID, list[Finding]] = field(default_factory=dict)
     rules: dict[UUID, list[dict[str, Any]]] = field(default_factory=dict)
+    kept: dict[tuple[UUID, str], object] = field(default_factory=dict)  # (run, last word of the path) -> answer
     cancels: list[tuple[UUID, CancelRun]] = field(default_factory=list)
     cancel_answers: dict[UUID, RunState] = field(default_factory=dict)
     workers: list[dict[str, Any]] = field(default_factory=list)
@@ -151,6 +152,8 @@ class FakeResults:
             return self._cancel(run_id, request.content)
         if path.endswith("/findings"):
             return self._findings(run_id)
+        if (kept := self.kept.get((run_id, path.rsplit("/", 1)[1]))) is not None:
+            return httpx.Response(200, content=encode_json(kept))
         if run_id not in self.rules:
             return httpx.Response(404, json={"code": "not_found"})
         return httpx.Response(200, json={"rules": self.rules[run_id]})

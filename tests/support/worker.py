@@ -183,6 +183,7 @@ class MemoryRun:
     claims: int = 0
     heartbeats: int = 0
     report: Report | None = None
+    rules: list[str] | None = None  # that the last claim named
 
     @property
     def units_done(self) -> list[str]:
@@ -236,11 +237,12 @@ class MemoryChannel:
     state: MemoryRun
     run_id: UUID
 
-    async def claim(self, worker_id: str) -> ClaimAnswer:
+    async def claim(self, worker_id: str, rules: list[str] | None = None) -> ClaimAnswer:
         """As the port says."""
         assert worker_id
         self.results.check("claim")
         run = self.state
+        run.rules = rules
         if run.state.is_final:
             raise RunOverError
         left = run.lease_until - time.monotonic()

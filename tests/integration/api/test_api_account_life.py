@@ -251,7 +251,7 @@ async def test_findings_that_were_destroyed_are_gone_and_not_an_error_of_ours(ap
     team = await api.team()
     run = await team.started_run()
     api.results.refusal = (410, {"code": "results_purged", "detail": "Purged."})
-    for route in ("findings", "rules"):
+    for route in ("findings", "rules", "changes", "resolved"):
         assert problem(await team.http.get(f"/v1/runs/{run['id']}/{route}"), 410)["code"] == "results_purged"
 
 

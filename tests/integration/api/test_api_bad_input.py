@@ -287,7 +287,7 @@ async def test_results_down_is_503_with_a_time_to_come_back(api: Api) -> None:
     team = await api.team()
     run = await team.started_run()
     api.results.down = True
-    for what in ("findings", "rules"):
+    for what in ("findings", "rules", "changes", "resolved"):
         answer = await team.http.get(f"/v1/runs/{run['id']}/{what}")
         assert problem(answer, 503)["code"] == "results_unavailable"
         assert answer.headers["retry-after"] == "5"

@@ -4,10 +4,11 @@ from uuid import UUID
 
 from coreo_shared.contracts.findings import Finding
 from coreo_shared.contracts.jobs import AuditSpec
+from coreo_shared.contracts.life import ChangeCounts, ResolvedPage, RunChanges
 from coreo_shared.contracts.results import Counts
 from coreo_shared.contracts.terms import FindingStatus, RunState, Severity
 from coreo_shared.contracts.tokens import RESULTS_AUDIENCE, RUN_CAPABILITY_TYPE, RunCapability
-from tests.support.api import OWN_ACCOUNT, VERIFIER, Api, ApiFactory, ok, until
+from tests.support.api import OWN_ACCOUNT, VERIFIER, Api, ApiFactory, ok, problem, until
 
 
 async def test_a_run_is_sent_and_its_end_and_findings_are_seen(api: Api) -> None:
@@ -93,6 +94,30 @@ async def test_a_run_that_no_worker_has_taken_has_no_findings(api: Api) -> None:
     run = await team.started_run()
     assert ok(await team.http.get(f"/v1/runs/{run['id']}/findings")) == {"items": [], "total": 0, "next_cursor": None}
     assert ok(await team.http.get(f"/v1/runs/{run['id']}/rules")) == {"items": [], "next_cursor": None}
+
+
+async def test_what_is_new_or_resolved_passes_through(api: Api) -> None:
+    team = await api.team()
+    run = await team.started_run()
+    path, run_id = f"/v1/runs/{run['id']}", UUID(run["id"])
+    nothing = {"run_id": run["id"], "previous_run_id": None, "counts": None}
+    assert ok(await team.http.get(f"{path}/changes")) == nothing
+    assert ok(await team.http.get(f"{path}/resolved")) == {"items": [], "total": 0, "next_cursor": None}
+
+    counts = ChangeCounts(new=1, resolved=2)
+    api.results.kept[run_id, "changes"] = RunChanges(run_id=run_id, previous_run_id=run_id, counts=counts)
+    assert ok(await team.http.get(f"{path}/changes"))["counts"] == {
+        **dict.fromkeys(("unchanged", "changed", "not_seen"), 0),
+        "new": 1,
+        "resolved": 2,
+    }
+    api.results.kept[run_id, "resolved"] = ResolvedPage(findings=[], total=7, next_cursor="next")
+    page = ok(await team.http.get(f"{path}/resolved", params={"limit": 3, "cursor": "c"}))
+    assert page == {"items": [], "total": 7, "next_cursor": "next"}
+    assert dict(api.results.requests[-1].url.params) == {"cursor": "c", "limit": "3"}
+    await team.http.get(f"{path}/findings", params={"change": ["NEW", "CHANGED"]})
+    assert api.results.requests[-1].url.params.get_list("change") == ["NEW", "CHANGED"]
+    problem(await team.http.get(f"{path}/findings", params={"change": "OLD"}), 422, "query.change.0")
 
 
 async def test_rules_of_a_run_are_counted(api: Api) -> None:

@@ -11,16 +11,19 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from structlog.testing import capture_logs
 
-from coreo_shared.contracts.terms import Pool
+from coreo_shared.contracts.terms import FindingStatus, Pool
 from coreo_shared.contracts.tokens import FLEET_TOKEN_TYPE, RUN_CAPABILITY_TYPE, SERVICE_TOKEN_TYPE
 from coreo_shared.crypto.jose import Signer, generate_key
 from coreo_shared.db import Database
 from coreo_shared.ids import new_id
 from tests.support.postgres import ServiceDatabase
-from tests.support.results import ResultsService, Tokens, make_chunk
+from tests.support.results import ResultsService, Tokens, make_chunk, make_finding
 
 Call = tuple[str, str, dict[str, Any] | None]
-TEAM_TABLES = ("runs", "run_events", "team_keys", "run_keys", "units", "chunks", "finding_groups")
+TEAM_TABLES = (
+    *("runs", "run_events", "team_keys", "run_keys", "units", "chunks", "finding_groups"),
+    *("finding_life", "chunk_changes", "resolved_findings"),
+)
 REGISTER = {"worker_id": "w", "pool": "audit", "version": "1", "host": "h", "started_at": "2026-01-01T00:00:00+00:00"}
 CANCEL: dict[str, Any] = {
     "plan_id": str(new_id()),
@@ -41,6 +44,8 @@ TEAM_CALLS: list[Call] = [
     ("POST", "/runs/{run}/cancel", CANCEL),
     ("GET", "/runs/{run}/findings", None),
     ("GET", "/runs/{run}/rules", None),
+    ("GET", "/runs/{run}/changes", None),
+    ("GET", "/runs/{run}/resolved", None),
     ("DELETE", "/cloud-accounts/{account}/results", None),
 ]
 FEED_CALLS: list[Call] = [("GET", "/events", None), ("GET", "/workers", None)]
@@ -161,7 +166,7 @@ async def test_another_team_gets_the_answer_of_a_run_that_never_was(service: Res
     run = service.run()
     await run.stored(make_chunk(await run.claimed()))
     other = service.tokens.team(new_id())
-    for path in ("findings", "rules"):
+    for path in ("findings", "rules", "changes", "resolved"):
         theirs = await service.call("GET", f"/runs/{run.run_id}/{path}", other)
         random = await service.call("GET", f"/runs/{new_id()}/{path}", other)
         assert (theirs.status_code, theirs.json()["code"]) == (404, "not_found")
@@ -180,9 +185,14 @@ async def test_another_teams_capability_for_the_same_run_id_touches_nothing(serv
 
 async def fill(service: ResultsService) -> UUID:
     """Rows in every team table."""
-    run = service.run()
-    await run.stored(make_chunk(await run.claimed()))
-    return run.team_id
+    team_id = new_id()
+    for findings in ([make_finding()], [make_finding(status=FindingStatus.PASS)]):
+        run = service.run(team_id)
+        fence = await run.claimed()
+        await run.stored(make_chunk(fence, findings))
+        await run.say("finish", {"fence": fence, "outcome": "completed", "units_total": 1})
+        assert (await run.service.call("GET", f"/runs/{run.run_id}/changes", run.team_token)).status_code == 200
+    return team_id
 
 
 async def connect(database: ServiceDatabase, role: str) -> asyncpg.Connection:
@@ -250,6 +260,9 @@ async def test_every_table_forces_row_level_security_but_the_fleets(
         ("coreo_results_system", "SELECT * FROM finding_groups"),
         ("coreo_results_system", "SELECT * FROM run_keys"),
         ("coreo_results_system", "SELECT * FROM team_keys"),
+        ("coreo_results_system", "SELECT * FROM finding_life"),
+        ("coreo_results_system", "SELECT * FROM resolved_findings"),
+        ("coreo_results", "UPDATE chunk_changes SET codes = '{}'"),
         ("coreo_results_system", "DELETE FROM runs"),
         ("coreo_results", "SELECT * FROM workers"),
         ("coreo_results", "SELECT * FROM run_events"),

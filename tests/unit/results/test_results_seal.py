@@ -27,7 +27,7 @@ TEAM, RUN = new_id(), new_id()
 
 def run_key() -> RunKey:
     data = SecretKey.generate()
-    return RunKey(data, derive(data, "resources"), derive(data, "cursors"))
+    return RunKey(data, derive(data, "resources"), derive(data, "cursors"), SecretKey.generate())
 
 
 def test_every_flipped_byte_is_an_error() -> None:

@@ -144,10 +144,13 @@ def _quick_calls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def test_a_run_goes_from_its_job_to_its_end() -> None:
     world = World()
-    run_id, _ = world.send()
+    job = world.jobs.make()
+    run_id, _ = world.send(job)
     async with world.worker():
         run = await world.ended(run_id)
     assert (run.state, run.units_total, run.claims) == (RunState.SUCCEEDED, 2, 1)
+    assert isinstance(job.work, AuditSpec)
+    assert run.rules == job.work.rules
     assert sorted(run.chunks) == [("a@global", 0), ("a@global", 1), ("b@global", 0)]
     assert run.chunks["a@global", 1].findings == [make_finding(2)]
     (process,) = world.processes.made

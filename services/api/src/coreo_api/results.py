@@ -10,7 +10,8 @@ import httpx
 import msgspec
 
 from coreo_shared.contracts.base import MalformedMessageError, Message, decode_json, encode_json
-from coreo_shared.contracts.results import CancelRun, EventPage, FindingPage, RunAnswer
+from coreo_shared.contracts.life import ListedPage, ResolvedPage, RunChanges
+from coreo_shared.contracts.results import CancelRun, EventPage, RunAnswer
 from coreo_shared.contracts.terms import FindingStatus, Pool, Severity
 from coreo_shared.contracts.tokens import RESULTS_AUDIENCE, SERVICE_TOKEN_TYPE, ServiceToken
 from coreo_shared.crypto.jose import Signer
@@ -100,10 +101,20 @@ class ResultsClient:
         request.extensions["timeout"] = httpx.Timeout(10, connect=3, read=wait_seconds + 10).as_dict()
         return await self._send(request, EventPage)
 
-    async def findings(self, team_id: UUID, run_id: UUID, parameters: Parameters) -> FindingPage:
+    async def findings(self, team_id: UUID, run_id: UUID, parameters: Parameters) -> ListedPage:
         """Findings of a run; `parameters` are the filters, cursor and limit."""
         path = f"/internal/v1/runs/{run_id}/findings"
-        return await self._send(self._request("GET", path, team_id, parameters), FindingPage)
+        return await self._send(self._request("GET", path, team_id, parameters), ListedPage)
+
+    async def changes(self, team_id: UUID, run_id: UUID) -> RunChanges:
+        """A run beside the one before."""
+        path = f"/internal/v1/runs/{run_id}/changes"
+        return await self._send(self._request("GET", path, team_id, ()), RunChanges)
+
+    async def resolved(self, team_id: UUID, run_id: UUID, parameters: Parameters) -> ResolvedPage:
+        """What a run resolved; `parameters` are cursor and limit."""
+        path = f"/internal/v1/runs/{run_id}/resolved"
+        return await self._send(self._request("GET", path, team_id, parameters), ResolvedPage)
 
     async def rules(self, team_id: UUID, run_id: UUID) -> RuleCountsAnswer:
         """How each rule came out in a run."""

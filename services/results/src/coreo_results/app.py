@@ -15,6 +15,7 @@ import coreo_results.events.endpoints as event_endpoints
 import coreo_results.findings.endpoints as finding_endpoints
 import coreo_results.fleet.endpoints as fleet_endpoints
 import coreo_results.ledger.endpoints as ledger_endpoints
+import coreo_results.life.endpoints as life_endpoints
 from coreo_results import health
 from coreo_results.auth import Authenticator
 from coreo_results.chunks.service import Chunks
@@ -28,6 +29,8 @@ from coreo_results.keys.seal import DamagedError
 from coreo_results.keys.service import Keys
 from coreo_results.ledger.service import Ledger
 from coreo_results.ledger.sweeper import Sweeper
+from coreo_results.life.keeper import LifeKeeper
+from coreo_results.life.service import Life
 from coreo_results.services import Services
 from coreo_results.settings import ResultsSettings
 from coreo_shared.contracts.results import MAX_CHUNK_BYTES
@@ -59,7 +62,8 @@ def create_app(settings: ResultsSettings) -> FastAPI:
                 services = _wire(settings, database, system_database, root, Events(system_database, wakeup, stopping))
                 app.state.services = services
                 listener = EventListener(settings.system_database_url.get_secret_value(), wakeup)
-                async with _background(listener.run(stopping), services.sweeper.run(stopping)):
+                jobs = (listener.run(stopping), services.sweeper.run(stopping), services.life_keeper.run(stopping))
+                async with _background(*jobs):
                     try:
                         yield
                     finally:
@@ -81,7 +85,8 @@ def create_app(settings: ResultsSettings) -> FastAPI:
         app.add_exception_handler(bug, on_unexpected)
     for trouble in (DBAPIError, PoolTimeoutError, asyncpg.PostgresError, OSError):
         app.add_exception_handler(trouble, _on_database_down)
-    for part in (ledger_endpoints, chunk_endpoints, finding_endpoints, event_endpoints, fleet_endpoints, health):
+    parts = (ledger_endpoints, chunk_endpoints, finding_endpoints, life_endpoints, event_endpoints, fleet_endpoints)
+    for part in (*parts, health):
         app.include_router(part.router)
     app.include_router(ledger_endpoints.accounts)
     return app
@@ -91,12 +96,15 @@ def _wire(
     settings: ResultsSettings, database: Database, system_database: Database, root: RootKey, events: Events
 ) -> Services:
     keys = Keys(database, root)
+    life = Life(database, keys)
     return Services(
         database=database,
         system_database=system_database,
         ledger=Ledger(database, keys, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts),
         chunks=Chunks(database, keys),
-        findings=Findings(database, keys),
+        findings=Findings(database, keys, life),
+        life=life,
+        life_keeper=LifeKeeper(system_database, life, interval_seconds=settings.sweep_seconds),
         events=events,
         fleet=Fleet(system_database),
         sweeper=Sweeper(

@@ -11,6 +11,8 @@ from coreo_results.findings.service import Findings
 from coreo_results.fleet.service import Fleet
 from coreo_results.ledger.service import Ledger
 from coreo_results.ledger.sweeper import Sweeper
+from coreo_results.life.keeper import LifeKeeper
+from coreo_results.life.service import Life
 from coreo_shared.db import Database
 
 
@@ -23,6 +25,8 @@ class Services:
     ledger: Ledger
     chunks: Chunks
     findings: Findings
+    life: Life
+    life_keeper: LifeKeeper
     events: Events
     fleet: Fleet
     sweeper: Sweeper

@@ -17,9 +17,13 @@ MAX_CHUNK_BYTES = 8 * 1024 * 1024
 
 
 class ClaimRequest(Message, frozen=True, kw_only=True):
-    """A worker asks for a run it was sent."""
+    """A worker asks for a run it was sent.
+
+    `rules`: those that it will run. They tell a resource that is gone from one that nobody asked about.
+    """
 
     worker_id: str
+    rules: list[str] | None = None
 
 
 class ClaimAnswer(Message, frozen=True, kw_only=True):

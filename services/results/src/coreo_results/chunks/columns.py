@@ -20,7 +20,7 @@ else:
 
 SCHEMA = 1
 _LEVEL = 1  # measured: 8 times smaller at over 1 GB/s; higher levels cost time and gain nothing
-_FINGERPRINT = 16
+FINGERPRINT_BYTES = 16
 
 
 class Group(msgspec.Struct, array_like=True, frozen=True):
@@ -55,7 +55,7 @@ class Columns(msgspec.Struct, array_like=True, frozen=True):
         """The finding at `position`. Raises IndexError."""
         group = self.group_at(position)
         return StoredFinding(
-            fingerprint=self.fingerprints[position * _FINGERPRINT : (position + 1) * _FINGERPRINT].hex(),
+            fingerprint=self.fingerprints[position * FINGERPRINT_BYTES : (position + 1) * FINGERPRINT_BYTES].hex(),
             rule_id=group.rule_id,
             status=group.status,
             severity=group.severity,

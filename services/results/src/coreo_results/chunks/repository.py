@@ -28,9 +28,10 @@ _ADD = text("""
         SELECT count(*) AS stored, max(chunk_index) AS highest, max(chunk_index) FILTER (WHERE final) AS final_index
         FROM chunks WHERE team_id = :team AND run_id = :run AND unit = :unit
     ), inserted AS (
-        INSERT INTO chunks (team_id, run_id, unit, chunk_index, final, findings, resource_hashes, sealed)
+        INSERT INTO chunks (team_id, run_id, unit, chunk_index, final, findings, resource_hashes, tags, listed,
+            sealed)
         SELECT :team, :run, :unit, CAST(:index AS int), CAST(:final AS boolean), CAST(:findings AS int),
-            CAST(:hashes AS bigint[]), CAST(:sealed AS bytea)
+            CAST(:hashes AS bigint[]), CAST(:tags AS uuid[]), CAST(:listed AS boolean), CAST(:sealed AS bytea)
         WHERE NOT EXISTS (SELECT FROM done)
         ON CONFLICT DO NOTHING
         RETURNING chunk_index
@@ -90,6 +91,8 @@ class ChunkRepository:
                     "final": place.final,
                     "findings": chunk.findings,
                     "hashes": chunk.resource_hashes,
+                    "tags": chunk.tags,
+                    "listed": chunk.listed,
                     "sealed": chunk.sealed,
                     "firsts": [group.first for group in groups],
                     "counts": [group.count for group in groups],

@@ -4,11 +4,13 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from uuid import UUID
 
-from coreo_results.chunks.columns import SCHEMA, Columns, Group, pack, to_columns, unpack
+from coreo_results.chunks.columns import FINGERPRINT_BYTES, SCHEMA, Columns, Group, pack, to_columns, unpack
 from coreo_results.keys.material import Sealed, SecretKey
 from coreo_results.keys.seal import bind, seal, unseal
 from coreo_results.keys.service import RunKey
+from coreo_shared.contracts.findings import Finding
 from coreo_shared.contracts.results import PutChunk
+from coreo_shared.contracts.terms import FindingStatus
 
 
 @dataclass(frozen=True)
@@ -31,13 +33,16 @@ class SealedChunk:
     """A chunk ready to be stored.
 
     `resource_hashes`: 64-bit hashes of the resource ids in the order of the findings, then as many of the ARNs, with
-    0 where there is no ARN or it is the id, so that a hash is found once per finding.
+    0 where there is no ARN or it is the id, so that a hash is found once per finding. `tags`: a keyed hash of each
+    fingerprint, in the same order. `listed`: nothing in it says that the unit could not be listed to the end.
     """
 
     place: ChunkPlace
     groups: list[Group]
     findings: int
     resource_hashes: list[int]
+    tags: list[UUID]
+    listed: bool
     sealed: Sealed
 
 
@@ -50,6 +55,8 @@ def seal_chunk(team_id: UUID, run_id: UUID, chunk: PutChunk, key: RunKey) -> Sea
         groups=columns.groups,
         findings=len(chunk.findings),
         resource_hashes=_resource_hashes(columns, key.resources),
+        tags=_tags(columns.fingerprints, key.fingerprints),
+        listed=not any(_says_unlisted(finding, chunk.unit) for finding in chunk.findings),
         sealed=seal(key.data, pack(columns), place.context()),
     )
 
@@ -70,6 +77,18 @@ def resource_hash(resource: str, key: SecretKey) -> int:
 def _hash(resource: str, key: bytes) -> int:
     digest = blake2b(resource.encode(), key=key, digest_size=8).digest()
     return int.from_bytes(digest, "big", signed=True) or 1
+
+
+def _tags(fingerprints: bytes, key: SecretKey) -> list[UUID]:
+    """128 bits of keyed BLAKE2b for each fingerprint (16 bytes each): the same in all runs of the team."""
+    material, size = key.reveal(), FINGERPRINT_BYTES
+    parts = (fingerprints[start : start + size] for start in range(0, len(fingerprints), size))
+    return [UUID(bytes=blake2b(part, key=material, digest_size=16).digest()) for part in parts]
+
+
+def _says_unlisted(finding: Finding, unit: str) -> bool:
+    """Whether this is what the engine says in place of resources that it could not list: it is about the unit."""
+    return finding.resource_id == unit and finding.status is FindingStatus.NOT_EVALUATED
 
 
 def _resource_hashes(columns: Columns, key: SecretKey) -> list[int]:

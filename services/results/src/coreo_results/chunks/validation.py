@@ -43,6 +43,13 @@ def no_json(error: Exception) -> Problem:
     return invalid("body.findings", f"evidence: {kind}")
 
 
+def check_rules(field: str, rules: list[str]) -> None:
+    """Refuses what is no rule's id. Raises a 422 Problem."""
+    for position, rule in enumerate(rules):
+        if not _RULE.fullmatch(rule):
+            raise invalid(f"{field}.{position}", _EXPECTED["rule_id"])
+
+
 def _check_each(field: str, values: list[str], pattern: re.Pattern[str]) -> None:
     wrong = {value for value in set(values) if not pattern.fullmatch(value)}  # mostly a few values, many times
     if wrong:

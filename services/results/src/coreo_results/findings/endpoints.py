@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from coreo_results.auth import TeamToken
 from coreo_results.bodies import json_answer
 from coreo_results.findings.filters import Filters
+from coreo_results.findings.service import Paging
 from coreo_results.services import Wired
+from coreo_shared.contracts.life import Change
 from coreo_shared.contracts.terms import FindingStatus, Severity
 from coreo_shared.web import StrictRoute
 
@@ -28,9 +30,11 @@ class FindingQuery(BaseModel):
     severity: list[Severity] = []
     rule_id: list[_Name] = []
     region: list[_Name] = []
+    change: list[Change] = []
     resource: str | None = Field(default=None, min_length=1, max_length=2048)
     cursor: str | None = Field(default=None, max_length=1024)
     limit: int = Field(default=100, ge=1, le=MAX_LIMIT)
+    full: bool = False  # with what stands in contracts.life.ListedFinding alone, which an older api would refuse
 
 
 @router.get("/findings")
@@ -43,9 +47,11 @@ async def list_findings(
         severities=frozenset(query.severity),
         rule_ids=frozenset(query.rule_id),
         regions=frozenset(query.region),
+        changes=frozenset(query.change),
         resource=query.resource,
     )
-    return json_answer(await services.findings.page(team_id, run_id, filters, query.cursor, query.limit))
+    page = Paging(query.cursor, query.limit, full=query.full)
+    return json_answer(await services.findings.page(team_id, run_id, filters, page))
 
 
 @router.get("/rules")

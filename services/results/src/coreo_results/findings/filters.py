@@ -1,20 +1,15 @@
 """Which findings a reader wants, and where in them a page begins."""
 
-import base64
-import binascii
-import hmac
 from dataclasses import dataclass
 from uuid import UUID
 
 import msgspec
 
+from coreo_results.findings.cursors import sign, verify
 from coreo_results.keys.material import SecretKey
 from coreo_results.keys.seal import bind
+from coreo_shared.contracts.life import Change
 from coreo_shared.contracts.terms import FindingStatus, Severity
-from coreo_shared.web import Problem
-from coreo_shared.web.problems import invalid
-
-_MAC_BYTES = 16
 
 
 @dataclass(frozen=True)
@@ -25,6 +20,7 @@ class Filters:
     severities: frozenset[Severity] = frozenset()
     rule_ids: frozenset[str] = frozenset()
     regions: frozenset[str] = frozenset()
+    changes: frozenset[Change] = frozenset()
     resource: str | None = None  # a resource's id or ARN, whole
 
 
@@ -40,35 +36,17 @@ class Position(msgspec.Struct, array_like=True, frozen=True):
 
 def write_cursor(position: Position, run_id: UUID, filters: Filters, key: SecretKey) -> str:
     """The position as an opaque text that is good for this run and these filters alone."""
-    payload = msgspec.msgpack.encode(position)
-    return _to_text(_mac(payload, run_id, filters, key) + payload)
+    return sign(msgspec.msgpack.encode(position), _question(run_id, filters), key)
 
 
 def read_cursor(cursor: str, run_id: UUID, filters: Filters, key: SecretKey) -> Position:
     """The position that `write_cursor` was given. Raises a 422 Problem about `cursor`."""
-    try:
-        raw = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        raise bad_cursor() from None
-    mac, payload = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-    genuine = hmac.compare_digest(mac, _mac(payload, run_id, filters, key))
-    if not genuine or _to_text(raw) != cursor:  # base64 has several spellings of the same bytes
-        raise bad_cursor()
-    return msgspec.msgpack.decode(payload, type=Position)
+    return msgspec.msgpack.decode(verify(cursor, _question(run_id, filters), key), type=Position)
 
 
-def bad_cursor() -> Problem:
-    """The answer to any cursor that we did not give out for just this question."""
-    return invalid("query.cursor", "cursor: use the next_cursor of a page of the same run with the same filters")
-
-
-def _to_text(raw: bytes) -> str:
-    return base64.urlsafe_b64encode(raw).decode().rstrip("=")
-
-
-def _mac(payload: bytes, run_id: UUID, filters: Filters, key: SecretKey) -> bytes:
+def _question(run_id: UUID, filters: Filters) -> bytes:
     parts: list[str | int | UUID] = [run_id]
-    for values in (filters.statuses, filters.severities, filters.rule_ids, filters.regions):
+    for values in (filters.statuses, filters.severities, filters.rule_ids, filters.regions, filters.changes):
         parts += [len(values), *sorted(values)]
     parts += [0] if filters.resource is None else [1, filters.resource]
-    return hmac.digest(key.reveal(), bind("cursor", *parts) + payload, "sha256")[:_MAC_BYTES]
+    return bind("cursor", *parts)

@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coreo_results.chunks.repository import SEVERITIES, severity_order
 from coreo_results.findings.filters import Filters, Position
+from coreo_results.life.changes import CHANGE_NUMBERS
 from coreo_shared.contracts.terms import FindingStatus, Severity
 
 
@@ -36,10 +37,10 @@ class RuleCounts:
     by_status: dict[str, int]
 
 
-# Spans are whole groups, or single findings where one resource is looked for: a hash's place in its array is the
-# finding's place in the chunk (ids first, then ARNs).
+# Spans are whole groups, or single findings where one resource or change is looked for. A hash's place in its array is
+# the finding's place in the chunk (ids first, then ARNs); so is that of a change's code.
 _GROUPS = "SELECT g.* FROM finding_groups g WHERE g.team_id = :team AND g.run_id = :run"
-_HITS = """
+_OF_RESOURCE = """
     SELECT g.team_id, g.run_id, g.severity_order, g.rule_id, g.unit, g.chunk_index,
         hit.position AS first, 1 AS findings,
         g.status, g.region
@@ -52,6 +53,16 @@ _HITS = """
     JOIN finding_groups g ON g.team_id = c.team_id AND g.run_id = c.run_id AND g.unit = c.unit
         AND g.chunk_index = c.chunk_index AND hit.position >= g.first AND hit.position < g.first + g.findings
     WHERE c.team_id = :team AND c.run_id = :run
+"""
+# A group's codes are a slice of its chunk's.
+_OF_CHANGE = """
+    SELECT g.team_id, g.run_id, g.severity_order, g.rule_id, g.unit, g.chunk_index,
+        g.first + (k.place - 1)::int AS first, 1 AS findings,
+        g.status, g.region
+    FROM ({spans}) AS g
+    JOIN chunk_changes c USING (team_id, run_id, unit, chunk_index)
+    CROSS JOIN LATERAL unnest(c.codes[g.first + 1 : g.first + g.findings]) WITH ORDINALITY AS k (code, place)
+    WHERE k.code / 10 = ANY (CAST(:changes AS smallint[]))
 """
 _MATCHING = """
     SELECT s.* FROM ({spans}) AS s
@@ -74,9 +85,15 @@ _PAGE = """
     ORDER BY m.severity_order, m.rule_id, m.unit, m.chunk_index, m.first
     LIMIT :limit
 """
-_BY_GROUP, _BY_RESOURCE = (_MATCHING.format(spans=spans) for spans in (_GROUPS, _HITS))
-_TOTALS = {by: text(_TOTAL.format(matching=by)) for by in (_BY_GROUP, _BY_RESOURCE)}
-_PAGES = {by: text(_PAGE.format(matching=by)) for by in (_BY_GROUP, _BY_RESOURCE)}
+# By (is a resource looked for, is a change).
+_SPANS = {
+    (False, False): _GROUPS,
+    (True, False): _OF_RESOURCE,
+    (False, True): _OF_CHANGE.format(spans=_GROUPS),
+    (True, True): _OF_CHANGE.format(spans=_OF_RESOURCE),
+}
+_TOTALS = {by: text(_TOTAL.format(matching=_MATCHING.format(spans=spans))) for by, spans in _SPANS.items()}
+_PAGES = {by: text(_PAGE.format(matching=_MATCHING.format(spans=spans))) for by, spans in _SPANS.items()}
 _RULES = text("""
     SELECT g.rule_id, g.severity_order, g.status, sum(g.findings)::int AS findings
     FROM finding_groups g JOIN units u ON u.team_id = g.team_id AND u.run_id = g.run_id AND u.unit = g.unit
@@ -95,7 +112,7 @@ class FindingRepository:
 
     async def total(self, filters: Filters, resource_hash: int | None) -> int:
         """How many findings pass the filters."""
-        statement = _TOTALS[_BY_GROUP if resource_hash is None else _BY_RESOURCE]
+        statement = _TOTALS[resource_hash is not None, bool(filters.changes)]
         found = await self._connection.execute(statement, self._parameters(filters, resource_hash))
         return int(found.scalar_one())
 
@@ -103,7 +120,7 @@ class FindingRepository:
         self, filters: Filters, resource_hash: int | None, after: Position | None, limit: int
     ) -> list[Span]:
         """The next spans after a position, in the order of pages; the first may begin before it."""
-        statement = _PAGES[_BY_GROUP if resource_hash is None else _BY_RESOURCE]
+        statement = _PAGES[resource_hash is not None, bool(filters.changes)]
         parameters = {**self._parameters(filters, resource_hash), **_cursor_parameters(after), "limit": limit}
         rows = await self._connection.execute(statement, parameters)
         return [
@@ -135,7 +152,11 @@ class FindingRepository:
             "rules": sorted(filters.rule_ids) or None,
             "regions": sorted(filters.regions) or None,
         }
-        return chosen if resource_hash is None else {**chosen, "resource": resource_hash}
+        if resource_hash is not None:
+            chosen["resource"] = resource_hash
+        if filters.changes:
+            chosen["changes"] = [CHANGE_NUMBERS[change] for change in filters.changes]
+        return chosen
 
 
 def _cursor_parameters(after: Position | None) -> dict[str, Any]:

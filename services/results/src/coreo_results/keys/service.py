@@ -14,6 +14,7 @@ from coreo_shared.db import Database
 
 CACHE_SECONDS = 300.0  # how long a disabled root key still works for a team in use
 _MAX_KEYS = 1024
+FIRST_VERSION = 1  # of a team's key: what must stay the same over all runs follows from it
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class RunKey:
     data: SecretKey
     resources: SecretKey  # for the keyed hashes that find a resource
     cursors: SecretKey  # signs page cursors
+    fingerprints: SecretKey  # for keyed hashes of fingerprints: the same for all runs of the team
 
 
 class NoRunKeyError(Exception):
@@ -68,11 +70,17 @@ class Keys:
                 if stored is None:
                     raise NoRunKeyError
                 team_key = await repository.team_key(team_id, stored.team_key_version)
-            if team_key is None:
+                first_key = await repository.team_key(team_id, FIRST_VERSION)
+            if team_key is None or first_key is None:
                 raise DamagedError("the team key of this run is missing")
-            team = await self._unwrapped(team_id, team_key)
+            team, first = await self._unwrapped(team_id, team_key), await self._unwrapped(team_id, first_key)
             data = SecretKey(unseal(team, stored.wrapped, _run_context(team_id, run_id, team_key.version)))
-            return RunKey(data, derive(data, "resources"), derive(data, "cursors"))
+            return RunKey(
+                data=data,
+                resources=derive(data, "resources"),
+                cursors=derive(data, "cursors"),
+                fingerprints=derive(first, "fingerprints"),
+            )
 
         return await self._run_keys.get((team_id, run_id), load)
 
@@ -84,7 +92,7 @@ class Keys:
     async def _make_team_key(self, team_id: UUID) -> WrappedTeamKey:
         # The root key is asked outside any transaction: KMS may take seconds. If two processes make a key together,
         # the first insert wins and both use that one.
-        made = WrappedTeamKey(1, await self._root.wrap(SecretKey.generate(), team_id))
+        made = WrappedTeamKey(FIRST_VERSION, await self._root.wrap(SecretKey.generate(), team_id))
         async with self._database.transaction(team_id) as connection:
             repository = KeyRepository(connection)
             await repository.add_team_key(team_id, made, self._root.name)

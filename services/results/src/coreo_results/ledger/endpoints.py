@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Response
 
 from coreo_results.auth import RunToken, TeamToken
 from coreo_results.bodies import check_text, check_texts, json_answer, json_body
+from coreo_results.chunks.validation import check_rules
 from coreo_results.ledger.run import RunIdentity
 from coreo_results.services import Wired
 from coreo_shared.contracts.results import CancelRun, ClaimRequest, FinishRun, ReleaseRun, RunHeartbeat
@@ -19,15 +20,19 @@ router = APIRouter(prefix="/internal/v1/runs/{run_id}", route_class=StrictRoute)
 accounts = APIRouter(prefix="/internal/v1/cloud-accounts/{cloud_account_id}", route_class=StrictRoute)
 _MAX_REASON = 2_000
 _MAX_UNITS = 1_000_000
+_MAX_CLAIM_BYTES = 1024 * 1024  # all rules of the catalogue, and those of the team
 _MAX_FINISH_BYTES = 4 * 1024 * 1024  # the report of an organization with ten thousand accounts
 
 
 @router.post("/claim")
 async def claim(
-    capability: RunToken, request: Annotated[ClaimRequest, Depends(json_body(ClaimRequest))], services: Wired
+    capability: RunToken,
+    request: Annotated[ClaimRequest, Depends(json_body(ClaimRequest, max_bytes=_MAX_CLAIM_BYTES))],
+    services: Wired,
 ) -> Response:
     """A contracts.results.ClaimAnswer; 409 run_busy or run_over."""
     check_text("body.worker_id", request.worker_id, 256)
+    check_rules("body.rules", request.rules or [])
     return json_answer(await services.ledger.claim(RunIdentity.from_capability(capability), request))
 
 

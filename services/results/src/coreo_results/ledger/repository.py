@@ -58,8 +58,9 @@ _PURGE = (
             f"DELETE FROM {table} t USING runs r WHERE r.{_ACCOUNT}"  # noqa: S608  constants
             " AND (t.team_id, t.run_id) = (r.team_id, r.run_id)"
         )
-        for table in ("run_keys", "chunks", "units")
+        for table in ("run_keys", "chunks", "units", "resolved_findings")
     ),
+    text(f"DELETE FROM finding_life WHERE {_ACCOUNT}"),  # noqa: S608  constants
     text(f"UPDATE runs SET purged_at = coalesce(purged_at, now()) WHERE {_ACCOUNT}"),  # noqa: S608  constants
 )
 _LAPSED = text(f"""
@@ -68,6 +69,9 @@ _LAPSED = text(f"""
         AND (cancel_reason IS NOT NULL OR lease_until < now() - make_interval(secs => CAST(:abandon AS float8)))
     ORDER BY lease_until LIMIT :limit FOR NO KEY UPDATE SKIP LOCKED
 """)  # noqa: S608  constants
+
+
+_SET_RULES = text("UPDATE runs SET rules = CAST(:rules AS text[]) WHERE team_id = :team AND run_id = :run")
 
 
 class RunRepository:
@@ -123,6 +127,10 @@ class RunRepository:
             await self._connection.execute(_LOCK, {"team": identity.team_id, "run": identity.run_id})
         ).one()  # ours, or that of who was quicker
         return _run(row)
+
+    async def set_rules(self, team_id: UUID, run_id: UUID, rules: list[str]) -> None:
+        """Notes which rules a locked run runs."""
+        await self._connection.execute(_SET_RULES, {"team": team_id, "run": run_id, "rules": rules})
 
     async def save(self, run: Run) -> None:
         """Stores a locked run's change as its next version, and tells the feed."""

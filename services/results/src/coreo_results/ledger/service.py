@@ -54,6 +54,8 @@ class Ledger:
             if claimed.state is RunState.CLAIMED:
                 wrapped = self._keys.new_run_key(team_id, run_id, team_key)
                 await KeyRepository(connection).add_run_key(team_id, run_id, wrapped)
+                if request.rules is not None:
+                    await runs.set_rules(team_id, run_id, request.rules)
                 units_done = await ChunkRepository(connection).drop_unfinished(team_id, run_id)
         _log_change(run, claimed)
         if claimed.state.is_final:  # committed first: the claim itself ended the run

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 
-from coreo_shared.contracts.jobs import Job
+from coreo_shared.contracts.jobs import AuditSpec, Job
 from coreo_shared.contracts.results import ClaimAnswer, FinishRun, ReleaseRun, RunAnswer
 from coreo_shared.observability.logs import get_logger
 from coreo_worker.aws.queue import ReceivedMessage
@@ -85,7 +85,7 @@ class JobHandler:
             return Return(_OTHER_WORKER_SECONDS)
         channel = self._results.run(job.run_id, job.run_token)
         with structlog.contextvars.bound_contextvars(team_id=str(job.team_id), run_id=str(job.run_id)):
-            claim = await first_of(self._claim(channel, delivery), self._too_late(Return(0)))
+            claim = await first_of(self._claim(channel, job, delivery), self._too_late(Return(0)))
             if not isinstance(claim, ClaimAnswer):
                 return claim
             keeper.outlast(math.ceil(claim.lease_seconds) + _LEASE_MARGIN)
@@ -96,11 +96,12 @@ class JobHandler:
             finally:
                 self._current.discard(job.run_id)
 
-    async def _claim(self, channel: RunChannel, delivery: Delivery) -> ClaimAnswer | MessageFate:
+    async def _claim(self, channel: RunChannel, job: Job, delivery: Delivery) -> ClaimAnswer | MessageFate:
         """The claim, or the fate of a message whose run cannot be had."""
         patience = self._terms.patience_seconds
+        rules = job.work.rules if isinstance(job.work, AuditSpec) else None
         try:
-            claim = await persistently(lambda: channel.claim(self._worker_id), patience=patience, what="claim")
+            claim = await persistently(lambda: channel.claim(self._worker_id, rules), patience=patience, what="claim")
         except RunBusyError as busy:
             fate = planning.after_busy(busy.retry_after, delivery)
             _log.info("run_busy", retry_after=busy.retry_after, delivery=delivery.number, dropped=fate is Keep.DELETE)

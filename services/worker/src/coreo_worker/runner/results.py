@@ -68,7 +68,7 @@ class RunChannel(Protocol):
     others StaleFenceError.
     """
 
-    async def claim(self, worker_id: str) -> ClaimAnswer:
+    async def claim(self, worker_id: str, rules: list[str] | None = None) -> ClaimAnswer:
         """Takes the run."""
 
     async def heartbeat(self, beat: RunHeartbeat) -> HeartbeatAnswer:
@@ -132,8 +132,8 @@ class _HttpRun:
     path: str
     token: str = field(repr=False)
 
-    async def claim(self, worker_id: str) -> ClaimAnswer:
-        return await self._say("claim", ClaimRequest(worker_id=worker_id), ClaimAnswer)
+    async def claim(self, worker_id: str, rules: list[str] | None = None) -> ClaimAnswer:
+        return await self._say("claim", ClaimRequest(worker_id=worker_id, rules=rules), ClaimAnswer)
 
     async def heartbeat(self, beat: RunHeartbeat) -> HeartbeatAnswer:
         return await self._say("heartbeat", beat, HeartbeatAnswer)

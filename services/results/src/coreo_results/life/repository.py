@@ -1,0 +1,203 @@
+"""Queries on the life of findings."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from coreo_results.life.comparison import COMPARE, FORGET, NOT_SEEN
+from coreo_shared.contracts.life import ChangeCounts
+
+_REMEMBER_GONE_DAYS = 400  # a resource that comes back within that time is not seen for the first time
+
+
+@dataclass(frozen=True)
+class EndedRun:
+    """A run that has ended, of a plan in a cloud account."""
+
+    run_id: UUID
+    cloud_account_id: UUID
+    plan_id: UUID
+    rules: list[str] | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a run's comparison says; `counts` is None while there is none."""
+
+    previous_run_id: UUID | None
+    counts: ChangeCounts | None
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """A finding that a run resolved, and where it failed last."""
+
+    severity_order: int
+    rule_id: str
+    tag: UUID
+    gone: bool
+    first_run: UUID
+    first_seen: str
+    failed_run: UUID
+    failed_unit: str
+    failed_chunk: int
+    failed_position: int
+
+
+@dataclass(frozen=True)
+class Past:
+    """What is known of a finding of a run beside the finding: its change's code, and when it was first seen."""
+
+    code: int | None
+    first_run: UUID | None
+    first_seen: str | None
+
+
+_DUE = "ended_at IS NOT NULL AND life_at IS NULL AND purged_at IS NULL AND pool = 'audit' AND plan_id IS NOT NULL"
+_DUE_RUNS = text(f"SELECT team_id, run_id FROM runs WHERE {_DUE} ORDER BY ended_at, run_id LIMIT :limit")  # noqa: S608  constants
+_PLAN_OF_DUE = text(f"""
+    SELECT cloud_account_id, plan_id FROM runs WHERE team_id = :team AND run_id = :run AND {_DUE}
+""")  # noqa: S608  constants
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
+_NEXT_DUE = text(f"""
+    SELECT run_id, cloud_account_id, plan_id, rules FROM runs
+    WHERE team_id = :team AND cloud_account_id = :cloud_account AND plan_id = :plan AND {_DUE}
+    ORDER BY ended_at, run_id LIMIT 1 FOR NO KEY UPDATE
+""")  # noqa: S608  constants
+# The planner may know nothing of a table that was filled a moment ago; row by row, the wrong order takes minutes.
+_JOIN_BY_HASH = text("SET LOCAL enable_nestloop = off")
+# The clock, as the transaction may have begun before the one that it waited for.
+_COMPARED = text("""
+    UPDATE runs r SET life_at = clock_timestamp(), changes = CAST(:changes AS jsonb), previous_run_id = (
+        SELECT p.run_id FROM runs p
+        WHERE p.team_id = r.team_id AND p.cloud_account_id = r.cloud_account_id AND p.plan_id = r.plan_id
+            AND p.life_at IS NOT NULL AND p.units_done > 0 AND p.run_id <> r.run_id
+        ORDER BY p.life_at DESC LIMIT 1
+    )
+    WHERE r.team_id = :team AND r.run_id = :run
+""")
+_COMPARISON = text("SELECT previous_run_id, changes::text AS changes FROM runs WHERE team_id = :team AND run_id = :run")
+_TOTAL = text("SELECT count(*) FROM resolved_findings WHERE team_id = :team AND run_id = :run")
+_RESOLVED = text("""
+    SELECT * FROM resolved_findings WHERE team_id = :team AND run_id = :run
+        AND (CAST(:after AS boolean) IS FALSE OR (severity_order, rule_id, tag)
+            > (CAST(:c_severity AS smallint), CAST(:c_rule AS text), CAST(:c_tag AS uuid)))
+    ORDER BY severity_order, rule_id, tag LIMIT :limit
+""")
+# As a join these two would be at the mercy of the planner, which knows nothing yet of a plan's first run.
+_TAGS = text("""
+    SELECT w.unit, w.chunk_index, w.position, c.tags[w.position + 1] AS tag, cc.codes[w.position + 1] AS code
+    FROM unnest(CAST(:units AS text[]), CAST(:indexes AS int[]), CAST(:positions AS int[]))
+        AS w (unit, chunk_index, position)
+    JOIN chunks c ON c.team_id = :team AND c.run_id = :run AND c.unit = w.unit AND c.chunk_index = w.chunk_index
+    LEFT JOIN chunk_changes cc ON cc.team_id = :team AND cc.run_id = :run
+        AND cc.unit = w.unit AND cc.chunk_index = w.chunk_index
+""")
+_FIRST = text("""
+    SELECT l.tag, l.first_run, l.first_seen FROM finding_life l
+    WHERE l.team_id = :team AND l.tag = ANY (CAST(:tags AS uuid[])) AND (l.cloud_account_id, l.plan_id)
+        = (SELECT r.cloud_account_id, r.plan_id FROM runs r WHERE r.team_id = :team AND r.run_id = :run)
+""")
+
+
+async def due_runs(connection: AsyncConnection, limit: int) -> list[tuple[UUID, UUID]]:
+    """(team, run) of runs that have ended and are not compared yet, oldest first; for the system role."""
+    return [(row.team_id, row.run_id) for row in await connection.execute(_DUE_RUNS, {"limit": limit})]
+
+
+class LifeRepository:
+    """What became of findings of the connection's team."""
+
+    def __init__(self, connection: AsyncConnection, team_id: UUID) -> None:
+        self._connection = connection
+        self._team_id = team_id
+
+    async def next_due(self, run_id: UUID) -> EndedRun | None:
+        """The oldest run of this run's plan and cloud account that is due, locked; None when this run is not due.
+
+        Until the transaction ends nobody else compares runs of that plan in that account.
+        """
+        due = (await self._connection.execute(_PLAN_OF_DUE, self._run(run_id))).first()
+        if due is None:
+            return None
+        plan = {"cloud_account": due.cloud_account_id, "plan": due.plan_id}
+        await self._connection.execute(_LOCK, {"key": f"life {self._team_id} {due.cloud_account_id} {due.plan_id}"})
+        if (await self._connection.execute(_PLAN_OF_DUE, self._run(run_id))).first() is None:
+            return None  # somebody was quicker
+        row = (await self._connection.execute(_NEXT_DUE, {"team": self._team_id, **plan})).first()
+        return None if row is None else EndedRun(row.run_id, row.cloud_account_id, row.plan_id, row.rules)
+
+    async def compare(self, run: EndedRun) -> ChangeCounts:
+        """Compares the run with what is known, which then is what this run says."""
+        key = {"team": self._team_id, "run": run.run_id, "cloud_account": run.cloud_account_id, "plan": run.plan_id}
+        await self._connection.execute(_JOIN_BY_HASH)
+        row = (await self._connection.execute(COMPARE, {**key, "rules": run.rules})).one()
+        plan = {name: key[name] for name in ("team", "cloud_account", "plan")}
+        not_seen = (await self._connection.execute(NOT_SEEN, key)).scalar_one()
+        await self._connection.execute(FORGET, {**plan, "days": _REMEMBER_GONE_DAYS})
+        counts = ChangeCounts(
+            new=row.new, unchanged=row.unchanged, changed=row.changed, resolved=row.resolved, not_seen=not_seen
+        )
+        changes = msgspec.json.encode(counts).decode()
+        await self._connection.execute(_COMPARED, {**self._run(run.run_id), "changes": changes})
+        return counts
+
+    async def comparison(self, run_id: UUID) -> Comparison:
+        """What the run's comparison says. The run must exist."""
+        row = (await self._connection.execute(_COMPARISON, self._run(run_id))).one()
+        counts = None if row.changes is None else msgspec.json.decode(row.changes, type=ChangeCounts)
+        return Comparison(row.previous_run_id, counts)
+
+    async def resolved_total(self, run_id: UUID) -> int:
+        """How many findings the run resolved."""
+        return int((await self._connection.execute(_TOTAL, self._run(run_id))).scalar_one())
+
+    async def resolved(self, run_id: UUID, after: tuple[int, str, UUID] | None, limit: int) -> list[Resolved]:
+        """What the run resolved, most severe first, after (severity order, rule, tag)."""
+        severity, rule, tag = after or (0, "", UUID(int=0))
+        cursor = {"after": after is not None, "c_severity": severity, "c_rule": rule, "c_tag": tag, "limit": limit}
+        return [_resolved(row) for row in await self._connection.execute(_RESOLVED, {**self._run(run_id), **cursor})]
+
+    async def past(self, run_id: UUID, places: Sequence[tuple[str, int, int]]) -> dict[tuple[str, int, int], Past]:
+        """What is known of the run's findings at (unit, chunk, position)."""
+        wanted = {
+            "units": [unit for unit, _, _ in places],
+            "indexes": [index for _, index, _ in places],
+            "positions": [position for _, _, position in places],
+        }
+        rows = (await self._connection.execute(_TAGS, {**self._run(run_id), **wanted})).all()
+        tags = list({row.tag for row in rows if row.tag is not None})
+        known = await self._connection.execute(_FIRST, {**self._run(run_id), "tags": tags})
+        first = {row.tag: (row.first_run, written(row.first_seen)) for row in known}
+        return {
+            (row.unit, row.chunk_index, row.position): Past(row.code, *first.get(row.tag, (None, None))) for row in rows
+        }
+
+    def _run(self, run_id: UUID) -> dict[str, Any]:
+        return {"team": self._team_id, "run": run_id}
+
+
+def written(time: datetime) -> str:
+    """RFC 3339, UTC."""
+    return time.astimezone(UTC).isoformat()
+
+
+def _resolved(row: Row[Any]) -> Resolved:
+    return Resolved(
+        severity_order=row.severity_order,
+        rule_id=row.rule_id,
+        tag=row.tag,
+        gone=row.gone,
+        first_run=row.first_run,
+        first_seen=written(row.first_seen),
+        failed_run=row.failed_run,
+        failed_unit=row.failed_unit,
+        failed_chunk=row.failed_chunk,
+        failed_position=row.failed_position,
+    )

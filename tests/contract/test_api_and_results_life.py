@@ -1,0 +1,107 @@
+"""The api and the results service, each as it is, on what becomes of findings from run to run."""
+
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx
+import pytest
+
+from coreo_shared.contracts.findings import Finding
+from coreo_shared.contracts.jobs import Job
+from coreo_shared.contracts.results import FinishRun
+from coreo_shared.contracts.terms import FindingStatus, Severity
+from tests.support.api import SIGNING_KEY, Api, ApiFactory, Team, ok, problem, until
+from tests.support.postgres import ServiceDatabase
+from tests.support.results import (
+    ResultsService,
+    Tokens,
+    make_chunk,
+    make_finding,
+    make_root_key,
+    make_settings,
+    running,
+)
+
+FAIL, PASS = FindingStatus.FAIL, FindingStatus.PASS
+RULE = "ec2-security-group-open-ssh"
+UNIT = "aws.ec2.security_group@eu-west-1"
+
+
+@pytest.fixture
+async def service(results_database: ServiceDatabase, tmp_path: Path) -> AsyncIterator[ResultsService]:
+    tokens = Tokens(api_jwk=SIGNING_KEY)
+    async with running(make_settings(results_database, tokens, make_root_key(tmp_path))) as app:
+        results = ResultsService(app, tokens)
+        yield results
+        await results.http.aclose()
+
+
+@pytest.fixture
+def api(make_api: ApiFactory, service: ResultsService) -> Api:
+    return make_api(results_transport=httpx.ASGITransport(service.app))
+
+
+def group(number: int, status: FindingStatus, **changes: Any) -> Finding:
+    """A finding on a security group."""
+    arn = f"arn:aws:ec2:eu-west-1:210987654321:security-group/sg-{number}"
+    values = {"rule_id": RULE, "status": status, "resource_type": "aws.ec2.security_group", "severity": Severity.HIGH}
+    return make_finding(number, **{**values, "resource_id": f"sg-{number}", "resource_arn": arn, **changes})
+
+
+class World:
+    """A team with a plan of one rule in one account, and the worker that runs it."""
+
+    def __init__(self, api: Api, service: ResultsService, team: Team, plan: Mapping[str, Any]) -> None:
+        self.api, self.service, self.team, self.plan = api, service, team, plan
+
+    @classmethod
+    async def make(cls, api: Api, service: ResultsService, **spec: Any) -> "World":
+        team = await api.team()
+        account = await team.add_account()
+        plan = await team.add_plan(account["id"], spec={"rules": [RULE], "regions": ["eu-west-1"]} | spec)
+        return cls(api, service, team, plan)
+
+    async def run(self, *findings: Finding, unit: str = UNIT, units_total: int = 1) -> str:
+        """The id of a run that has found this."""
+        (run,) = await self.team.start(self.plan)
+        await until(lambda: any(job.run_id == UUID(run["id"]) for job in self.api.queue.jobs()))
+        job: Job = next(job for job in self.api.queue.jobs() if job.run_id == UUID(run["id"]))
+        worker = self.service.run(job.team_id, job.run_id)
+        worker.token = job.run_token
+        claim = await worker.say("claim", {"worker_id": "w", "rules": job.work.rules})  # type: ignore[union-attr]  # an audit
+        fence = claim.json()["fence"]
+        await worker.stored(make_chunk(fence, list(findings), unit=unit))
+        await worker.say("finish", FinishRun(fence=fence, outcome="completed", units_total=units_total))
+
+        async def has_ended() -> bool:
+            return (await self.team.show(run))["ended_at"] is not None
+
+        await until(has_ended)
+        return str(run["id"])
+
+    async def get(self, path: str, **parameters: Any) -> Any:
+        """What a path below /v1 answers."""
+        return ok(await self.team.http.get(f"/v1/{path}", params=parameters))
+
+
+async def test_what_is_new_and_what_is_resolved_reaches_the_customer(api: Api, service: ResultsService) -> None:
+    async with api.running():
+        world = await World.make(api, service)
+        first = await world.run(group(1, FAIL), group(2, FAIL), group(3, PASS))
+        second = await world.run(group(1, FAIL), group(2, PASS), group(4, FAIL))
+        assert (await world.get(f"runs/{first}/changes"))["counts"]["new"] == 3
+        assert await world.get(f"runs/{second}/changes") == {
+            "run_id": second,
+            "previous_run_id": first,
+            "counts": {"new": 1, "unchanged": 1, "changed": 0, "resolved": 1, "not_seen": 0},
+        }
+        (new,) = (await world.get(f"runs/{second}/findings", change="NEW"))["items"]
+        assert (new["resource_id"], new["change"], new["first_run_id"]) == ("sg-4", "NEW", second)
+        (same,) = (await world.get(f"runs/{second}/findings", change="UNCHANGED"))["items"]
+        assert (same["first_run_id"], same["previous_status"]) == (first, "FAIL")
+        (resolved,) = (await world.get(f"runs/{second}/resolved"))["items"]
+        assert (resolved["resource_id"], resolved["gone"], resolved["failed_run_id"]) == ("sg-2", False, first)
+        bad = await world.team.http.get(f"/v1/runs/{second}/resolved", params={"cursor": "made-up"})
+        problem(bad, 422, "query.cursor")
