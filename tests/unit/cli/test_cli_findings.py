@@ -193,3 +193,30 @@ def test_requests_carry_the_filters_on_every_page(coreo: Cli, scripted_api: Scri
     scripted_api.lists("/v1/runs", RUN)
     scripted_api.on("GET", PATH, page)
     assert len(coreo("findings", "--status", "PASS", "-o", "csv", "--all").out.splitlines()) == 3
+
+
+def test_changes_since_the_run_before_are_counted_and_listed(coreo: Cli, scripted_api: ScriptedApi) -> None:
+    run = {"id": "0199c3f2-8a1b-7000-8000-000000000009", "state": "SUCCEEDED"}
+    counts = {"new": 3, "changed": 1, "unchanged": 20, "resolved": 2, "not_seen": 0}
+    view = {"run_id": run["id"], "previous_run_id": None, "counts": counts}
+    scripted_api.lists("/v1/runs", run)
+    scripted_api.on("GET", f"/v1/runs/{run['id']}/changes", view, view, view | {"counts": None})
+    done = coreo("run", "changes")
+    assert [line.split()[0] for line in done.out.splitlines()] == ["3", "1", "20", "2", "0"]
+    assert "none before it" in done.err
+    assert coreo("run", "changes", "-o", "json").json == view
+    assert "nothing is known yet" in coreo("run", "changes").err
+
+
+def test_findings_are_filtered_by_change_whatever_their_status(coreo: Cli, scripted_api: ScriptedApi) -> None:
+    run = {"id": "0199c3f2-8a1b-7000-8000-000000000009", "state": "SUCCEEDED"}
+    scripted_api.lists("/v1/runs", run)
+    scripted_api.lists(f"/v1/runs/{run['id']}/findings")
+    scripted_api.lists(f"/v1/runs/{run['id']}/resolved")
+    assert coreo("findings", "--change", "new", "--change", "RESOLVED", "-o", "json").json == []
+    asked = scripted_api.requests[-1].url.params
+    assert asked.get_list("change") == ["NEW", "RESOLVED"]
+    assert set(asked.get_list("status")) == {"PASS", "FAIL", "NOT_EVALUATED", "SUPPRESSED"}
+    assert coreo("findings", "--resolved", "-o", "json").json == []
+    assert scripted_api.requests[-1].url.path.endswith("/resolved")
+    assert coreo("findings", "--resolved", "--severity", "high").code == 2

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from coreo_cli.layout import Cell, Column, severity, state
 from coreo_cli.outcome import is_final
-from coreo_cli.output import next_steps, show_details, show_listing, write_line, write_words
+from coreo_cli.output import next_steps, note, show_details, show_listing, write_line, write_words
 from coreo_cli.resolve import ACCOUNT, PLAN, short_ids
 from coreo_cli.text import Json, plain
 from coreo_cli.words import ago, failed_by_severity, failed_words, local, moment, not_evaluated, plural, span
@@ -34,6 +34,30 @@ def show_started(plan: Json, runs: Sequence[Json]) -> None:
     for run in runs:
         write_line(f"  {run['id']}  {plain(run['state'])}")
     next_steps([f"coreo run watch {handle(runs)}"])
+
+
+_CHANGES = (
+    ("new", "new"),
+    ("changed", "changed: another status than before"),
+    ("unchanged", "unchanged"),
+    ("resolved", "resolved: failed before, and do not any more"),
+    ("not_seen", "not seen: known before, and this run says nothing of them"),
+)
+
+
+def show_changes(view: Json) -> None:
+    """What became of findings since the run before."""
+    counts = view["counts"]
+    if counts is None:
+        note("The run has not ended, or was not compared: nothing is known yet. Try again in some seconds.")
+        return
+    before = view["previous_run_id"]
+    note(f"Run {view['run_id']}, beside {f'run {before}' if before else 'none before it'}:")
+    for name, words in _CHANGES:
+        write_line(f"{counts[name]:>8}  {words}")
+    next_steps(
+        [f"coreo findings {view['run_id']} --change NEW --status FAIL", f"coreo findings {view['run_id']} --resolved"]
+    )
 
 
 def conclude(client: "Client", runs: Sequence[Json]) -> None:

@@ -40,6 +40,15 @@ class StatusChoice(StrEnum):
     ALL = "ALL"
 
 
+class ChangeChoice(StrEnum):
+    """What became of a finding since the run before."""
+
+    NEW = "NEW"
+    UNCHANGED = "UNCHANGED"
+    CHANGED = "CHANGED"
+    RESOLVED = "RESOLVED"
+
+
 _CSV_FIELDS = (
     "severity",
     "status",
@@ -52,11 +61,15 @@ _CSV_FIELDS = (
     "reason",
     "missing_actions",
     "fingerprint",
+    "change",
+    "first_seen",
 )
 EXAMPLES = examples(
     "coreo findings",
     "coreo findings 0199c3f2-8a1b --severity critical --severity high",
     "coreo findings --status NOT_EVALUATED",
+    "coreo findings --change NEW",
+    "coreo findings --resolved",
     "coreo findings --all --status ALL --output json | jq -r .resource_arn",
     "coreo findings --all --output csv > findings.csv",
     more="JSON is one array; with --all it is JSON lines, a finding each, written as they arrive. "
@@ -99,6 +112,19 @@ def findings(
         list[str] | None,
         typer.Option(metavar="ID", help="A resource's whole id or ARN. May be repeated.", show_default=False),
     ] = None,
+    change: Annotated[
+        list[ChangeChoice] | None,
+        typer.Option(
+            "--change",
+            case_sensitive=False,
+            metavar="CHANGE",
+            help="Since the run before: NEW, UNCHANGED, CHANGED, RESOLVED. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
+    resolved: Annotated[
+        bool, typer.Option("--resolved", help="What failed before and does not any more, as it was then.")
+    ] = False,
     limit: Annotated[int, typer.Option(min=1, metavar="NUMBER", help="So many at most.")] = 50,
     everything: Annotated[bool, typer.Option("--all", help="As many as there are.")] = False,
     by_rule: Annotated[bool, typer.Option("--by-rule", help="Count the findings of each rule instead.")] = False,
@@ -116,19 +142,24 @@ def findings(
     """Show what a run has found, most severe first."""
     if by_rule and output is FindingsOutput.CSV:
         raise UsageMistakeError("--by-rule has no CSV.", next_step="Use --output json.")
+    narrowed = bool(status_ or severity_ or rule or region or resource or change)
+    if resolved and (narrowed or by_rule):
+        raise UsageMistakeError("--resolved goes with no filter.", next_step="Leave the others out.")
     filters = query(
-        status=_statuses(status_),
+        status=_statuses(status_, change),
         severity=[str(each) for each in severity_ or []],
         rule_id=rule,
         region=region,
         resource=resource,
+        change=[str(each) for each in change or []],
     )
     with connect() as client:
         found = resolve(client, RUN, run)
         if by_rule:
             _show_rules(list(client.items(f"/v1/runs/{found['id']}/rules")), output)
             return
-        pages = client.pages(f"/v1/runs/{found['id']}/findings", filters, limit=None if everything else limit)
+        path = f"/v1/runs/{found['id']}/{'resolved' if resolved else 'findings'}"
+        pages = client.pages(path, [] if resolved else filters, limit=None if everything else limit)
         first = next(pages)
         items = itertools.chain.from_iterable(page["items"] for page in itertools.chain([first], pages))
         if output is FindingsOutput.CSV:
@@ -140,9 +171,10 @@ def findings(
     _tell_rest(found, shown, int(first["total"]))
 
 
-def _statuses(chosen: list[StatusChoice] | None) -> list[str]:
+def _statuses(chosen: list[StatusChoice] | None, change: list[ChangeChoice] | None) -> list[str]:
     if not chosen:
-        return ["FAIL", "NOT_EVALUATED"]
+        # What is resolved passes now.
+        return list(_EVERY_STATUS) if change else ["FAIL", "NOT_EVALUATED"]
     if StatusChoice.ALL in chosen:
         return list(_EVERY_STATUS)
     return [str(each) for each in chosen]
@@ -166,7 +198,7 @@ def _write_csv(items: Iterator[Json]) -> int:
     writer.writerow(_CSV_FIELDS)
     for count, item in enumerate(items, 1):  # noqa: B007  used after the loop
         row = item | {"missing_actions": " ".join(item["missing_actions"])}
-        writer.writerow(["" if row[name] is None else csv_cell(row[name]) for name in _CSV_FIELDS])
+        writer.writerow(["" if row.get(name) is None else csv_cell(row[name]) for name in _CSV_FIELDS])
     return count
 
 

@@ -11,7 +11,7 @@ from coreo_cli.options import LatestRunArgument, PlanArgument, RunArgument, exam
 from coreo_cli.outcome import EXIT_CODES_HELP, exit_code, is_final
 from coreo_cli.output import Output, OutputOption, note, write_json, write_line
 from coreo_cli.resolve import ACCOUNT, PLAN, RUN, resolve
-from coreo_cli.run_words import conclude, handle, labels_of, names_of, show_run, show_runs, show_started
+from coreo_cli.run_words import conclude, handle, labels_of, names_of, show_changes, show_run, show_runs, show_started
 from coreo_cli.session import connect, query
 from coreo_cli.text import Json
 from coreo_shared.contracts.terms import RunState, Severity
@@ -146,6 +146,18 @@ def list_runs(
         show_runs(runs, names)
     if not everything and len(runs) == limit:
         note(f"The newest {limit}. More: --limit NUMBER or --all")
+
+
+@app.command(epilog=examples("coreo run changes", "coreo run changes 0199c3f2-8a1b --output json"))
+def changes(run: LatestRunArgument = "latest", output: OutputOption = Output.TABLE) -> None:
+    """Show what became of findings since the run before, of the same plan in the same cloud account."""
+    with connect() as client:
+        found = resolve(client, RUN, run)
+        view = client.get(f"/v1/runs/{found['id']}/changes")
+    if output is Output.JSON:
+        write_json(view)
+        return
+    show_changes(view)
 
 
 @app.command()
