@@ -40,9 +40,14 @@ def _services_of(kind: ResourceType) -> set[str]:
 
 
 @cache
+def _session() -> botocore.session.Session:
+    return botocore.session.get_session()
+
+
+@cache
 def operations(service: str) -> dict[str, OperationModel]:
     """The service's operations by the names that the SDK's client gives them."""
-    model = botocore.session.get_session().get_service_model(service)
+    model = _session().get_service_model(service)
     return {xform_name(name): model.operation_model(name) for name in model.operation_names}
 
 
