@@ -68,7 +68,9 @@ def imported(name: str) -> set[str]:
 
 def asked(name: str) -> set[str]:
     project = tomllib.loads((ROOT / FOLDERS[name] / "pyproject.toml").read_text())["project"]
-    return {str(canonicalize_name(Requirement(text).name)) for text in project["dependencies"]}
+    optional = project.get("optional-dependencies", {}).values()
+    texts = [*project["dependencies"], *(text for texts in optional for text in texts)]
+    return {str(canonicalize_name(Requirement(text).name)) for text in texts}
 
 
 def problems(name: str, needed: set[str], declared: set[str]) -> Iterator[str]:
