@@ -42,13 +42,13 @@ class NewSuppression(Message, frozen=True, kw_only=True):
 class SuppressionPatch(Message, frozen=True, kw_only=True):
     """A suppression's change: what is not there stays as it is."""
 
-    rule_id: str | None | UnsetType = UNSET
-    resource: str | None | UnsetType = UNSET
-    tag: str | None | UnsetType = UNSET
-    region: str | None | UnsetType = UNSET
-    cloud_account_id: UUID | None | UnsetType = UNSET
+    rule_id: str | UnsetType | None = UNSET
+    resource: str | UnsetType | None = UNSET
+    tag: str | UnsetType | None = UNSET
+    region: str | UnsetType | None = UNSET
+    cloud_account_id: UUID | UnsetType | None = UNSET
     reason: str | UnsetType = UNSET
-    expires_at: Time | None | UnsetType = UNSET
+    expires_at: Time | UnsetType | None = UNSET
     author: str
 
 

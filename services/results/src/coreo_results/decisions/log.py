@@ -48,7 +48,9 @@ async def note(connection: AsyncConnection, team_id: UUID, key: TeamKey, decisio
     sealed = seal_text(key, written, "log", team_id, decision_id)
     values = {"team": team_id, "id": decision_id, "kind": decision.kind, "action": decision.action}
     await connection.execute(_ADD, {**values, "key_version": sealed.key_version, "sealed": sealed.sealed})
-    _log.info("decision", team_id=str(team_id), decision_id=str(decision_id), kind=decision.kind, action=decision.action)
+    _log.info(
+        "decision", team_id=str(team_id), decision_id=str(decision_id), kind=decision.kind, action=decision.action
+    )
 
 
 class DecisionLog:

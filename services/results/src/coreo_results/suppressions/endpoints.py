@@ -47,6 +47,8 @@ async def change(
 
 
 @router.delete("/{suppression_id}", status_code=204)
-async def remove(suppression_id: UUID, team_id: TeamToken, services: Wired, by: Annotated[AuthorQuery, Query()]) -> None:
+async def remove(
+    suppression_id: UUID, team_id: TeamToken, services: Wired, by: Annotated[AuthorQuery, Query()]
+) -> None:
     """Nothing is left of it but its entry in the log."""
     await services.suppressions.remove(team_id, suppression_id, by.author)

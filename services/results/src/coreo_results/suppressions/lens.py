@@ -70,7 +70,9 @@ class Lenses:
         selective = {each.id: each for fitting in covering.values() for each in fitting if each.is_selective}
         unknown = [each for each in selective.values() if (each.id, each.version) not in marked]
         if unknown:
-            failing = {rule_id for (rule_id, _), fitting in covering.items() if any(each in unknown for each in fitting)}
+            failing = {
+                rule_id for (rule_id, _), fitting in covering.items() if any(each in unknown for each in fitting)
+            }
             await self._look(team_id, run_id, run, unknown, sorted(failing))
         return Lens(
             whole={place: first for place, fitting in covering.items() for first in _first_whole(fitting)},

@@ -1,7 +1,7 @@
 """Which findings a suppression fits. Pure.
 
-What stands in clear (rule, region, cloud account) is decided for whole groups of findings; what needs the finding itself
-(resource, tag) is decided finding by finding, see `Selection`.
+What stands in clear (rule, region, cloud account) is decided for whole groups of findings; what needs the finding
+itself (resource, tag) is decided finding by finding, see `Selection`.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

@@ -110,7 +110,9 @@ class SuppressionRepository:
 
     async def find(self, suppression_id: UUID, *, lock: bool = False) -> StoredSuppression | None:
         """The row, nobody else's to change until the transaction ends if asked."""
-        row = (await self._connection.execute(_LOCKED if lock else _FOUND, {**self._team, "id": suppression_id})).first()
+        row = (
+            await self._connection.execute(_LOCKED if lock else _FOUND, {**self._team, "id": suppression_id})
+        ).first()
         return None if row is None else _stored(row)
 
     async def page(self, before: UUID, limit: int) -> list[StoredSuppression]:

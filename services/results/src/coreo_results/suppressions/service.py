@@ -1,14 +1,15 @@
 """Suppressions as their team makes, changes and removes them."""
 
 from dataclasses import replace
+from typing import TypeVar
 from uuid import UUID
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 
 from coreo_results.decisions.log import NewDecision, note
-from coreo_results.decisions.sealing import Opener, SealedText, seal_text
-from coreo_results.keys.service import Keys, TeamKey
+from coreo_results.decisions.sealing import Opener, seal_text
+from coreo_results.keys.service import Keys
 from coreo_results.suppressions.repository import StoredSuppression, SuppressionRepository
 from coreo_results.suppressions.validation import check_expiry, check_matchers, check_narrow, check_words
 from coreo_shared.contracts.base import Message
@@ -26,6 +27,7 @@ from coreo_shared.ids import new_id
 from coreo_shared.web import Problem
 from coreo_shared.web.problems import not_found
 
+T = TypeVar("T")
 _PATTERNS = ("rule_id", "resource", "tag", "region")
 
 
@@ -111,10 +113,8 @@ class Suppressions:
             after = replace(
                 before,
                 version=before.version + is_other,
-                cloud_account_id=(
-                    before.cloud_account_id if patch.cloud_account_id is UNSET else patch.cloud_account_id  # type: ignore[arg-type]  # msgspec's UNSET narrows nothing
-                ),
-                expires_at=before.expires_at if patch.expires_at is UNSET else patch.expires_at,  # type: ignore[arg-type]  # as above
+                cloud_account_id=_kept(before.cloud_account_id, patch.cloud_account_id),
+                expires_at=_kept(before.expires_at, patch.expires_at),
                 text=seal_text(key, changed, "suppression", team_id, suppression_id),
             )
             if is_other:
@@ -139,6 +139,10 @@ class Suppressions:
         """What is encrypted of these. Raises KeyUnavailableError, DamagedError."""
         opener = await Opener.for_versions(self._keys, team_id, {row.text.key_version for row in rows})
         return [opener.open(row.text, SuppressionText, "suppression", team_id, row.id) for row in rows]
+
+
+def _kept(before: T, given: T | UnsetType) -> T:
+    return before if given is UNSET else given
 
 
 def _changed(before: StoredSuppression, text: SuppressionText, patch: SuppressionPatch) -> tuple[SuppressionText, bool]:

@@ -12,7 +12,7 @@ from coreo_shared.web.problems import invalid
 _RULE_PATTERN = re.compile(r"[A-Za-z0-9_.*-]{1,128}", re.ASCII)
 _REGION = re.compile(r"[a-z0-9-]{1,32}", re.ASCII)
 _MAX_AUTHOR = 100
-Maybe = str | None | UnsetType
+Maybe = str | UnsetType | None
 
 
 def check_matchers(rule_id: Maybe, resource: Maybe, tag: Maybe, region: Maybe) -> None:
@@ -46,9 +46,9 @@ def check_words(reason: str | UnsetType, author: str) -> None:
     check_text("body.author", author, _MAX_AUTHOR)
 
 
-def check_expiry(expires_at: datetime | None | UnsetType, *, field: str = "body.expires_at") -> None:
+def check_expiry(expires_at: datetime | UnsetType | None, *, field: str = "body.expires_at") -> None:
     """Raises a 422 Problem for a time that has passed or is too far away."""
-    if expires_at is None or expires_at is UNSET or isinstance(expires_at, UnsetType):
+    if expires_at is None or expires_at is UNSET:
         return
     now = datetime.now(UTC)
     if expires_at <= now:
