@@ -1,16 +1,18 @@
 """Queries on findings of units that are done, as their team sees them. Nothing here is decrypted."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import Row, TextClause
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coreo_results.chunks.repository import SEVERITIES, severity_order
 from coreo_results.findings.filters import Filters, Position
-from coreo_results.findings.statements import JOIN_BY_HASH, PAGES, RULES, TOTALS
+from coreo_results.findings.statements import PAGES, RULES, TOTALS
 from coreo_results.life.changes import CHANGE_NUMBERS
+from coreo_results.planner import joining_by_hash
 from coreo_results.suppressions.lens import Lens
 from coreo_shared.contracts.terms import FindingStatus, Severity
 
@@ -64,19 +66,17 @@ class FindingRepository:
 
     async def total(self, filters: Filters, resource_hash: int | None) -> int:
         """How many findings pass the filters."""
-        await self._prepare()
         statement = TOTALS[resource_hash is not None, bool(filters.changes), self._split]
-        found = await self._connection.execute(statement, self._parameters(filters, resource_hash))
-        return int(found.scalar_one())
+        (row,) = await self._rows(statement, self._parameters(filters, resource_hash), many=bool(filters.changes))
+        return int(row.total)
 
     async def spans(
         self, filters: Filters, resource_hash: int | None, after: Position | None, limit: int
     ) -> list[Span]:
         """The next spans after a position, in the order of pages; the first may begin before it."""
-        await self._prepare()
         statement = PAGES[resource_hash is not None, bool(filters.changes), self._split]
         parameters = {**self._parameters(filters, resource_hash), **_cursor_parameters(after), "limit": limit}
-        rows = await self._connection.execute(statement, parameters)
+        rows = await self._rows(statement, parameters, many=bool(filters.changes))
         return [
             Span(
                 severity_order=row.severity_order,
@@ -95,15 +95,16 @@ class FindingRepository:
 
     async def rules(self) -> list[RuleCounts]:
         """Counts per rule, the most severe first."""
-        await self._prepare()
         found: dict[tuple[int, str], dict[str, int]] = {}
-        for row in await self._connection.execute(RULES[self._split], self._run):
+        for row in await self._rows(RULES[self._split], self._run, many=False):
             found.setdefault((row.shown_order, row.rule_id), {})[row.shown_status] = row.findings
         return [RuleCounts(rule_id, SEVERITIES[order], by_status) for (order, rule_id), by_status in found.items()]
 
-    async def _prepare(self) -> None:
-        if self._split:
-            await self._connection.execute(JOIN_BY_HASH)
+    async def _rows(self, statement: TextClause, parameters: Mapping[str, Any], *, many: bool) -> Sequence[Row[Any]]:
+        if not (many or self._split):
+            return (await self._connection.execute(statement, parameters)).all()
+        async with joining_by_hash(self._connection):
+            return (await self._connection.execute(statement, parameters)).all()
 
     def _parameters(self, filters: Filters, resource_hash: int | None) -> Mapping[str, Any]:
         chosen: dict[str, Any] = {

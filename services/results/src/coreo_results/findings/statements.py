@@ -90,7 +90,7 @@ _MATCHING = """
         AND (CAST(:rules AS text[]) IS NULL OR m.rule_id = ANY (CAST(:rules AS text[])))
         AND (CAST(:regions AS text[]) IS NULL OR m.region = ANY (CAST(:regions AS text[])))
 """
-_TOTAL = "SELECT coalesce(sum(m.findings), 0)::bigint FROM ({matching}) AS m"
+_TOTAL = "SELECT coalesce(sum(m.findings), 0)::bigint AS total FROM ({matching}) AS m"
 # A span is of the page when its last finding comes after the cursor. Every span has a finding, so as many spans as
 # findings are wanted are enough.
 _PAGE = """
@@ -125,5 +125,3 @@ TOTALS = {kind: _statement(_TOTAL.format(matching=each), split=kind[2]) for kind
 PAGES = {kind: _statement(_PAGE.format(matching=each), split=kind[2]) for kind, each in _MATCHINGS.items()}
 # By whether there are suppressions that fit single findings.
 RULES = {split: _statement(_RULES.format(shown=_shown(_GROUPS, split=split)), split=split) for split in (False, True)}
-# The planner knows nothing of how many findings a suppression fits; row by row, the wrong order takes minutes.
-JOIN_BY_HASH = text("SET LOCAL enable_nestloop = off")
