@@ -23,6 +23,7 @@ Call = tuple[str, str, dict[str, Any] | None]
 TEAM_TABLES = (
     *("runs", "run_events", "team_keys", "run_keys", "units", "chunks", "finding_groups"),
     *("finding_life", "chunk_changes", "resolved_findings"),
+    *("suppressions", "suppression_hits", "suppression_marks", "severity_overrides", "decisions"),
 )
 REGISTER = {"worker_id": "w", "pool": "audit", "version": "1", "host": "h", "started_at": "2026-01-01T00:00:00+00:00"}
 CANCEL: dict[str, Any] = {
@@ -33,6 +34,8 @@ CANCEL: dict[str, Any] = {
 }
 CANCEL |= {"pool": "audit", "state": "CANCELED", "reason": "x"}
 
+SUPPRESSION = {"resource": "bucket-0", "reason": "x", "author": "x"}
+SEVERITY = {"rule_id": "s3-bucket-public", "severity": "low", "reason": "x", "author": "x"}
 RUN_CALLS: list[Call] = [
     ("POST", "/runs/{run}/claim", {"worker_id": "w"}),
     ("PUT", "/runs/{run}/chunks", None),
@@ -46,6 +49,17 @@ TEAM_CALLS: list[Call] = [
     ("GET", "/runs/{run}/rules", None),
     ("GET", "/runs/{run}/changes", None),
     ("GET", "/runs/{run}/resolved", None),
+    ("GET", "/runs/{run}/counts", None),
+    ("GET", "/suppressions", None),
+    ("POST", "/suppressions", SUPPRESSION),
+    ("GET", "/suppressions/{suppression}", None),
+    ("PATCH", "/suppressions/{suppression}", {"author": "x"}),
+    ("DELETE", "/suppressions/{suppression}", None),
+    ("GET", "/severity-overrides", None),
+    ("PUT", "/severity-overrides", SEVERITY),
+    ("GET", "/severity-overrides/{override}", None),
+    ("DELETE", "/severity-overrides/{override}", None),
+    ("GET", "/decisions", None),
     ("DELETE", "/cloud-accounts/{account}/results", None),
 ]
 FEED_CALLS: list[Call] = [("GET", "/events", None), ("GET", "/workers", None)]
@@ -79,7 +93,17 @@ MAKERS: dict[str, Callable[..., str]] = {
 
 
 def _declared(path: str) -> str:
-    return path.format(run="{run_id}", account="{cloud_account_id}")
+    return path.format(
+        run="{run_id}",
+        account="{cloud_account_id}",
+        suppression="{suppression_id}",
+        override="{override_id}",
+    )
+
+
+def concrete(path: str) -> str:
+    """A path of the table with ids in it."""
+    return path.format(run=RUN, account=RUN, suppression=RUN, override=RUN)
 
 
 def test_every_route_is_in_the_table(service: ResultsService) -> None:
@@ -97,7 +121,7 @@ def test_every_route_is_in_the_table(service: ResultsService) -> None:
 async def test_a_token_of_another_kind_opens_nothing(service: ResultsService, kind: str) -> None:
     for method, path, body in CALLS[kind]:
         for other in set(MAKERS) - {kind}:
-            answer = await service.call(method, path.format(run=RUN, account=RUN), MAKERS[other](service.tokens), body)
+            answer = await service.call(method, concrete(path), MAKERS[other](service.tokens), body)
             assert answer.status_code in {401, 403}, (path, other)
 
 
@@ -108,7 +132,7 @@ async def test_a_bad_token_is_a_401_with_its_code_and_a_security_event(service: 
             if kind == "fleet" and code == "token_bad_signature":
                 continue  # a run's capability is of the wrong type there
             with capture_logs() as logs:
-                answer = await service.call(method, path.format(run=RUN, account=RUN), token, body)
+                answer = await service.call(method, concrete(path), token, body)
             expected = {code, "token_wrong_type"} if token and code != "token_malformed" else {code}
             assert answer.status_code == 401, (path, code)
             assert answer.json()["code"] in expected
@@ -132,7 +156,7 @@ async def test_a_token_with_wrong_claims_is_refused(
     service: ResultsService, kind: str, claims: dict[str, Any], code: str
 ) -> None:
     method, path, body = CALLS[kind][0]
-    answer = await service.call(method, path.format(run=RUN, account=RUN), MAKERS[kind](service.tokens, **claims), body)
+    answer = await service.call(method, concrete(path), MAKERS[kind](service.tokens, **claims), body)
     assert (answer.status_code, answer.json()["code"]) == (401, code)
 
 
@@ -166,7 +190,7 @@ async def test_another_team_gets_the_answer_of_a_run_that_never_was(service: Res
     run = service.run()
     await run.stored(make_chunk(await run.claimed()))
     other = service.tokens.team(new_id())
-    for path in ("findings", "rules", "changes", "resolved"):
+    for path in ("findings", "rules", "changes", "resolved", "counts"):
         theirs = await service.call("GET", f"/runs/{run.run_id}/{path}", other)
         random = await service.call("GET", f"/runs/{new_id()}/{path}", other)
         assert (theirs.status_code, theirs.json()["code"]) == (404, "not_found")
@@ -185,13 +209,19 @@ async def test_another_teams_capability_for_the_same_run_id_touches_nothing(serv
 
 async def fill(service: ResultsService) -> UUID:
     """Rows in every team table."""
-    team_id = new_id()
+    team_id, runs = new_id(), []
     for findings in ([make_finding()], [make_finding(status=FindingStatus.PASS)]):
         run = service.run(team_id)
+        runs.append(run.run_id)
         fence = await run.claimed()
         await run.stored(make_chunk(fence, findings))
         await run.say("finish", {"fence": fence, "outcome": "completed", "units_total": 1})
-        assert (await run.service.call("GET", f"/runs/{run.run_id}/changes", run.team_token)).status_code == 200
+        assert (await service.call("GET", f"/runs/{run.run_id}/changes", run.team_token)).status_code == 200
+    token = service.tokens.team(team_id)
+    for method, path, body in (("POST", "/suppressions", SUPPRESSION), ("PUT", "/severity-overrides", SEVERITY)):
+        assert (await service.call(method, path, token, body)).status_code == 200
+    for run_id in runs:
+        assert (await service.call("GET", f"/runs/{run_id}/counts", token)).status_code == 200
     return team_id
 
 
@@ -262,6 +292,11 @@ async def test_every_table_forces_row_level_security_but_the_fleets(
         ("coreo_results_system", "SELECT * FROM team_keys"),
         ("coreo_results_system", "SELECT * FROM finding_life"),
         ("coreo_results_system", "SELECT * FROM resolved_findings"),
+        ("coreo_results_system", "SELECT * FROM suppressions"),
+        ("coreo_results_system", "SELECT * FROM severity_overrides"),
+        ("coreo_results_system", "SELECT * FROM decisions"),
+        ("coreo_results", "UPDATE decisions SET action = 'ADDED'"),
+        ("coreo_results", "DELETE FROM decisions"),
         ("coreo_results", "UPDATE chunk_changes SET codes = '{}'"),
         ("coreo_results_system", "DELETE FROM runs"),
         ("coreo_results", "SELECT * FROM workers"),

@@ -119,7 +119,7 @@ async def test_a_page_decrypts_only_the_chunks_it_touches(
         opened.append(place.index)
         return sealing.unseal_chunk(place, *rest)
 
-    monkeypatch.setattr("coreo_results.findings.service.unseal_chunk", spy)
+    monkeypatch.setattr("coreo_results.findings.pages.unseal_chunk", spy)
     page = (await run.findings(limit=15)).json()
     assert (sorted(opened), page["total"]) == ([0, 1], 100)
     opened.clear()

@@ -11,14 +11,18 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingErr
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 import coreo_results.chunks.endpoints as chunk_endpoints
+import coreo_results.decisions.endpoints as decision_endpoints
 import coreo_results.events.endpoints as event_endpoints
 import coreo_results.findings.endpoints as finding_endpoints
 import coreo_results.fleet.endpoints as fleet_endpoints
 import coreo_results.ledger.endpoints as ledger_endpoints
 import coreo_results.life.endpoints as life_endpoints
+import coreo_results.overrides.endpoints as override_endpoints
+import coreo_results.suppressions.endpoints as suppression_endpoints
 from coreo_results import health
 from coreo_results.auth import Authenticator
 from coreo_results.chunks.service import Chunks
+from coreo_results.decisions.log import DecisionLog
 from coreo_results.events.listener import EventListener, Wakeup
 from coreo_results.events.service import Events
 from coreo_results.findings.service import Findings
@@ -31,8 +35,11 @@ from coreo_results.ledger.service import Ledger
 from coreo_results.ledger.sweeper import Sweeper
 from coreo_results.life.keeper import LifeKeeper
 from coreo_results.life.service import Life
+from coreo_results.overrides.service import Overrides
 from coreo_results.services import Services
 from coreo_results.settings import ResultsSettings
+from coreo_results.suppressions.lens import Lenses
+from coreo_results.suppressions.service import Suppressions
 from coreo_shared.contracts.results import MAX_CHUNK_BYTES
 from coreo_shared.db import Database
 from coreo_shared.observability.logs import get_logger
@@ -86,7 +93,8 @@ def create_app(settings: ResultsSettings) -> FastAPI:
     for trouble in (DBAPIError, PoolTimeoutError, asyncpg.PostgresError, OSError):
         app.add_exception_handler(trouble, _on_database_down)
     parts = (ledger_endpoints, chunk_endpoints, finding_endpoints, life_endpoints, event_endpoints, fleet_endpoints)
-    for part in (*parts, health):
+    decisions = (suppression_endpoints, override_endpoints, decision_endpoints)
+    for part in (*parts, *decisions, health):
         app.include_router(part.router)
     app.include_router(ledger_endpoints.accounts)
     return app
@@ -97,13 +105,17 @@ def _wire(
 ) -> Services:
     keys = Keys(database, root)
     life = Life(database, keys)
+    suppressions = Suppressions(database, keys)
     return Services(
         database=database,
         system_database=system_database,
         ledger=Ledger(database, keys, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts),
         chunks=Chunks(database, keys),
-        findings=Findings(database, keys, life),
+        findings=Findings(database, keys, life, Lenses(database, keys, suppressions)),
         life=life,
+        suppressions=suppressions,
+        overrides=Overrides(database, keys),
+        log=DecisionLog(database, keys),
         life_keeper=LifeKeeper(system_database, life, interval_seconds=settings.sweep_seconds),
         events=events,
         fleet=Fleet(system_database),

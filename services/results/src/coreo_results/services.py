@@ -6,6 +6,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from coreo_results.chunks.service import Chunks
+from coreo_results.decisions.log import DecisionLog
 from coreo_results.events.service import Events
 from coreo_results.findings.service import Findings
 from coreo_results.fleet.service import Fleet
@@ -13,6 +14,8 @@ from coreo_results.ledger.service import Ledger
 from coreo_results.ledger.sweeper import Sweeper
 from coreo_results.life.keeper import LifeKeeper
 from coreo_results.life.service import Life
+from coreo_results.overrides.service import Overrides
+from coreo_results.suppressions.service import Suppressions
 from coreo_shared.db import Database
 
 
@@ -26,6 +29,9 @@ class Services:
     chunks: Chunks
     findings: Findings
     life: Life
+    suppressions: Suppressions
+    overrides: Overrides
+    log: DecisionLog
     life_keeper: LifeKeeper
     events: Events
     fleet: Fleet

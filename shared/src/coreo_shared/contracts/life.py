@@ -5,7 +5,7 @@ from uuid import UUID
 
 from coreo_shared.contracts.base import Message
 from coreo_shared.contracts.findings import Finding
-from coreo_shared.contracts.terms import FindingStatus
+from coreo_shared.contracts.terms import FindingStatus, Severity
 
 
 class Change(StrEnum):
@@ -28,6 +28,9 @@ class ListedFinding(Finding, frozen=True, kw_only=True):
     previous_status: FindingStatus | None = None
     first_seen: str | None = None  # RFC 3339, UTC
     first_run_id: UUID | None = None
+    suppression_id: UUID | None = None  # of a finding that is shown as SUPPRESSED
+    suppression_reason: str | None = None
+    rule_severity: Severity | None = None  # the rule's own, where the team gave it another
 
 
 class ChangeCounts(Message, frozen=True, kw_only=True):

@@ -54,6 +54,12 @@ async def list_findings(
     return json_answer(await services.findings.page(team_id, run_id, filters, page))
 
 
+@router.get("/counts")
+async def show_counts(run_id: UUID, team_id: TeamToken, services: Wired) -> Response:
+    """A contracts.results.Counts, with the team's suppressions and severities as they are now."""
+    return json_answer(await services.findings.counts(team_id, run_id))
+
+
 @router.get("/rules")
 async def list_rules(run_id: UUID, team_id: TeamToken, services: Wired) -> Response:
     """{"rules": [{"rule_id", "severity", "by_status"}]}, the most severe first."""

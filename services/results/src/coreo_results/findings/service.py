@@ -1,4 +1,4 @@
-"""Pages of findings: chosen in clear, then decrypted and held against what was in clear."""
+"""Findings of a run as their team sees them: chosen in clear, decrypted only where a page touches a chunk."""
 
 import asyncio
 from dataclasses import dataclass
@@ -6,32 +6,20 @@ from uuid import UUID
 
 import msgspec
 
-from coreo_results.chunks.columns import Columns, StoredFinding
-from coreo_results.chunks.repository import SEVERITIES, ChunkRepository
-from coreo_results.chunks.sealing import ChunkPlace, resource_hash, unseal_chunk
+from coreo_results.chunks.repository import ChunkRepository
+from coreo_results.chunks.sealing import resource_hash
 from coreo_results.findings.cursors import bad_cursor
-from coreo_results.findings.filters import Filters, Position, read_cursor, write_cursor
-from coreo_results.findings.repository import FindingRepository, RuleCounts, Span
-from coreo_results.keys.seal import DamagedError
-from coreo_results.keys.service import Keys, NoRunKeyError, RunKey
+from coreo_results.findings.filters import Filters, read_cursor, write_cursor
+from coreo_results.findings.pages import Beside, ListedView, cut, end_of, read
+from coreo_results.findings.repository import FindingRepository, RuleCounts
+from coreo_results.keys.service import Keys, NoRunKeyError
 from coreo_results.ledger.repository import RunRepository
-from coreo_results.life.changes import decode
-from coreo_results.life.repository import LifeRepository, Past
+from coreo_results.life.repository import LifeRepository
 from coreo_results.life.service import Life
-from coreo_shared.contracts.life import Change
-from coreo_shared.contracts.terms import FindingStatus
+from coreo_results.suppressions.lens import Lenses
+from coreo_shared.contracts.results import Counts
+from coreo_shared.contracts.terms import FindingStatus, Severity
 from coreo_shared.db import Database
-
-Place = tuple[str, int, int]  # unit, chunk, position in it
-
-
-class ListedView(StoredFinding, frozen=True, kw_only=True, omit_defaults=True):
-    """A `contracts.life.ListedFinding` on its way out; what is not known is left out."""
-
-    change: Change | None = None
-    previous_status: FindingStatus | None = None
-    first_seen: str | None = None
-    first_run_id: UUID | None = None
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,27 +39,14 @@ class Paging:
     full: bool = False
 
 
-@dataclass(frozen=True)
-class _Piece:
-    """The part of a span that is on the page."""
-
-    span: Span
-    first: int
-    count: int
-
-    def places(self) -> list[Place]:
-        """Where its findings are."""
-        span = self.span
-        return [(span.unit, span.chunk_index, self.first + number) for number in range(self.count)]
-
-
 class Findings:
     """The way of findings out of the database."""
 
-    def __init__(self, database: Database, keys: Keys, life: Life) -> None:
+    def __init__(self, database: Database, keys: Keys, life: Life, lenses: Lenses) -> None:
         self._database = database
         self._keys = keys
         self._life = life
+        self._lenses = lenses
 
     async def page(self, team_id: UUID, run_id: UUID, filters: Filters, paging: Paging) -> Page:
         """The page after the cursor. Raises 404, 410 and 422 Problems, KeyUnavailableError, DamagedError."""
@@ -81,99 +56,47 @@ class Findings:
         try:
             key = await self._keys.run_key(team_id, run_id)
         except NoRunKeyError:
-            async with self._database.transaction(team_id) as connection:
-                await RunRepository(connection).check_readable(team_id, run_id)
+            await self._check_readable(team_id, run_id)
             if cursor is not None:
                 raise bad_cursor() from None
             return Page(findings=[], total=0, next_cursor=None)
         after = None if cursor is None else read_cursor(cursor, run_id, filters, key.cursors)
         hashed = None if filters.resource is None else resource_hash(filters.resource, key.resources)
+        lens = await self._lenses.of(team_id, run_id)
         async with self._database.transaction(team_id) as connection:
             await RunRepository(connection).check_readable(team_id, run_id)  # the key may be a remembered one
-            repository = FindingRepository(connection, team_id, run_id)
+            repository = FindingRepository(connection, team_id, run_id, lens)
             total = await repository.total(filters, hashed)
-            spans = await repository.spans(filters, hashed, after, limit + 1)
-            pieces, more = _cut(spans, after, limit)
+            pieces, more = cut(await repository.spans(filters, hashed, after, limit + 1), after, limit)
             wanted = {(piece.span.unit, piece.span.chunk_index) for piece in pieces}
             sealed = await ChunkRepository(connection).load(team_id, run_id, wanted)
-            past: dict[Place, Past] = {}
+            beside = None
             if paging.full:
                 places = [place for piece in pieces for place in piece.places()]
-                past = await LifeRepository(connection, team_id).past(run_id, places)
-        findings = await asyncio.to_thread(_read, pieces, sealed, key, past)
-        next_cursor = write_cursor(_end_of(pieces[-1]), run_id, filters, key.cursors) if more else None
+                beside = Beside(await LifeRepository(connection, team_id).past(run_id, places), lens.reasons)
+        findings = await asyncio.to_thread(read, pieces, sealed, key, beside)
+        next_cursor = write_cursor(end_of(pieces[-1]), run_id, filters, key.cursors) if more else None
         return Page(findings=findings, total=total, next_cursor=next_cursor)
 
     async def rules(self, team_id: UUID, run_id: UUID) -> list[RuleCounts]:
-        """Counts by rule and status. Raises 404 and 410 Problems."""
+        """Counts by rule and status. Raises 404 and 410 Problems, KeyUnavailableError, DamagedError."""
+        await self._check_readable(team_id, run_id)
+        lens = await self._lenses.of(team_id, run_id)
         async with self._database.transaction(team_id) as connection:
             await RunRepository(connection).check_readable(team_id, run_id)
-            return await FindingRepository(connection, team_id, run_id).rules()
+            return await FindingRepository(connection, team_id, run_id, lens).rules()
 
+    async def counts(self, team_id: UUID, run_id: UUID) -> Counts:
+        """The sum of all rules. Raises as `rules`."""
+        by_status: dict[FindingStatus, int] = {}
+        failed: dict[Severity, int] = {}
+        for rule in await self.rules(team_id, run_id):
+            for status, count in rule.by_status.items():
+                by_status[FindingStatus(status)] = by_status.get(FindingStatus(status), 0) + count
+            if count := rule.by_status.get(FindingStatus.FAIL, 0):
+                failed[rule.severity] = failed.get(rule.severity, 0) + count
+        return Counts(by_status=by_status, failed_by_severity=failed)
 
-def _cut(spans: list[Span], after: Position | None, limit: int) -> tuple[list[_Piece], bool]:
-    """The first `limit` findings of the spans that come after the position, and whether more follow."""
-    pieces: list[_Piece] = []
-    left = limit
-    for span in spans:
-        first = span.first
-        if after is not None and _starts_before(span, after):
-            first = after.position + 1
-        available = span.first + span.count - first
-        if left < available or left == 0:
-            if left:
-                pieces.append(_Piece(span, first, left))
-            return pieces, True
-        pieces.append(_Piece(span, first, available))
-        left -= available
-    return pieces, False
-
-
-def _starts_before(span: Span, after: Position) -> bool:
-    place = (span.severity_order, span.rule_id, span.unit, span.chunk_index)
-    return (
-        place == (after.severity_order, after.rule_id, after.unit, after.chunk_index) and span.first <= after.position
-    )
-
-
-def _end_of(piece: _Piece) -> Position:
-    span = piece.span
-    return Position(span.severity_order, span.rule_id, span.unit, span.chunk_index, piece.first + piece.count - 1)
-
-
-def _read(
-    pieces: list[_Piece], sealed: dict[ChunkPlace, bytes], key: RunKey, past: dict[Place, Past]
-) -> list[ListedView]:
-    opened = {(place.unit, place.index): unseal_chunk(place, data, key) for place, data in sealed.items()}
-    findings: list[ListedView] = []
-    for piece in pieces:
-        columns = opened.get((piece.span.unit, piece.span.chunk_index))
-        if columns is None:
-            raise DamagedError("a chunk that has groups is missing")
-        _check_clear_part(piece.span, columns)
-        findings += [_listed(columns.finding_at(place[2]), past.get(place)) for place in piece.places()]
-    return findings
-
-
-def _listed(finding: StoredFinding, past: Past | None) -> ListedView:
-    shown = {name: getattr(finding, name) for name in StoredFinding.__struct_fields__}
-    if past is not None:
-        if past.code is not None:
-            shown["change"], shown["previous_status"] = decode(past.code)
-        shown["first_seen"], shown["first_run_id"] = past.first_seen, past.first_run
-    return ListedView(**shown)
-
-
-def _check_clear_part(span: Span, columns: Columns) -> None:
-    """What stands in clear chose the finding, so it must agree with what was encrypted."""
-    if span.first + span.count > len(columns.resource_ids):
-        raise DamagedError("a group reaches beyond its chunk")
-    group = columns.group_at(span.first)
-    agrees = (group.rule_id, group.status, group.severity, group.region) == (
-        span.rule_id,
-        span.status,
-        SEVERITIES[span.severity_order],
-        span.region,
-    )
-    if not agrees or span.first + span.count > group.first + group.count:
-        raise DamagedError("a group in clear differs from the encrypted one")
+    async def _check_readable(self, team_id: UUID, run_id: UUID) -> None:
+        async with self._database.transaction(team_id) as connection:
+            await RunRepository(connection).check_readable(team_id, run_id)

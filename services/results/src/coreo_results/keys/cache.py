@@ -37,6 +37,11 @@ class ExpiringCache(Generic[K, V]):
             finally:
                 self._loading.pop(key, None)
 
+    def peek(self, key: K) -> V | None:
+        """The cached value, or None."""
+        found = self._fresh(key)
+        return None if found is None else found[0]
+
     def _fresh(self, key: K) -> tuple[V] | None:
         entry = self._entries.get(key)
         if entry is None:

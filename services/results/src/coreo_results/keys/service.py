@@ -60,6 +60,17 @@ class Keys:
             stored = await self._make_team_key(team_id)
         return TeamKey(stored.version, await self._unwrapped(team_id, stored))
 
+    async def team_key(self, team_id: UUID, version: int) -> TeamKey:
+        """A version of the team's key. Raises KeyUnavailableError, DamagedError."""
+        known = self._team_keys.peek((team_id, version))
+        if known is not None:
+            return TeamKey(version, known)
+        async with self._database.transaction(team_id) as connection:
+            stored = await KeyRepository(connection).team_key(team_id, version)
+        if stored is None:
+            raise DamagedError("a key of this team is missing")
+        return TeamKey(version, await self._unwrapped(team_id, stored))
+
     async def run_key(self, team_id: UUID, run_id: UUID) -> RunKey:
         """The run's keys. Raises NoRunKeyError, KeyUnavailableError, DamagedError."""
 

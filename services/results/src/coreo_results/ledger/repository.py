@@ -58,9 +58,9 @@ _PURGE = (
             f"DELETE FROM {table} t USING runs r WHERE r.{_ACCOUNT}"  # noqa: S608  constants
             " AND (t.team_id, t.run_id) = (r.team_id, r.run_id)"
         )
-        for table in ("run_keys", "chunks", "units", "resolved_findings")
+        for table in ("run_keys", "chunks", "units", "resolved_findings", "suppression_marks")
     ),
-    text(f"DELETE FROM finding_life WHERE {_ACCOUNT}"),  # noqa: S608  constants
+    *(text(f"DELETE FROM {table} WHERE {_ACCOUNT}") for table in ("finding_life", "suppressions")),  # noqa: S608  constants
     text(f"UPDATE runs SET purged_at = coalesce(purged_at, now()) WHERE {_ACCOUNT}"),  # noqa: S608  constants
 )
 _LAPSED = text(f"""

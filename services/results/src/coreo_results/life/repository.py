@@ -11,6 +11,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coreo_results.life.comparison import COMPARE, FORGET, NOT_SEEN
+from coreo_results.planner import joining_by_hash
 from coreo_shared.contracts.life import ChangeCounts
 
 _REMEMBER_GONE_DAYS = 400  # a resource that comes back within that time is not seen for the first time
@@ -70,8 +71,6 @@ _NEXT_DUE = text(f"""
     WHERE team_id = :team AND cloud_account_id = :cloud_account AND plan_id = :plan AND {_DUE}
     ORDER BY ended_at, run_id LIMIT 1 FOR NO KEY UPDATE
 """)  # noqa: S608  constants
-# The planner may know nothing of a table that was filled a moment ago; row by row, the wrong order takes minutes.
-_JOIN_BY_HASH = text("SET LOCAL enable_nestloop = off")
 # The clock, as the transaction may have begun before the one that it waited for.
 _COMPARED = text("""
     UPDATE runs r SET life_at = clock_timestamp(), changes = CAST(:changes AS jsonb), previous_run_id = (
@@ -136,8 +135,8 @@ class LifeRepository:
     async def compare(self, run: EndedRun) -> ChangeCounts:
         """Compares the run with what is known, which then is what this run says."""
         key = {"team": self._team_id, "run": run.run_id, "cloud_account": run.cloud_account_id, "plan": run.plan_id}
-        await self._connection.execute(_JOIN_BY_HASH)
-        row = (await self._connection.execute(COMPARE, {**key, "rules": run.rules})).one()
+        async with joining_by_hash(self._connection):
+            row = (await self._connection.execute(COMPARE, {**key, "rules": run.rules})).one()
         plan = {name: key[name] for name in ("team", "cloud_account", "plan")}
         not_seen = (await self._connection.execute(NOT_SEEN, key)).scalar_one()
         await self._connection.execute(FORGET, {**plan, "days": _REMEMBER_GONE_DAYS})

@@ -1,0 +1,1 @@
+"""Severities that teams give rules."""
