@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from coreo_cli.commands import account, compliance, findings, login, pack, plan, rules, scan, token
+from coreo_cli.commands import account, compliance, findings, login, pack, plan, rules, scan, suppression, token
 from coreo_cli.commands import run as runs
 from coreo_cli.errors import EXIT_ERROR, CliError
 from coreo_cli.groups import SectionedGroup
@@ -105,6 +105,8 @@ app.add_typer(plan.app, name="plan", rich_help_panel=_WORK)
 app.add_typer(runs.app, name="run", rich_help_panel=_WORK)
 app.command(rich_help_panel=_WORK, epilog=findings.EXAMPLES)(findings.findings)
 app.command(rich_help_panel=_WORK, epilog=compliance.EXAMPLES)(compliance.compliance)
+app.add_typer(suppression.app, name="suppression", rich_help_panel=_WORK)
+app.add_typer(suppression.severities, name="severity", rich_help_panel=_WORK)
 app.add_typer(compliance.app, name="control", rich_help_panel=_WORK)
 app.add_typer(rules.app, name="rules", rich_help_panel=_WORK)
 app.add_typer(pack.app, name="rule-pack", rich_help_panel=_WORK)
