@@ -33,7 +33,7 @@ _OVERRIDES = "/internal/v1/severity-overrides"
 async def create_suppression(caller: TeamCaller, context: InContext, body: CreateSuppression) -> Response:
     """Show failed findings as SUPPRESSED, in all runs, from now on: no run has to be started for it."""
     author = await author_of(caller, cloud_account_id=body.cloud_account_id)
-    new = {**body.model_dump(), "author": author.name}
+    new = {**body.model_dump(), "author": author}
     with passed_on("suppression"):
         made = await context.results.ask(caller.team_id, "POST", _SUPPRESSIONS, decisions.Suppression, body=new)
     return _json(made, 201)
@@ -63,7 +63,7 @@ async def change_suppression(
 ) -> Response:
     """Change a suppression. It shows at once, in all runs."""
     author = await author_of(caller, cloud_account_id=body.cloud_account_id)
-    patch = {**body.given(), "author": author.name}
+    patch = {**body.given(), "author": author}
     path = f"{_SUPPRESSIONS}/{suppression_id}"
     with passed_on("suppression"):
         return _json(await context.results.ask(caller.team_id, "PATCH", path, decisions.Suppression, body=patch))
@@ -75,7 +75,7 @@ async def remove_suppression(caller: TeamCaller, context: InContext, suppression
     author = await author_of(caller)
     path = f"{_SUPPRESSIONS}/{suppression_id}"
     with passed_on("suppression"):
-        await context.results.tell(caller.team_id, "DELETE", path, parameters=[("author", author.name)])
+        await context.results.tell(caller.team_id, "DELETE", path, parameters=[("author", author)])
 
 
 @router.put("/severity-overrides", response_model=OverrideView)
@@ -83,7 +83,7 @@ async def set_severity(caller: TeamCaller, context: InContext, body: SetSeverity
     """Give a rule a severity of the team's own: order, filters and counts of all runs follow it at once."""
     await check_rule(caller, context, body.rule_id)
     author = await author_of(caller, cloud_account_id=body.cloud_account_id)
-    wish = {**body.model_dump(), "author": author.name}
+    wish = {**body.model_dump(), "author": author}
     with passed_on("severity override"):
         return _json(
             await context.results.ask(caller.team_id, "PUT", _OVERRIDES, decisions.SeverityOverride, body=wish)
@@ -114,7 +114,7 @@ async def remove_override(caller: TeamCaller, context: InContext, override_id: U
     author = await author_of(caller)
     path = f"{_OVERRIDES}/{override_id}"
     with passed_on("severity override"):
-        await context.results.tell(caller.team_id, "DELETE", path, parameters=[("author", author.name)])
+        await context.results.tell(caller.team_id, "DELETE", path, parameters=[("author", author)])
 
 
 @router.get("/decisions", response_model=Page[DecisionView])

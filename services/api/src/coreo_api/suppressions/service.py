@@ -1,32 +1,23 @@
 """What is checked here before a decision goes to the results service: who decides, and that what it names is there."""
 
-from dataclasses import dataclass
 from uuid import UUID
 
+from coreo_api.accounts import history
 from coreo_api.accounts import repository as accounts
 from coreo_api.context import Context
 from coreo_api.packs import repository as packs
-from coreo_api.teams import repository as teams
 from coreo_api.teams.session import Caller, Session
 from coreo_shared.catalogue.packs import PREFIX
 from coreo_shared.web.problems import invalid
 
 
-@dataclass(frozen=True)
-class Author:
-    """Who decides: the name of the token."""
-
-    team_id: UUID
-    name: str
-
-
-async def author_of(caller: Caller, *, cloud_account_id: UUID | None = None) -> Author:
-    """Who is asking. Raises Problem when the cloud account is none of the team's. Gives the connection back."""
+async def author_of(caller: Caller, *, cloud_account_id: UUID | None = None) -> str:
+    """The name of the token that asks. Raises Problem when the cloud account is none of the team's."""
     async with caller.session() as session:
         if cloud_account_id is not None:
             await _check_account(session, cloud_account_id)
-        name = await teams.token_name(session.connection, session.team_id, session.token_id)
-    return Author(caller.team_id, name)
+        by = await history.by_token(session.connection, session.team_id, session.token_id)
+    return by.name
 
 
 async def check_rule(caller: Caller, context: Context, rule_id: str) -> None:

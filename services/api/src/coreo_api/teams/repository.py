@@ -57,13 +57,6 @@ async def list_tokens(connection: AsyncConnection, team_id: UUID, before: UUID, 
     return (await connection.execute(statement, {"team": team_id, "before": before, "limit": limit})).all()
 
 
-async def token_name(connection: AsyncConnection, team_id: UUID, token_id: UUID) -> str:
-    """What a token is called."""
-    statement = text("SELECT name FROM tokens WHERE team_id = :team AND id = :id")
-    name: str = (await connection.execute(statement, {"team": team_id, "id": token_id})).scalar_one()
-    return name
-
-
 async def lock_tokens(connection: AsyncConnection, team_id: UUID) -> None:
     """One at a time revokes tokens of a team, until the transaction ends."""
     await connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:team, 1))"), {"team": str(team_id)})
