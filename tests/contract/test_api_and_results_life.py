@@ -1,6 +1,7 @@
 """The api and the results service, each as it is, on what becomes of findings from run to run."""
 
 from collections.abc import AsyncIterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -105,3 +106,56 @@ async def test_what_is_new_and_what_is_resolved_reaches_the_customer(api: Api, s
         assert (resolved["resource_id"], resolved["gone"], resolved["failed_run_id"]) == ("sg-2", False, first)
         bad = await world.team.http.get(f"/v1/runs/{second}/resolved", params={"cursor": "made-up"})
         problem(bad, 422, "query.cursor")
+
+
+async def test_suppressions_and_severities_show_in_runs_that_are_over(api: Api, service: ResultsService) -> None:
+    async with api.running():
+        world = await World.make(api, service)
+        http = world.team.http
+        run = await world.run(group(1, FAIL), group(2, FAIL), group(3, PASS))
+        expires_at = (datetime.now(UTC) + timedelta(days=9)).isoformat()
+        account = world.plan["cloud_account_ids"][0]
+        wish = {"resource": "*security-group/sg-1", "reason": "a bastion", "expires_at": expires_at}
+        made = ok(await http.post("/v1/suppressions", json=wish | {"cloud_account_id": account}), 201)
+        assert (made["live"], made["author"], made["cloud_account_id"]) == (True, "first token", account)
+        override = {"rule_id": RULE, "severity": "critical", "reason": "no bastions"}
+        ok(await http.put("/v1/severity-overrides", json=override))
+
+        expected = {"by_status": {"FAIL": 1, "SUPPRESSED": 1, "PASS": 1}, "failed_by_severity": {"critical": 1}}
+        assert await world.get(f"runs/{run}/counts") == expected
+        assert (await world.get(f"runs/{run}"))["counts"]["failed_by_severity"] == {"high": 2}
+        (item,) = (await world.get(f"runs/{run}/findings", status="SUPPRESSED"))["items"]
+        assert (item["resource_id"], item["suppression_id"]) == ("sg-1", made["id"])
+        assert (item["suppression_reason"], item["severity"], item["rule_severity"]) == (
+            "a bastion",
+            "critical",
+            "high",
+        )
+        (rule,) = (await world.get(f"runs/{run}/rules"))["items"]
+        assert (rule["severity"], rule["by_status"]) == ("critical", expected["by_status"])
+
+        changed = ok(await http.patch(f"/v1/suppressions/{made['id']}", json={"resource": "sg-*", "expires_at": None}))
+        assert (changed["expires_at"], changed["reason"]) == (None, "a bastion")
+        assert (await world.get(f"runs/{run}/counts"))["by_status"] == {"SUPPRESSED": 2, "PASS": 1}
+        assert (await http.delete(f"/v1/suppressions/{made['id']}")).status_code == 204
+        assert (await world.get(f"runs/{run}/counts"))["failed_by_severity"] == {"critical": 2}
+        assert [entry["action"] for entry in (await world.get("decisions", kind="suppression"))["items"]] == [
+            "REMOVED",
+            "CHANGED",
+            "ADDED",
+        ]
+        assert (await world.get("severity-overrides"))["items"][0]["reason"] == "no bastions"
+
+
+async def test_lists_of_decisions_come_in_pages(api: Api, service: ResultsService) -> None:
+    world = await World.make(api, service)
+    for number in range(5):
+        ok(await world.team.http.post("/v1/suppressions", json={"resource": f"sg-{number}", "reason": "x"}), 201)
+    first = await world.get("suppressions", limit=3)
+    rest = await world.get("suppressions", limit=3, cursor=first["next_cursor"])
+    assert [item["resource"] for item in first["items"] + rest["items"]] == [f"sg-{n}" for n in (4, 3, 2, 1, 0)]
+    assert rest["next_cursor"] is None
+    past = {"resource": "sg", "reason": "x", "expires_at": "2020-01-01T00:00:00Z"}
+    problem(await world.team.http.post("/v1/suppressions", json=past), 422, "body.expires_at")
+    problem(await world.team.http.post("/v1/suppressions", json={"tag": "x", "reason": "x"}), 422, "body.tag")
+    problem(await world.team.http.post("/v1/suppressions", json={"rule_id": "*", "reason": "x"}), 422, "body.rule_id")

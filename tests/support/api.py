@@ -29,6 +29,7 @@ from coreo_shared.contracts.results import CancelRun, Counts, EventPage, Finding
 from coreo_shared.contracts.terms import Pool, RunState
 from coreo_shared.contracts.tokens import RESULTS_AUDIENCE, SERVICE_TOKEN_TYPE, ServiceToken
 from coreo_shared.crypto.jose import Verifier, generate_key, public_jwk
+from tests.support.decisions import FakeDecisions
 from tests.support.postgres import ServiceDatabase
 
 OWN_ACCOUNT = "111111111111"
@@ -95,6 +96,7 @@ class FakeResults:
     cancel_answers: dict[UUID, RunState] = field(default_factory=dict)
     workers: list[dict[str, Any]] = field(default_factory=list)
     purges: list[tuple[UUID | None, UUID]] = field(default_factory=list)  # (team, cloud account)
+    decisions: FakeDecisions = field(default_factory=FakeDecisions)
     refusal: tuple[int, dict[str, Any]] | None = None
     requests: list[httpx.Request] = field(default_factory=list)
     tokens: list[ServiceToken] = field(default_factory=list)
@@ -144,6 +146,9 @@ class FakeResults:
             assert token.scope == "feed"
             return httpx.Response(200, json={"workers": self.workers})
         assert token.scope == "team"
+        assert token.team_id is not None
+        if (decided := self.decisions.answer(token.team_id, request)) is not None:
+            return decided
         if request.method == "DELETE" and path.startswith("/internal/v1/cloud-accounts/"):
             self.purges.append((token.team_id, UUID(path.split("/")[4])))
             return httpx.Response(204)

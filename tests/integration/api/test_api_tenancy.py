@@ -24,6 +24,8 @@ PARAMETERS = {
     "run_id": "runs",
     "entry_id": "cloud-accounts/{account_id}/history",
     "pack_name": "rule-packs",
+    "suppression_id": "suppressions",
+    "override_id": "severity-overrides",
 }
 # Where a random id would be no name at all.
 RANDOM = {"pack_name": "nobodys"}
@@ -61,6 +63,8 @@ async def things_of(team: Team) -> dict[str, str]:
     token = ok(await team.http.post("/v1/tokens", json={"name": "ci"}), 201)
     answered = "/v1/cloud-accounts/{}/controls/{framework}/{control}".format(run["cloud_account_id"], **NAMED)
     ok(await team.http.put(answered, json={"met": True, "text": "It is so."}))
+    suppression = {"resource": "bucket", "reason": "known"}
+    override = {"rule_id": "ec2-security-group-open-ssh", "severity": "low", "reason": "ours"}
     return {
         "token_id": token["id"],
         "account_id": run["cloud_account_id"],
@@ -68,6 +72,8 @@ async def things_of(team: Team) -> dict[str, str]:
         "run_id": run["id"],
         "pack_name": pack["name"],
         **NAMED,
+        "suppression_id": ok(await team.http.post("/v1/suppressions", json=suppression), 201)["id"],
+        "override_id": ok(await team.http.put("/v1/severity-overrides", json=override))["id"],
         "entry_id": ok(await team.http.get(f"/v1/cloud-accounts/{run['cloud_account_id']}/history"))["items"][0]["id"],
     }
 
@@ -140,7 +146,7 @@ async def test_every_route_wants_a_valid_token(api: Api) -> None:
 async def test_lists_show_the_callers_team_alone(api: Api) -> None:
     owner, stranger = await api.team("owner"), await api.team("stranger")
     await things_of(owner)
-    for kind in ("cloud-accounts", "plans", "runs"):
+    for kind in ("cloud-accounts", "plans", "runs", "suppressions", "severity-overrides"):
         assert len(ok(await owner.http.get(f"/v1/{kind}"))["items"]) == 1
         assert ok(await stranger.http.get(f"/v1/{kind}"))["items"] == []
     assert ok(await stranger.http.get("/v1/team"))["name"] == "stranger"

@@ -54,7 +54,11 @@ def test_every_route_of_the_design_is_there(document: dict[str, Any]) -> None:
         POST /v1/plans, GET /v1/plans, GET /v1/plans/{plan_id}, PATCH /v1/plans/{plan_id}, DELETE /v1/plans/{plan_id}
         GET /v1/plans/{plan_id}/revisions, GET /v1/plans/{plan_id}/required-policy, POST /v1/plans/{plan_id}/runs
         GET /v1/runs, GET /v1/runs/{run_id}, POST /v1/runs/{run_id}/cancel
-        GET /v1/runs/{run_id}/changes, GET /v1/runs/{run_id}/resolved
+        GET /v1/runs/{run_id}/changes, GET /v1/runs/{run_id}/resolved, GET /v1/runs/{run_id}/counts
+        POST /v1/suppressions, GET /v1/suppressions, GET /v1/suppressions/{suppression_id}
+        PATCH /v1/suppressions/{suppression_id}, DELETE /v1/suppressions/{suppression_id}
+        PUT /v1/severity-overrides, GET /v1/severity-overrides, GET /v1/severity-overrides/{override_id}
+        DELETE /v1/severity-overrides/{override_id}, GET /v1/decisions
         GET /v1/frameworks, GET /v1/runs/{run_id}/compliance, GET /v1/cloud-accounts/{account_id}/controls
         PUT /v1/cloud-accounts/{account_id}/controls/{framework}/{control}
         DELETE /v1/cloud-accounts/{account_id}/controls/{framework}/{control}

@@ -33,6 +33,7 @@ from coreo_api.rules import endpoints as rules
 from coreo_api.runs import endpoints as runs
 from coreo_api.settings import ApiSettings
 from coreo_api.signals import Signals
+from coreo_api.suppressions import endpoints as suppressions
 from coreo_api.teams import endpoints as teams
 from coreo_shared.catalogue import load_catalogue
 from coreo_shared.db import Database
@@ -88,7 +89,8 @@ def create_app(
     install(app, max_body_bytes=MAX_BODY_BYTES)
     for error in _DATABASE_DOWN:
         app.add_exception_handler(error, _on_database_down)
-    for feature in (teams, accounts, grants, bootstrap, rules, packs, plans, runs, findings, compliance, health):
+    features = (teams, accounts, grants, bootstrap, rules, packs, plans, runs, findings, suppressions, compliance)
+    for feature in (*features, health):
         app.include_router(feature.router)
     openapi.describe(app)
     return app

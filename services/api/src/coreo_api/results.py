@@ -11,7 +11,7 @@ import msgspec
 
 from coreo_shared.contracts.base import MalformedMessageError, Message, decode_json, encode_json
 from coreo_shared.contracts.life import ListedPage, ResolvedPage, RunChanges
-from coreo_shared.contracts.results import CancelRun, EventPage, RunAnswer
+from coreo_shared.contracts.results import CancelRun, Counts, EventPage, RunAnswer
 from coreo_shared.contracts.terms import FindingStatus, Pool, Severity
 from coreo_shared.contracts.tokens import RESULTS_AUDIENCE, SERVICE_TOKEN_TYPE, ServiceToken
 from coreo_shared.crypto.jose import Signer
@@ -120,6 +120,28 @@ class ResultsClient:
         """How each rule came out in a run."""
         path = f"/internal/v1/runs/{run_id}/rules"
         return await self._send(self._request("GET", path, team_id, ()), RuleCountsAnswer)
+
+    async def counts(self, team_id: UUID, run_id: UUID) -> Counts:
+        """A run's findings by status and severity, with the team's suppressions and severities as they are now."""
+        path = f"/internal/v1/runs/{run_id}/counts"
+        return await self._send(self._request("GET", path, team_id, ()), Counts)
+
+    async def ask(
+        self,
+        team_id: UUID,
+        method: str,
+        path: str,
+        kind: type[T],
+        *,
+        parameters: Parameters = (),
+        body: object = None,
+    ) -> T:
+        """What the results service answers to a call for a team."""
+        return await self._send(self._request(method, path, team_id, parameters, body), kind)
+
+    async def tell(self, team_id: UUID, method: str, path: str, *, parameters: Parameters = ()) -> None:
+        """A call for a team that has no answer."""
+        await self._answer(self._request(method, path, team_id, parameters))
 
     async def cancel(self, team_id: UUID, run_id: UUID, wish: CancelRun) -> RunAnswer:
         """Asks for a run's end."""

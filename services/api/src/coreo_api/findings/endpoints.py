@@ -16,9 +16,11 @@ from coreo_api.findings.schemas import (
     RunChangesView,
 )
 from coreo_api.results import RuleCounts
+from coreo_api.runs.schemas import CountsView
 from coreo_api.teams.session import TeamCaller
 from coreo_shared.contracts.base import encode_json
 from coreo_shared.contracts.life import ListedPage, ResolvedPage, RunChanges
+from coreo_shared.contracts.results import Counts
 from coreo_shared.web import StrictRoute
 
 router = APIRouter(prefix="/v1/runs/{run_id}", tags=["findings"], route_class=StrictRoute)
@@ -44,6 +46,19 @@ async def list_rules(caller: TeamCaller, context: InContext, run_id: UUID) -> Re
     with unless_untaken():
         rules = (await context.results.rules(caller.team_id, run_id)).rules
     return _json({"items": rules, "next_cursor": None})
+
+
+@router.get("/counts", response_model=CountsView)
+async def show_counts(caller: TeamCaller, context: InContext, run_id: UUID) -> Response:
+    """How many findings of each status and severity, with the team's suppressions and severities as they are now.
+
+    `counts` of the run itself is what it found, which never changes.
+    """
+    await check_run(caller, run_id)
+    counts = Counts()
+    with unless_untaken():
+        counts = await context.results.counts(caller.team_id, run_id)
+    return _json(counts)
 
 
 @router.get("/changes", response_model=RunChangesView)

@@ -9,6 +9,7 @@ from coreo_api.runs import service as runs
 from coreo_api.teams.session import Caller
 from coreo_shared.observability.logs import get_logger
 from coreo_shared.web import FieldError, Problem
+from coreo_shared.web.problems import not_found
 
 _RETRY_SECONDS = 5
 _GONE = 410
@@ -39,6 +40,20 @@ def plain_words() -> Iterator[None]:
             raise
         errors = tuple(FieldError(each.field, each.message) for each in error.errors)
         raise Problem(422, "invalid", error.detail, errors=errors) from None
+
+
+@contextmanager
+def passed_on(what: str) -> Iterator[None]:
+    """As `plain_words`, for things that are no run's; `what` may not be there, or clash with what is."""
+    try:
+        with plain_words():
+            yield
+    except ResultsRefusedError as error:
+        if error.status == 404:
+            raise not_found(what) from None
+        if error.status == 409:
+            raise Problem(409, error.code, error.detail) from None
+        raise
 
 
 @contextmanager

@@ -82,6 +82,9 @@ class FindingView(_Finding):
         datetime | None, Field(description="When a run of this plan in this account saw it for the first time.")
     ]
     first_run_id: UUID | None
+    suppression_id: Annotated[UUID | None, Field(description="Of a failed finding that is shown as SUPPRESSED.")]
+    suppression_reason: str | None
+    rule_severity: Annotated[Severity | None, Field(description="The rule's own, where the team gave it another.")]
 
 
 class FindingPageView(View):

@@ -43,7 +43,10 @@ class RunView(View):
     attempt: Annotated[int, Field(description="How many workers have taken it so far.")]
     units_done: Annotated[int, Field(description="A unit is one kind of resource in one region.")]
     units_total: Annotated[int | None, Field(description="Null until the worker knows.")]
-    counts: CountsView
+    counts: Annotated[
+        CountsView,
+        Field(description="As found. With suppressions and severities as they are now: /v1/runs/{id}/counts"),
+    ]
     created_at: datetime
     updated_at: datetime
     ended_at: datetime | None
