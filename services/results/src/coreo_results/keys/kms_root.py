@@ -58,9 +58,7 @@ class KmsRootKey:
         """See RootKey."""
         commitment, blob = bytes(wrapped[:KEY_BYTES]), bytes(wrapped[KEY_BYTES:])
         try:
-            answer = await self._client.decrypt(
-                KeyId=self.name, CiphertextBlob=blob, EncryptionContext=_context(place)
-            )
+            answer = await self._client.decrypt(KeyId=self.name, CiphertextBlob=blob, EncryptionContext=_context(place))
         except ClientError as error:
             if error.response["Error"]["Code"] in _DAMAGED:
                 raise DamagedError("KMS refuses the wrapped team key") from None

@@ -88,8 +88,10 @@ _RIGHTS = (
     "GRANT UPDATE (resource_hashes, sealed) ON chunks TO coreo_results",
     # Who looks for keys to move or to destroy sees which there are, and no key.
     "CREATE POLICY system_read ON team_keys FOR SELECT TO coreo_results_system USING (true)",
-    "GRANT SELECT (team_id, version, root_key, created_at, in_database, in_vault_at, retired_at, destroyed_at)"
-    " ON team_keys TO coreo_results_system",
+    """
+    GRANT SELECT (team_id, version, root_key, created_at, in_database, in_vault_at, retired_at, destroyed_at)
+        ON team_keys TO coreo_results_system
+    """,
 )
 
 
@@ -100,19 +102,22 @@ _REFUSE = """
         END IF;
     END $$
 """
-# A version whose key is in the vault alone, while the schema is an older one.
-_ELSEWHERE = "''::bytea"
 
 
 def upgrade() -> None:
     """Adds to what is there; the keys themselves move when the service runs, as only it reaches root key and vault."""
-    for statement in (*_TABLES[:1], *_unforced(f"UPDATE team_keys SET in_vault_at = now(), wrapped = NULL"
-            f" WHERE wrapped = {_ELSEWHERE}"), *_TABLES[1:], *_GUARDS, *_RIGHTS):
+    for statement in (
+        *_TABLES[:1],
+        *_unforced("UPDATE team_keys SET in_vault_at = now(), wrapped = NULL WHERE wrapped = ''"),
+        *_TABLES[1:],
+        *_GUARDS,
+        *_RIGHTS,
+    ):
         op.execute(statement)
 
 
 def downgrade() -> None:
-    """Refused where a team's key has been changed; keys in the vault are out of reach until the next upgrade."""
+    """Refused where a team's key has been changed; keys in the vault are then out of reach, and stand as ''."""
     op.execute("DROP TRIGGER forward ON team_keys")
     op.execute("DROP FUNCTION check_team_key_change")
     for table in ("run_keys", "team_secrets"):
@@ -128,7 +133,7 @@ def downgrade() -> None:
     op.execute("DROP TABLE team_secrets")
     op.execute("DROP INDEX run_keys_by_version")
     op.execute("ALTER TABLE run_keys DROP COLUMN generation")
-    for statement in _unforced(_REFUSE, f"UPDATE team_keys SET wrapped = {_ELSEWHERE} WHERE wrapped IS NULL"):
+    for statement in _unforced(_REFUSE, "UPDATE team_keys SET wrapped = '' WHERE wrapped IS NULL"):
         op.execute(statement)
     op.execute("DROP INDEX team_keys_due")
     op.execute(
