@@ -57,6 +57,10 @@ _RETIRE = text("""
     UPDATE team_keys SET retired_at = now(), wrapped = NULL, in_database = false
     WHERE team_id = :team AND version < :version AND retired_at IS NULL
 """)
+_RETIRE_THESE = text("""
+    UPDATE team_keys SET retired_at = now(), wrapped = NULL, in_database = false
+    WHERE team_id = :team AND version = ANY (CAST(:versions AS int[])) AND retired_at IS NULL
+""")
 _RETIRED_VERSIONS = text("""
     SELECT version FROM team_keys WHERE team_id = :team AND retired_at IS NOT NULL AND destroyed_at IS NULL
     ORDER BY version
@@ -151,6 +155,10 @@ class KeyRepository:
     async def retire_before(self, team_id: UUID, version: int) -> None:
         """Retires all versions before this one, once nobody is storing anything under them any more."""
         await self._connection.execute(_RETIRE, {"team": team_id, "version": version})
+
+    async def retire(self, team_id: UUID, versions: list[int]) -> None:
+        """Retires just these."""
+        await self._connection.execute(_RETIRE_THESE, {"team": team_id, "versions": versions})
 
     async def retired_versions(self, team_id: UUID) -> list[int]:
         """Versions that are retired and not destroyed."""

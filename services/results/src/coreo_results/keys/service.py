@@ -75,15 +75,19 @@ class Keys:
 
     async def newest_team_key(self, team_id: UUID) -> TeamKey:
         """The key that wraps what is new, made if the team has none. Raises KeyUnavailableError, DamagedError."""
-        async with self._database.transaction(team_id) as connection:
-            stored = await KeyRepository(connection).newest_version(team_id)
-        if stored is None:
-            stored = await self._make_team_key(team_id)
-        try:
-            return TeamKey(stored.version, await self._in_clear(team_id, stored))
-        except KeyDestroyedError:
-            # The register is older than the vault: a copy of the database was put in its place.
-            raise DamagedError("the newest key of this team that the database knows was destroyed") from None
+        tried = 0
+        while True:
+            async with self._database.transaction(team_id) as connection:
+                stored = await KeyRepository(connection).newest_version(team_id)
+            if stored is None:
+                stored = await self._make_team_key(team_id)
+            try:
+                return TeamKey(stored.version, await self._in_clear(team_id, stored))
+            except KeyDestroyedError:  # a whole turnover since we looked?
+                if stored.version == tried:
+                    # No: the register is older than the vault, as a copy of the database is that was put back.
+                    raise DamagedError("the newest key of this team that the database knows was destroyed") from None
+                tried = stored.version
 
     async def team_key(self, team_id: UUID, version: int) -> TeamKey:
         """A version of the team's key. Raises KeyDestroyedError, KeyUnavailableError, DamagedError."""
@@ -227,15 +231,15 @@ class Keys:
 
     async def _under_team_key(self, team_id: UUID, stored: Callable[[], Awaitable[W]]) -> tuple[W, TeamKey]:
         """What is stored, and the key that wraps it. It may be re-wrapped, and its version destroyed, in between."""
-        found = await stored()
-        try:
-            return found, await self.team_key(team_id, found.team_key_version)
-        except KeyDestroyedError:
+        tried = 0
+        while True:
             found = await stored()
-        try:
-            return found, await self.team_key(team_id, found.team_key_version)
-        except KeyDestroyedError:
-            raise DamagedError("this is under a version of the team's key that was destroyed") from None
+            try:
+                return found, await self.team_key(team_id, found.team_key_version)
+            except KeyDestroyedError:
+                if found.team_key_version == tried:
+                    raise DamagedError("this is under a version of the team's key that was destroyed") from None
+                tried = found.team_key_version
 
     async def _make_team_key(self, team_id: UUID) -> TeamKeyVersion:
         # Vault and root key are asked outside any transaction: they may take seconds. If two processes make a key
