@@ -200,7 +200,7 @@ async def test_a_turnover_that_dies_anywhere_loses_nothing_and_goes_on(
                 await service.run(team).claimed()
                 await turnovers.finish(team)
                 for kept in (keys._run_keys, keys._secrets, keys._team_keys):
-                    kept._entries.clear()  # type: ignore[attr-defined]  # of each kind
+                    kept._entries.clear()
                 assert await material(keys) == expected, (at, after)
             states = await versions(database, team)
             live = max(states)

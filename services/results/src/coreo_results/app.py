@@ -30,15 +30,13 @@ from coreo_results.findings.service import Findings
 from coreo_results.fleet.service import Fleet
 from coreo_results.keys.errors import RootKeyError
 from coreo_results.keys.keeper import KeyKeeper
-from coreo_results.keys.root import open_root_keys
 from coreo_results.keys.seal import DamagedError
-from coreo_results.keys.service import Keys
-from coreo_results.keys.turnover import Turnovers
-from coreo_results.keys.vault import Vault, VaultError, open_vault
+from coreo_results.keys.vault import VaultError
 from coreo_results.ledger.service import Ledger
 from coreo_results.ledger.sweeper import Sweeper
 from coreo_results.life.keeper import LifeKeeper
 from coreo_results.life.service import Life
+from coreo_results.opening import Custody, open_custody
 from coreo_results.overrides.service import Overrides
 from coreo_results.services import Services
 from coreo_results.settings import ResultsSettings
@@ -70,11 +68,8 @@ def create_app(settings: ResultsSettings) -> FastAPI:
 
         app.state.begin_stop = begin_stop
         try:
-            async with (
-                open_root_keys(settings.root_key, settings.other_root_keys) as roots,
-                open_vault(settings.vault, roots) as vault,
-            ):
-                services = _wire(settings, database, system_database, vault, Events(system_database, wakeup, stopping))
+            async with open_custody(settings, database, system_database) as custody:
+                services = _wire(settings, custody, Events(system_database, wakeup, stopping))
                 app.state.services = services
                 listener = EventListener(settings.system_database_url.get_secret_value(), wakeup)
                 keepers = (services.sweeper, services.life_keeper, services.key_keeper)
@@ -111,18 +106,15 @@ def create_app(settings: ResultsSettings) -> FastAPI:
     return app
 
 
-def _wire(
-    settings: ResultsSettings, database: Database, system_database: Database, vault: Vault, events: Events
-) -> Services:
-    keys = Keys(database, vault)
-    turnovers = Turnovers(database, keys, vault)
+def _wire(settings: ResultsSettings, custody: Custody, events: Events) -> Services:
+    database, system_database, keys = custody.database, custody.system_database, custody.keys
     life = Life(database, keys)
     suppressions = Suppressions(database, keys)
     return Services(
         database=database,
         system_database=system_database,
         keys=keys,
-        turnovers=turnovers,
+        turnovers=custody.turnovers,
         rekeying=Rekeying(database, keys),
         ledger=Ledger(database, keys, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts),
         chunks=Chunks(database, keys),
@@ -132,7 +124,7 @@ def _wire(
         overrides=Overrides(database, keys),
         log=DecisionLog(database, keys),
         life_keeper=LifeKeeper(system_database, life, interval_seconds=settings.sweep_seconds),
-        key_keeper=KeyKeeper(system_database, keys, turnovers, interval_seconds=settings.sweep_seconds),
+        key_keeper=KeyKeeper(system_database, keys, custody.turnovers, interval_seconds=settings.sweep_seconds),
         events=events,
         fleet=Fleet(system_database),
         sweeper=Sweeper(

@@ -53,6 +53,7 @@ _MOVED = text(
     "UPDATE team_keys SET in_vault_at = now(), root_key = :root_key"
     " WHERE team_id = :team AND version = :version AND in_vault_at IS NULL"
 )
+_ROOT = text("UPDATE team_keys SET root_key = :root_key WHERE team_id = :team AND version = :version")
 _RETIRE = text("""
     UPDATE team_keys SET retired_at = now(), wrapped = NULL, in_database = false
     WHERE team_id = :team AND version < :version AND retired_at IS NULL
@@ -151,6 +152,10 @@ class KeyRepository:
     async def mark_moved(self, team_id: UUID, version: int, root_key: str) -> None:
         """Notes that the vault has the version, wrapped by this root key."""
         await self._connection.execute(_MOVED, {"team": team_id, "version": version, "root_key": root_key})
+
+    async def mark_root(self, team_id: UUID, version: int, root_key: str) -> None:
+        """Notes which root key wraps the version in the vault."""
+        await self._connection.execute(_ROOT, {"team": team_id, "version": version, "root_key": root_key})
 
     async def retire_before(self, team_id: UUID, version: int) -> None:
         """Retires all versions before this one, once nobody is storing anything under them any more."""

@@ -1,0 +1,51 @@
+"""What the operators' commands have in common: settings, and how errors end them."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+
+import asyncpg
+from sqlalchemy.exc import DBAPIError
+
+from coreo_results.keys.errors import RootKeyError
+from coreo_results.keys.seal import DamagedError
+from coreo_results.keys.vault import VaultError
+from coreo_results.opening import Custody, open_for_command
+from coreo_results.settings import KeySettings
+from coreo_results.stores import StoreSetupError
+from coreo_shared.observability.logs import configure_logging
+from coreo_shared.settings import load_settings
+from coreo_shared.web import Problem
+
+
+def run_command(work: Callable[[Custody], Awaitable[bool]]) -> None:
+    """Runs the work on what the settings name, and exits: status 0 for True, 1 for False and errors, 2 for settings.
+
+    What the work says goes to standard output, logs and errors to standard error.
+    """
+    settings = load_settings(KeySettings)
+    configure_logging("results", settings.log_level)
+
+    async def opened() -> bool:
+        async with open_for_command(settings) as custody:
+            return await work(custody)
+
+    try:
+        is_well = asyncio.run(opened())
+    except (RootKeyError, VaultError, StoreSetupError) as error:
+        _say(error)
+        sys.exit(2)
+    except (Problem, DamagedError, CommandError) as error:
+        sys.exit(_say(error))
+    except (DBAPIError, asyncpg.PostgresError, OSError) as error:
+        sys.exit(_say(f"the database cannot be used ({type(error).__name__})"))
+    sys.exit(0 if is_well else 1)
+
+
+class CommandError(Exception):
+    """The command cannot do what was asked; the message says why."""
+
+
+def _say(what: object) -> int:
+    print(f"coreo-results: {what}", file=sys.stderr)  # noqa: T201  the command's answer
+    return 1
