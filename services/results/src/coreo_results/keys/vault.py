@@ -161,7 +161,7 @@ class Vault:
             return None
         try:
             entry = msgspec.json.decode(content, type=_Entry)
-        except msgspec.DecodeError:
+        except ValueError:  # no JSON, no UTF-8, or not of this type
             raise DamagedError("a key in the vault is no entry of one") from None
         # Base64 and JSON have more than one spelling of the same.
         if (entry.format, entry.root_key) != (_FORMAT, root.name) or msgspec.json.encode(entry) != content:
