@@ -35,7 +35,6 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 W = TypeVar("W", bound=WrappedKey)
 CACHE_SECONDS = 300.0  # how long a disabled root key still works for a team in use
-LEAVE_DATABASE_SECONDS = 3600.0
 FIRST_VERSION = 1
 TAGS, DECISIONS = "tags", "decisions"
 # The team's secrets that versions of Coreo without team secrets derived from the first version, and from what. They
@@ -206,20 +205,18 @@ class Keys:
     async def leave_database(self, team_id: UUID) -> None:
         """Moves keys that an older version of Coreo left in the database into the vault.
 
-        They go from the database an hour later, when no process of such a version needs them any more.
+        Called again an hour later it drops them, when no process of such a version needs them any more.
         Raises KeyUnavailableError, DamagedError.
         """
         async with self._database.transaction(team_id) as connection:
-            found = await KeyRepository(connection).versions_in_database(team_id)
+            found = await KeyRepository(connection).leaving_versions(team_id)
         for stored in found:
             if not stored.in_vault:
                 await self._move(team_id, stored)
                 continue
             await self._vault.load(team_id, stored.version)  # it can be had from there: the other copy may go
             async with self._database.transaction(team_id) as connection:
-                await KeyRepository(connection).forget_wrapped(
-                    team_id, stored.version, after_seconds=LEAVE_DATABASE_SECONDS
-                )
+                await KeyRepository(connection).forget_wrapped(team_id, stored.version)
 
     def forget_version(self, team_id: UUID, version: int) -> None:
         """Drops the version from memory."""
