@@ -400,6 +400,13 @@ class DeployView(Message, frozen=True, kw_only=True):
     documents: dict[str, int] = {}
 
 
+class DeployStatus(Message, frozen=True, kw_only=True):
+    """A deploy run as the ledger has it, with what its last worker left for the next."""
+
+    view: DeployView
+    checkpoint: Checkpoint | None
+
+
 class StackEventPage(Message, frozen=True, kw_only=True):
     """Stack events, oldest first. `next`: how many there are up to the end of this page; ask for what is after it."""
 
