@@ -11,7 +11,9 @@ from sqlalchemy.engine import make_url
 from coreo_results.ledger.sweeper import Sweeper
 from coreo_shared.contracts.base import decode_json
 from coreo_shared.contracts.decisions import DecisionAction, DecisionPage
-from coreo_shared.contracts.deploys import DeployAction, DeployStatus, Resume
+from coreo_shared.contracts.deploys import DeployAction, DeployStatus, DeployTerms, Resume
+from coreo_shared.contracts.life import ChangeCounts, RunChanges
+from coreo_shared.contracts.terms import FindingStatus
 from coreo_shared.ids import new_id
 from tests.support.deploys import (
     APPROVER,
@@ -24,7 +26,7 @@ from tests.support.deploys import (
     make_terms,
 )
 from tests.support.postgres import ServiceDatabase
-from tests.support.results import ResultsService
+from tests.support.results import ResultsService, make_chunk, make_finding
 
 STATES = ("CLAIMED", "PARKED", "AWAITING_APPROVAL", "APPROVED", "APPLYING", "APPLYING_PARKED", "OUTCOME_UNKNOWN")
 
@@ -412,3 +414,36 @@ async def test_deploys_and_no_others_have_terms(service: ResultsService, pool: s
         assert ("deploy" in answer.json()) is deploy  # workers of other pools hear nothing new
     else:
         assert (answer.status_code, answer.json()["code"]) == (403, "wrong_terms")
+
+
+async def test_drift_has_a_life_beside_the_run_before_on_the_same_stack(service: ResultsService) -> None:
+    team, account = new_id(), new_id()
+    here, there = (make_terms(action=DeployAction.DRIFT, approvals=0) for _ in range(2))
+
+    async def drift(terms: DeployTerms, region: str, *statuses: FindingStatus) -> tuple[DeployClient, RunChanges]:
+        run = DeployClient(service, terms, team_id=team, cloud_account_id=account)
+        claim = await run.say("claim", {"worker_id": "w", "rules": ["drift-resource"]})
+        run.fence = claim.json()["fence"]
+        found = [
+            make_finding(
+                number, status=status, rule_id="drift-resource", fingerprint=f"{region == 'eu-west-1':d}{number:031x}"
+            )
+            for number, status in enumerate(statuses)
+        ]
+        await run.stored(make_chunk(run.fence, found, unit=f"aws.cloudformation.stack@{region}"))
+        ended = await run.finish("completed", units_total=1)
+        assert ended.json()["state"] == ("PARTIAL" if FindingStatus.NOT_EVALUATED in statuses else "SUCCEEDED")
+        answer = await run.read("changes")
+        return run, decode_json(answer.content, RunChanges)
+
+    first, changes = await drift(here, "eu-west-1", FindingStatus.PASS, FindingStatus.FAIL)
+    assert changes.counts == ChangeCounts(new=2)
+    _, changes = await drift(there, "us-east-1", FindingStatus.FAIL)
+    assert (changes.previous_run_id, changes.counts) == (None, ChangeCounts(new=1, not_seen=2))
+    _, changes = await drift(here, "eu-west-1", FindingStatus.FAIL, FindingStatus.PASS, FindingStatus.NOT_EVALUATED)
+    assert (changes.previous_run_id, changes.counts) == (
+        first.run_id,
+        ChangeCounts(new=1, changed=1, resolved=1, not_seen=1),
+    )
+    applied = await DeployClient(service, team_id=team, cloud_account_id=account).bring_to("SUCCEEDED")
+    assert (await applied.read("changes")).json()["counts"] is None  # it judges nothing
