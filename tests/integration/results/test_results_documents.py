@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 from sqlalchemy import text
 
@@ -15,6 +16,7 @@ from coreo_shared.contracts.deploys import (
     Failure,
     Output,
     Outputs,
+    StackEvent,
     StackEventPage,
 )
 from coreo_shared.ids import new_id
@@ -51,7 +53,8 @@ async def test_a_document_is_read_as_it_was_put_last(service: ResultsService, do
         assert (await run.put_document(document)).status_code == 204
         assert (await run.view()).documents == {name: count}
     answer = await run.read(f"documents/{name}")
-    assert (answer.headers["content-type"], decode_json(answer.content, Document)) == ("application/json", document)  # type: ignore[type-var]
+    assert answer.headers["content-type"] == "application/json"
+    assert msgspec.json.decode(answer.content, type=Document) == document
     assert (await run.read("documents/checkpoint")).status_code == 422
     theirs = await service.call("GET", f"/runs/{run.run_id}/documents/{name}", service.tokens.team(new_id()))
     assert (theirs.status_code, theirs.json()["code"]) == (404, "not_found")
@@ -59,7 +62,8 @@ async def test_a_document_is_read_as_it_was_put_last(service: ResultsService, do
 
 async def test_events_are_stored_once_in_their_order_with_their_checkpoint(service: ResultsService) -> None:
     run = await DeployClient(service).bring_to("APPLYING")
-    sizes, stored = (3, 1, 500, 2), []
+    sizes = (3, 1, 500, 2)
+    stored: list[StackEvent] = []
     for part, size in enumerate(sizes):
         fresh = make_events(size, len(stored))
         mark = Checkpoint(step="polled", parts=part + 1, newest_event=fresh[-1].event_id)

@@ -249,7 +249,7 @@ def test_an_end_says_no_more_than_can_be() -> None:
     before = claimed(new())
     for outcome in ("completed", "rolled_back", "unknown"):
         with refused("not_applying"):
-            finish(before, outcome)  # type: ignore[arg-type]
+            finish(before, outcome)
     nothing = finish(before, "completed", no_change=True)
     assert (nothing.state, state_of(nothing).no_change) == (RunState.SUCCEEDED, True)
     ends = {"completed": "SUCCEEDED", "failed": "FAILED", "canceled": "CANCELED", "rolled_back": "ROLLED_BACK"}
@@ -391,7 +391,7 @@ def test_other_pools_have_none_of_this() -> None:
     audit = states.claim(Run(identity), worker_id="w", lease_seconds=60, max_attempts=3)
     for word in (park, begin, previewed, approve, deploys.reconcile, settle):
         with refused("not_possible"):
-            word(audit)  # type: ignore[operator]
+            word(audit)
 
 
 FENCES, PEOPLE, HASHES = st.integers(0, 6), st.sampled_from([ANN, BEN, CAT]), st.sampled_from([HASH, OTHER])
