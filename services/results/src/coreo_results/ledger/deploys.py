@@ -24,7 +24,7 @@ from coreo_shared.contracts.deploys import (
 from coreo_shared.contracts.terms import RunState
 
 MAX_PARKS: Final = 20_000  # of one run: a week of polls, twice a minute
-MAX_NUDGES: Final = 4  # of a run that no worker takes
+MAX_NUDGES: Final = 4  # of a run that no worker takes; more where `_patience` is longer
 _CHANGE_OF_OUTCOME: Final = {
     "SUCCEEDED": Change.COMPLETE,
     "ROLLED_BACK": Change.ROLL_BACK,
@@ -167,10 +167,14 @@ def sweep(run: Run, *, abandon_after_seconds: float) -> Run:
     if run.deploy is None or waits_since is None or -waits_since <= abandon_after_seconds:
         return run
     nudges = run.deploy.nudges
-    if nudges < MAX_NUDGES:
-        return parked(run, Change.NUDGE, seconds=0.0, reason=run.reason, nudges=nudges + 1)
     waited = (nudges + 1) * abandon_after_seconds
-    return _given_up(run, f"No deploy worker has taken this run within {waited:g} s. Check that the pool is running.")
+    if nudges < MAX_NUDGES or waited < _patience(run):
+        return parked(run, Change.NUDGE, seconds=0.0, reason=run.reason, nudges=nudges + 1)
+    return _given_up(
+        run,
+        f"No deploy worker has taken this run within {waited:g} s. Check that workers of the pool are running and that "
+        "the run's cloud account is CONNECTED.",
+    )
 
 
 def deploy_of(run: Run) -> tuple[DeployState, DeployTerms]:
@@ -218,6 +222,14 @@ def _approved(run: Run, state: DeployState, approved_by: tuple[Any, ...]) -> Run
     reason = "Approved; waiting for a worker." if approved_by else "Waiting for a worker; the plan needs no approval."
     hash_ = state.preview_hash
     return parked(run, Change.APPROVE, seconds=0.0, reason=reason, approved_hash=hash_, approved_by=approved_by)
+
+
+def _patience(run: Run) -> float:
+    """How many seconds a run waits for a worker in any case: what is approved may have to wait for others' ends, and
+    nothing is lost by it, for as long as an approval is good for.
+    """
+    _, terms = deploy_of(run)
+    return float(terms.approval_seconds) if run.state is RunState.QUEUED else 0.0
 
 
 def _given_up(run: Run, why: str) -> Run:
