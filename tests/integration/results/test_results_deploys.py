@@ -15,7 +15,7 @@ from coreo_shared.contracts.deploys import DeployAction, DeployStatus, DeployTer
 from coreo_shared.contracts.life import ChangeCounts, RunChanges
 from coreo_shared.contracts.terms import FindingStatus
 from coreo_shared.ids import new_id
-from tests.support.deploys import (
+from tests.support.deploy_runs import (
     APPROVER,
     CHECKPOINT,
     REQUESTER,

@@ -20,7 +20,7 @@ from coreo_shared.contracts.deploys import (
     StackEventPage,
 )
 from coreo_shared.ids import new_id
-from tests.support.deploys import CHECKPOINT, DeployClient, make_events, make_preview
+from tests.support.deploy_runs import CHECKPOINT, DeployClient, make_events, make_preview
 from tests.support.results import ResultsService, make_chunk
 
 OUTPUTS = Outputs(stack_arn="a", stack_status="CREATE_COMPLETE", outputs=[Output(key="Vpc", value="vpc-1")])
