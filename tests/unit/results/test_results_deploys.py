@@ -161,8 +161,9 @@ def test_a_park_said_twice_is_said_once_and_another_worker_can_say_none() -> Non
         assert park(run, None) is run
         with pytest.raises(StaleFenceError):
             park(run, fence=run.fence - 1)
-    with pytest.raises(StaleFenceError):
-        park(unknown())
+    for run in (unknown(), states.release(claimed(new()), 1, "x")):  # whose message must come back
+        with pytest.raises(StaleFenceError):
+            park(run)
     with pytest.raises(RunOverError):
         park(finish(applying(), "completed"))
 

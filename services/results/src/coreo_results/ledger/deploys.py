@@ -11,7 +11,7 @@ import msgspec
 
 from coreo_results.ledger.errors import HashDiffersError, NotPossibleError, RequesterMayNotApproveError
 from coreo_results.ledger.run import DeployState, Run
-from coreo_results.ledger.transitions import Change, check_holder, end, moved, parked, was_let_go
+from coreo_results.ledger.transitions import Change, check_holder, end, moved, parked, was_parked
 from coreo_shared.contracts.deploys import (
     ApproveRun,
     BeginApply,
@@ -40,10 +40,10 @@ def park(run: Run, word: ParkRun) -> Run:
 
     Raises StaleFenceError, RunOverError, NotPossibleError.
     """
-    if was_let_go(run, word.fence):
+    state, terms = deploy_of(run)
+    if was_parked(run, word.fence):
         return run
     check_holder(run, word.fence)
-    state, terms = deploy_of(run)
     if run.cancel_reason is not None and run.state is not RunState.APPLYING:
         return end(run, Change.CANCEL, run.cancel_reason)
     if word.resume_seconds is None:
