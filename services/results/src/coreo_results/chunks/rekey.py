@@ -3,8 +3,12 @@
 import asyncio
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from coreo_results.chunks.repository import ChunkRepository
 from coreo_results.chunks.sealing import ChunkPlace, ResealedChunk, reseal_chunk
+from coreo_results.documents.repository import DocumentRepository
+from coreo_results.documents.sealing import reseal_document
 from coreo_results.keys.errors import NoRunKeyError
 from coreo_results.keys.repository import KeyRepository
 from coreo_results.keys.service import Keys, RunKey
@@ -25,7 +29,7 @@ class Rekeying:
         self._keys = keys
 
     async def run(self, team_id: UUID, run_id: UUID) -> int | None:
-        """Seals all of the run's chunks under a fresh data key, in one transaction; gives the key's new generation.
+        """Seals all of the run's chunks and documents under a fresh data key, in one transaction; gives the key's new generation.
 
         None where the run has no key: it was never claimed, or its results were deleted. Who reads or stores meanwhile
         goes on with the new key. Raises KeyUnavailableError, and DamagedError, with nothing changed, where a chunk does
@@ -54,8 +58,19 @@ class Rekeying:
                 resealed = await asyncio.to_thread(_reseal, batch, old, new)
                 await chunks.replace(resealed)
                 after = (resealed[-1].place.unit, resealed[-1].place.index)
+            await self._rekey_documents(connection, team_id, run_id, old, new)
             await KeyRepository(connection).replace_run_key(team_id, run_id, wrapped)
         return new.generation
+
+    async def _rekey_documents(
+        self, connection: AsyncConnection, team_id: UUID, run_id: UUID, old: RunKey, new: RunKey
+    ) -> None:
+        documents = DocumentRepository(connection)
+        after = ("", -1)
+        while batch := await documents.batch(team_id, run_id, after, 1):
+            for document in batch:
+                await documents.put(await asyncio.to_thread(reseal_document, document, old, new))
+                after = (document.place.name, document.place.part)
 
 
 def _reseal(batch: dict[ChunkPlace, bytes], old: RunKey, new: RunKey) -> list[ResealedChunk]:
