@@ -6,7 +6,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from coreo_results.chunks.sealing import ChunkPlace, SealedChunk
+from coreo_results.chunks.sealing import ChunkPlace, ResealedChunk, SealedChunk
 from coreo_shared.contracts.terms import FindingStatus, Severity
 
 
@@ -62,6 +62,15 @@ _LOAD = text("""
     FROM unnest(CAST(:units AS text[]), CAST(:indexes AS int[])) AS wanted (unit, chunk_index)
     JOIN chunks c ON c.team_id = :team AND c.run_id = :run
         AND c.unit = wanted.unit AND c.chunk_index = wanted.chunk_index
+""")
+_BATCH = text("""
+    SELECT unit, chunk_index, final, sealed FROM chunks
+    WHERE team_id = :team AND run_id = :run AND (unit, chunk_index) > (:unit, CAST(:index AS int))
+    ORDER BY unit, chunk_index LIMIT :limit
+""")
+_REPLACE = text("""
+    UPDATE chunks SET resource_hashes = CAST(:hashes AS bigint[]), sealed = :sealed
+    WHERE team_id = :team AND run_id = :run AND unit = :unit AND chunk_index = :index
 """)
 SEVERITIES = tuple(sorted(Severity, key=lambda severity: -severity.rank))  # by severity_order: 0 is the worst
 
@@ -131,3 +140,25 @@ class ChunkRepository:
         }
         rows = await self._connection.execute(_LOAD, parameters)
         return {ChunkPlace(team_id, run_id, row.unit, row.chunk_index, row.final): row.sealed for row in rows}
+
+    async def batch(self, team_id: UUID, run_id: UUID, after: tuple[str, int], limit: int) -> dict[ChunkPlace, bytes]:
+        """The run's next encrypted chunks after (unit, index), in order; also those of units that are not done."""
+        unit, index = after
+        values = {"team": team_id, "run": run_id, "unit": unit, "index": index, "limit": limit}
+        rows = await self._connection.execute(_BATCH, values)
+        return {ChunkPlace(team_id, run_id, row.unit, row.chunk_index, row.final): row.sealed for row in rows}
+
+    async def replace(self, chunks: list[ResealedChunk]) -> None:
+        """Stores what these chunks of a locked run are under another key."""
+        values = [
+            {
+                "team": chunk.place.team_id,
+                "run": chunk.place.run_id,
+                "unit": chunk.place.unit,
+                "index": chunk.place.index,
+                "hashes": chunk.resource_hashes,
+                "sealed": chunk.sealed,
+            }
+            for chunk in chunks
+        ]
+        await self._connection.execute(_REPLACE, values)

@@ -46,6 +46,15 @@ class SealedChunk:
     sealed: Sealed
 
 
+@dataclass(frozen=True)
+class ResealedChunk:
+    """What changes of a stored chunk when its run gets another key."""
+
+    place: ChunkPlace
+    resource_hashes: list[int]
+    sealed: Sealed
+
+
 def seal_chunk(team_id: UUID, run_id: UUID, chunk: PutChunk, key: RunKey) -> SealedChunk:
     """The chunk encrypted under its run's key. Raises TypeError where evidence has no JSON form."""
     place = ChunkPlace(team_id, run_id, chunk.unit, chunk.index, chunk.final)
@@ -64,6 +73,13 @@ def seal_chunk(team_id: UUID, run_id: UUID, chunk: PutChunk, key: RunKey) -> Sea
 def unseal_chunk(place: ChunkPlace, sealed: bytes, key: RunKey) -> Columns:
     """The chunk's findings. Raises DamagedError."""
     return unpack(unseal(key.data, sealed, place.context()))
+
+
+def reseal_chunk(place: ChunkPlace, sealed: bytes, old: RunKey, new: RunKey) -> ResealedChunk:
+    """The chunk under another key of its run. Raises DamagedError."""
+    packed = unseal(old.data, sealed, place.context())
+    hashes = _resource_hashes(unpack(packed), new.resources)
+    return ResealedChunk(place, hashes, seal(new.data, packed, place.context()))
 
 
 def resource_hash(resource: str, key: SecretKey) -> int:

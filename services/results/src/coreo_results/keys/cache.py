@@ -1,4 +1,4 @@
-"""A cache that forgets: for unwrapped keys, which must not outlive a change of the root key by more than minutes."""
+"""A cache that forgets: for unwrapped keys, which must not outlive a change of what wraps them by more than minutes."""
 
 import asyncio
 import time
@@ -41,6 +41,10 @@ class ExpiringCache(Generic[K, V]):
         """The cached value, or None."""
         found = self._fresh(key)
         return None if found is None else found[0]
+
+    def forget(self, key: K) -> None:
+        """Drops the value, if there is one."""
+        self._entries.pop(key, None)
 
     def _fresh(self, key: K) -> tuple[V] | None:
         entry = self._entries.get(key)

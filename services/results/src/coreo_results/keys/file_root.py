@@ -6,10 +6,10 @@ import os
 import secrets
 import stat
 from pathlib import Path
-from uuid import UUID
 
 from coreo_results.keys.errors import RootKeyError
 from coreo_results.keys.material import Sealed, SecretKey
+from coreo_results.keys.root import KeyPlace
 from coreo_results.keys.seal import bind, seal, unseal
 
 _KIND = "coreo-root-key"
@@ -61,16 +61,17 @@ class FileRootKey:
             raise RootKeyError(f"{path} is not a root key file made by coreo-results create-root-key")
         return cls(key, key_id)
 
-    async def wrap(self, key: SecretKey, team_id: UUID) -> Sealed:
+    async def wrap(self, key: SecretKey, place: KeyPlace) -> Sealed:
         """See RootKey."""
-        return seal(self._key, key.reveal(), self._context(team_id))
+        return seal(self._key, key.reveal(), self._context(place))
 
-    async def unwrap(self, wrapped: bytes, team_id: UUID) -> SecretKey:
+    async def unwrap(self, wrapped: bytes, place: KeyPlace) -> SecretKey:
         """See RootKey."""
-        return SecretKey(unseal(self._key, wrapped, self._context(team_id)))
+        return SecretKey(unseal(self._key, wrapped, self._context(place)))
 
-    def _context(self, team_id: UUID) -> bytes:
-        return bind("team-key", self.name, team_id)
+    def _context(self, place: KeyPlace) -> bytes:
+        version = () if place.version is None else (place.version,)
+        return bind("team-key", self.name, place.team_id, *version)
 
 
 def _private(path: str, flags: int) -> int:

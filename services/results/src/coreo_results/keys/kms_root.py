@@ -1,4 +1,4 @@
-"""Root key in AWS KMS. The encryption context names the team, so KMS itself refuses one team's key for another.
+"""Root key in AWS KMS. The encryption context names team and version, so KMS itself refuses one key for another.
 
 Needs kms:Encrypt and kms:Decrypt on the key. The only module of the service that touches the AWS SDK.
 """
@@ -7,7 +7,6 @@ import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from aiobotocore.config import AioConfig
 from aiobotocore.session import get_session
@@ -15,6 +14,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from coreo_results.keys.errors import KeyUnavailableError, RootKeyError
 from coreo_results.keys.material import KEY_BYTES, Sealed, SecretKey
+from coreo_results.keys.root import KeyPlace
 from coreo_results.keys.seal import DamagedError, derive
 from coreo_shared.observability.logs import get_logger
 
@@ -44,23 +44,21 @@ class KmsRootKey:
         self._client = client
         self.name = arn
 
-    async def wrap(self, key: SecretKey, team_id: UUID) -> Sealed:
+    async def wrap(self, key: SecretKey, place: KeyPlace) -> Sealed:
         """See RootKey."""
         try:
             answer = await self._client.encrypt(
-                KeyId=self.name, Plaintext=key.reveal(), EncryptionContext=_context(team_id)
+                KeyId=self.name, Plaintext=key.reveal(), EncryptionContext=_context(place)
             )
         except (ClientError, BotoCoreError) as error:
             raise _unavailable(error) from error
         return Sealed(_commitment(key) + answer["CiphertextBlob"])
 
-    async def unwrap(self, wrapped: bytes, team_id: UUID) -> SecretKey:
+    async def unwrap(self, wrapped: bytes, place: KeyPlace) -> SecretKey:
         """See RootKey."""
         commitment, blob = bytes(wrapped[:KEY_BYTES]), bytes(wrapped[KEY_BYTES:])
         try:
-            answer = await self._client.decrypt(
-                KeyId=self.name, CiphertextBlob=blob, EncryptionContext=_context(team_id)
-            )
+            answer = await self._client.decrypt(KeyId=self.name, CiphertextBlob=blob, EncryptionContext=_context(place))
         except ClientError as error:
             if error.response["Error"]["Code"] in _DAMAGED:
                 raise DamagedError("KMS refuses the wrapped team key") from None
@@ -78,8 +76,9 @@ def _commitment(key: SecretKey) -> bytes:
     return derive(key, "commitment").reveal()
 
 
-def _context(team_id: UUID) -> dict[str, str]:
-    return {"coreo:purpose": "team-key", "coreo:team_id": str(team_id)}
+def _context(place: KeyPlace) -> dict[str, str]:
+    version = {} if place.version is None else {"coreo:version": str(place.version)}
+    return {"coreo:purpose": "team-key", "coreo:team_id": str(place.team_id), **version}
 
 
 def _unavailable(error: ClientError | BotoCoreError) -> KeyUnavailableError:

@@ -1,41 +1,93 @@
-"""Queries on wrapped keys."""
+"""Queries on wrapped keys, and on the register of the teams' keys."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
+from sqlalchemy import Row, text
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from coreo_results.keys.errors import KeyRetiredError
 from coreo_results.keys.material import Sealed
+from coreo_results.keys.wrapping import WrappedKey
+
+_REFUSED = "CK001"  # raised by check_team_key_version(), see migration 0005
 
 
 @dataclass(frozen=True)
-class WrappedTeamKey:
-    """A team key as stored: encrypted by the root key."""
+class TeamKeyVersion:
+    """A version of a team's key as the register has it. The key itself is in the vault."""
 
     version: int
-    wrapped: Sealed
+    root_key: str
+    wrapped: Sealed | None  # by a version of Coreo that had no vault, until the key is moved
+    in_vault: bool
+    is_retired: bool
+    is_destroyed: bool
 
 
 @dataclass(frozen=True)
-class WrappedRunKey:
-    """A run's data key as stored: encrypted by a version of its team's key."""
+class WrappedRunKey(WrappedKey):
+    """A run's data key as stored. `generation` grows when the run is keyed anew."""
 
-    team_key_version: int
-    wrapped: Sealed
+    generation: int = 1
 
 
-_NEWEST = text("SELECT version, wrapped FROM team_keys WHERE team_id = :team ORDER BY version DESC LIMIT 1")
-_VERSION = text("SELECT version, wrapped FROM team_keys WHERE team_id = :team AND version = :version")
+_VERSION_COLUMNS = """version, root_key, wrapped, in_vault_at IS NOT NULL AS in_vault,
+    retired_at IS NOT NULL AS retired, destroyed_at IS NOT NULL AS destroyed"""
+_NEWEST = text(
+    f"SELECT {_VERSION_COLUMNS} FROM team_keys WHERE team_id = :team ORDER BY version DESC LIMIT 1"  # noqa: S608  constants
+)
+_VERSION = text(f"SELECT {_VERSION_COLUMNS} FROM team_keys WHERE team_id = :team AND version = :version")  # noqa: S608  constants
 _ADD = text(
-    "INSERT INTO team_keys (team_id, version, root_key, wrapped) VALUES (:team, :version, :root_key, :wrapped)"
+    "INSERT INTO team_keys (team_id, version, root_key, in_vault_at) VALUES (:team, :version, :root_key, now())"
     " ON CONFLICT DO NOTHING"
 )
-_RUN = text("SELECT team_key_version, wrapped FROM run_keys WHERE team_id = :team AND run_id = :run")
+_MOVED = text(
+    "UPDATE team_keys SET in_vault_at = now(), root_key = :root_key"
+    " WHERE team_id = :team AND version = :version AND in_vault_at IS NULL"
+)
+_RETIRE = text("""
+    UPDATE team_keys SET retired_at = now(), wrapped = NULL
+    WHERE team_id = :team AND version < :version AND retired_at IS NULL
+""")
+_RETIRED_VERSIONS = text("""
+    SELECT version FROM team_keys WHERE team_id = :team AND retired_at IS NOT NULL AND destroyed_at IS NULL
+    ORDER BY version
+""")
+_DESTROYED = text("""
+    UPDATE team_keys SET destroyed_at = now()
+    WHERE team_id = :team AND version = ANY (CAST(:versions AS int[])) AND destroyed_at IS NULL
+""")
+_RUN = text("SELECT team_key_version, wrapped, generation FROM run_keys WHERE team_id = :team AND run_id = :run")
 _ADD_RUN = text(
     "INSERT INTO run_keys (team_id, run_id, team_key_version, wrapped) VALUES (:team, :run, :version, :wrapped)"
     " ON CONFLICT DO NOTHING"
 )
+_REPLACE_RUN = text(
+    "UPDATE run_keys SET team_key_version = :version, wrapped = :wrapped, generation = :generation"
+    " WHERE team_id = :team AND run_id = :run"
+)
+_GENERATION = text("SELECT generation FROM run_keys WHERE team_id = :team AND run_id = :run")
+_SECRET = text("SELECT team_key_version, wrapped FROM team_secrets WHERE team_id = :team AND name = :name")
+_ADD_SECRET = text(
+    "INSERT INTO team_secrets (team_id, name, team_key_version, wrapped) VALUES (:team, :name, :version, :wrapped)"
+    " ON CONFLICT DO NOTHING"
+)
+
+
+@contextmanager
+def refusing_retired_keys() -> Iterator[None]:
+    """Around statements that store what a team key wraps. Raises KeyRetiredError where the database refused that."""
+    try:
+        yield
+    except DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) == _REFUSED:
+            raise KeyRetiredError from None
+        raise
 
 
 class KeyRepository:
@@ -44,29 +96,70 @@ class KeyRepository:
     def __init__(self, connection: AsyncConnection) -> None:
         self._connection = connection
 
-    async def newest_team_key(self, team_id: UUID) -> WrappedTeamKey | None:
-        """The key that new runs are wrapped with, if the team has one."""
+    async def newest_version(self, team_id: UUID) -> TeamKeyVersion | None:
+        """The version that new keys are wrapped with, if the team has one."""
         row = (await self._connection.execute(_NEWEST, {"team": team_id})).one_or_none()
-        return WrappedTeamKey(row.version, Sealed(row.wrapped)) if row else None
+        return None if row is None else _version(row)
 
-    async def team_key(self, team_id: UUID, version: int) -> WrappedTeamKey | None:
+    async def version(self, team_id: UUID, version: int) -> TeamKeyVersion | None:
         """A version of the team's key."""
         row = (await self._connection.execute(_VERSION, {"team": team_id, "version": version})).one_or_none()
-        return WrappedTeamKey(row.version, Sealed(row.wrapped)) if row else None
+        return None if row is None else _version(row)
 
-    async def add_team_key(self, team_id: UUID, key: WrappedTeamKey, root_key: str) -> None:
-        """Stores a new version, unless another process was first."""
-        await self._connection.execute(
-            _ADD, {"team": team_id, "version": key.version, "root_key": root_key, "wrapped": key.wrapped}
-        )
+    async def add_version(self, team_id: UUID, version: int, root_key: str) -> None:
+        """Registers a version that is in the vault, unless it is registered."""
+        await self._connection.execute(_ADD, {"team": team_id, "version": version, "root_key": root_key})
+
+    async def mark_moved(self, team_id: UUID, version: int, root_key: str) -> None:
+        """Notes that the vault has the version, wrapped by this root key."""
+        await self._connection.execute(_MOVED, {"team": team_id, "version": version, "root_key": root_key})
+
+    async def retire_before(self, team_id: UUID, version: int) -> None:
+        """Retires all versions before this one, once nobody is storing anything under them any more."""
+        await self._connection.execute(_RETIRE, {"team": team_id, "version": version})
+
+    async def retired_versions(self, team_id: UUID) -> list[int]:
+        """Versions that are retired and not destroyed."""
+        return list((await self._connection.execute(_RETIRED_VERSIONS, {"team": team_id})).scalars())
+
+    async def mark_destroyed(self, team_id: UUID, versions: list[int]) -> None:
+        """Notes that the vault has these no more."""
+        await self._connection.execute(_DESTROYED, {"team": team_id, "versions": versions})
 
     async def run_key(self, team_id: UUID, run_id: UUID) -> WrappedRunKey | None:
         """The run's data key; None before the first claim and after it was destroyed."""
         row = (await self._connection.execute(_RUN, {"team": team_id, "run": run_id})).one_or_none()
-        return WrappedRunKey(row.team_key_version, Sealed(row.wrapped)) if row else None
+        return None if row is None else WrappedRunKey(row.team_key_version, Sealed(row.wrapped), row.generation)
 
     async def add_run_key(self, team_id: UUID, run_id: UUID, key: WrappedRunKey) -> None:
-        """Stores the run's data key, unless it has one."""
-        await self._connection.execute(
-            _ADD_RUN, {"team": team_id, "run": run_id, "version": key.team_key_version, "wrapped": key.wrapped}
-        )
+        """Stores the run's data key, unless it has one. Raises KeyRetiredError."""
+        values = {"team": team_id, "run": run_id, "version": key.team_key_version, "wrapped": key.wrapped}
+        with refusing_retired_keys():
+            await self._connection.execute(_ADD_RUN, values)
+
+    async def replace_run_key(self, team_id: UUID, run_id: UUID, key: WrappedRunKey) -> None:
+        """Stores another data key of the run. Raises KeyRetiredError."""
+        values = {"team": team_id, "run": run_id, "version": key.team_key_version, "wrapped": key.wrapped}
+        with refusing_retired_keys():
+            await self._connection.execute(_REPLACE_RUN, {**values, "generation": key.generation})
+
+    async def run_key_generation(self, team_id: UUID, run_id: UUID) -> int | None:
+        """The generation of the run's data key, if it has one."""
+        found = (await self._connection.execute(_GENERATION, {"team": team_id, "run": run_id})).scalar_one_or_none()
+        return None if found is None else int(found)
+
+    async def secret(self, team_id: UUID, name: str) -> WrappedKey | None:
+        """One of the team's secrets, if it has it."""
+        row = (await self._connection.execute(_SECRET, {"team": team_id, "name": name})).one_or_none()
+        return None if row is None else WrappedKey(row.team_key_version, Sealed(row.wrapped))
+
+    async def add_secret(self, team_id: UUID, name: str, key: WrappedKey) -> None:
+        """Stores a secret, unless the team has it. Raises KeyRetiredError."""
+        values = {"team": team_id, "name": name, "version": key.team_key_version, "wrapped": key.wrapped}
+        with refusing_retired_keys():
+            await self._connection.execute(_ADD_SECRET, values)
+
+
+def _version(row: Row[Any]) -> TeamKeyVersion:
+    wrapped = None if row.wrapped is None else Sealed(row.wrapped)
+    return TeamKeyVersion(row.version, row.root_key, wrapped, row.in_vault, row.retired, row.destroyed)
