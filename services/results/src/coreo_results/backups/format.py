@@ -1,8 +1,8 @@
 """The form of a run's backup: sealed segments one after the other. Pure; memory holds one segment at a time.
 
-An object begins with `MAGIC`. A segment is: kind (1 byte), final (1 byte), length of what follows (4 bytes, big-endian),
-and a message of `keys.seal` under the run's backup key. Its context binds team, run, the segment's number, kind and
-whether it is the final one, so that segments cannot be changed, left out, swapped, added or taken from another run.
+An object begins with `MAGIC`. A segment is: kind (1 byte), final (1 byte), length of what follows (4), and a message of
+`keys.seal` under the run's backup key. Its context binds team, run, the segment's number, kind and whether it is the
+final one, so that segments cannot be changed, left out, swapped, added or taken from another run.
 """
 
 from collections.abc import AsyncIterator

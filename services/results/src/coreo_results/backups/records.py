@@ -12,10 +12,19 @@ from coreo_results.keys.seal import DamagedError
 T = TypeVar("T")
 
 
+class UnitRow(msgspec.Struct, array_like=True, frozen=True):
+    """A unit that is done. `done_at`: microseconds since 1970."""
+
+    unit: str
+    chunks: int
+    done_at: int
+
+
 class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The run's entry in the ledger: its row as JSON, so that columns of later versions come along."""
 
     row: str
+    units: list[UnitRow]
     columns_schema: int = SCHEMA  # of the packed chunks
 
 

@@ -70,6 +70,20 @@ def seal_chunk(team_id: UUID, run_id: UUID, chunk: PutChunk, key: RunKey) -> Sea
     )
 
 
+def seal_packed(place: ChunkPlace, packed: bytes, key: RunKey, *, listed: bool) -> SealedChunk:
+    """A chunk from columns that were packed before, as `seal_chunk` made it then."""
+    columns = unpack(packed)
+    return SealedChunk(
+        place=place,
+        groups=columns.groups,
+        findings=len(columns.resource_ids),
+        resource_hashes=_resource_hashes(columns, key.resources),
+        tags=_tags(columns.fingerprints, key.fingerprints),
+        listed=listed,
+        sealed=seal(key.data, packed, place.context()),
+    )
+
+
 def unseal_chunk(place: ChunkPlace, sealed: bytes, key: RunKey) -> Columns:
     """The chunk's findings. Raises DamagedError."""
     return unpack(unseal(key.data, sealed, place.context()))

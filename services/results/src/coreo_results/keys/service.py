@@ -154,6 +154,14 @@ class Keys:
         made = RUN_KEYS.wrap(team, team_id, run_id, SecretKey.generate())
         return WrappedRunKey(made.team_key_version, made.wrapped)
 
+    def fresh_run_key(
+        self, team_id: UUID, run_id: UUID, team: TeamKey, tags: SecretKey
+    ) -> tuple[RunKey, WrappedRunKey]:
+        """As `new_run_key`, in clear too. `tags`: the team's secret of that name."""
+        key = _run_key(SecretKey.generate(), tags, 1)
+        made = RUN_KEYS.wrap(team, team_id, run_id, key.data)
+        return key, WrappedRunKey(made.team_key_version, made.wrapped)
+
     def next_run_key(self, team_id: UUID, run_id: UUID, team: TeamKey, old: RunKey) -> tuple[RunKey, WrappedRunKey]:
         """The run's keys with another data key, of the next generation, in clear and as it is stored."""
         new = _run_key(SecretKey.generate(), old.fingerprints, old.generation + 1)

@@ -1,0 +1,78 @@
+"""Writes the object of a run: its records, sealed one by one on their way from the database to the store."""
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from coreo_results.backups.format import Kind, Sealer
+from coreo_results.backups.log import run_folder
+from coreo_results.backups.records import ChunkRecord, encode
+from coreo_results.backups.repository import Written
+from coreo_results.backups.source import RunSource
+from coreo_results.keys.errors import NoRunKeyError
+from coreo_results.keys.material import SecretKey
+from coreo_results.keys.service import Keys, RunKey
+from coreo_results.stores import ObjectStore
+from coreo_shared.db import Database
+
+
+def new_object(team_id: UUID, run_id: UUID) -> str:
+    """A name for the run's object that no earlier try of it had."""
+    return f"{run_folder(team_id)}{run_id}-{secrets.token_hex(6)}.bin"
+
+
+@dataclass
+class _Tally:
+    """Of what was written so far."""
+
+    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    bytes: int = 0
+    findings: int = 0
+
+
+class Writer:
+    """Writes runs' objects."""
+
+    def __init__(self, database: Database, keys: Keys, store: ObjectStore) -> None:
+        self._database = database
+        self._keys = keys
+        self._store = store
+
+    async def write(self, team_id: UUID, run_id: UUID, name: str, key: SecretKey) -> Written:
+        """The run as it is, stored under this name and key. The name may be used once.
+
+        Raises DamagedError for a run that cannot be read, and what keys and store raise; nothing is stored then.
+        """
+
+        async def with_key(data: RunKey | None) -> Written:
+            tally = _Tally()
+            await self._store.put(name, self._segments(team_id, run_id, Sealer(key, team_id, run_id), data, tally))
+            return Written(run_id, name, tally.digest.digest(), tally.bytes, tally.findings)
+
+        try:
+            return await self._keys.with_run_key(team_id, run_id, with_key)
+        except NoRunKeyError:  # it was never claimed, or just purged; it has no findings then
+            return await with_key(None)
+
+    async def _segments(
+        self, team_id: UUID, run_id: UUID, sealer: Sealer, key: RunKey | None, tally: _Tally
+    ) -> AsyncIterator[bytes]:
+        async with self._database.transaction(team_id) as connection:
+            async for record in RunSource(connection, team_id, run_id).records(key):
+                kind, payload = encode(record)
+                if kind is Kind.END and key is not None:
+                    await self._keys.confirm(connection, team_id, run_id, key)  # all that was read was under this key
+                segment = await asyncio.to_thread(_sealed, sealer, kind, payload, tally)
+                if isinstance(record, ChunkRecord):
+                    tally.findings += record.findings
+                yield segment
+
+
+def _sealed(sealer: Sealer, kind: Kind, payload: bytes, tally: _Tally) -> bytes:
+    segment = sealer.segment(kind, payload)
+    tally.digest.update(segment)
+    tally.bytes += len(segment)
+    return segment
