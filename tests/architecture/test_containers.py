@@ -65,7 +65,9 @@ CONTAINERS = {
         "image coreo-results as 10001:10001, listens on 8081",
         "networks database-results, results-api, results-audit, results-deploy, results-onboard",
         "volume root-key at /var/lib/coreo ro",
-        "settings COREO_API_JWKS, COREO_DATABASE_URL, COREO_FLEET_JWKS, COREO_ROOT_KEY, COREO_SYSTEM_DATABASE_URL",
+        "volume vault at /var/lib/coreo-vault rw",
+        "settings COREO_API_JWKS, COREO_DATABASE_URL, COREO_FLEET_JWKS, COREO_ROOT_KEY, "
+        "COREO_SYSTEM_DATABASE_URL, COREO_VAULT",
         TMP,
     ],
     "results-migrate": [
@@ -122,7 +124,7 @@ def expected() -> list[str]:
         + [f'network {name}: {{"internal": true}}' for name in INTERNAL]
         + ['network front: {"driver_opts": {"com.docker.network.bridge.enable_ip_masquerade": "false"}}']
         + [f"volume credentials-{name}: {IN_MEMORY}" for name in ("api", *WORKERS)]
-        + ["volume postgres: {}", "volume root-key: {}"]
+        + ["volume postgres: {}", "volume root-key: {}", "volume vault: {}"]
     )
 
 

@@ -162,7 +162,7 @@ def defaults_of(kind: type[ServiceSettings]) -> dict[str, str]:
         f"COREO_{name.upper()}": "req"
         if field.is_required()
         else "none"
-        if field.default is None
+        if field.default in {None, ()}
         else f"{field.default:g}"
         if isinstance(field.default, float)
         else str(field.default)

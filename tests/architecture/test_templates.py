@@ -20,7 +20,7 @@ STARTS_TASKS = "managed arn:${AWS::Partition}:iam::aws:policy/service-role/Amazo
 
 SERVICE_ROLES = {
     "api": ["Allow sqs:SendMessage AuditQueueArn, DeployQueueArn, OnboardQueueArn"],
-    "results": [],  # its key's policy below is all it has
+    "results": [],  # its key's and its vault's policies below are all it has
     "worker-audit": [
         "Allow sqs:ReceiveMessage AuditQueueArn",
         "Allow sqs:DeleteMessage AuditQueueArn",
@@ -89,6 +89,29 @@ QUEUES = [
         "Deny * sqs:* * when {Bool: {aws:SecureTransport: false}}"
     ),
 ]
+VAULT = [
+    "Allow {AWS: ResultsRoleArn} s3:DeleteObject ${Vault.Arn}/*",
+    "Allow {AWS: ResultsRoleArn} s3:DeleteObjectVersion ${Vault.Arn}/*",
+    "Allow {AWS: ResultsRoleArn} s3:GetObject ${Vault.Arn}/*",
+    "Allow {AWS: ResultsRoleArn} s3:PutObject ${Vault.Arn}/*",
+    "Allow {AWS: ResultsRoleArn} s3:GetBucketVersioning Vault.Arn",
+    "Allow {AWS: ResultsRoleArn} s3:ListBucket Vault.Arn",
+    "Allow {AWS: ResultsRoleArn} s3:ListBucketVersions Vault.Arn",
+    "Deny * s3:GetObject ${Vault.Arn}/* when {ArnNotEquals: {aws:PrincipalArn: ResultsRoleArn}}",
+    "Deny * s3:GetObjectVersion ${Vault.Arn}/* when {ArnNotEquals: {aws:PrincipalArn: ResultsRoleArn}}",
+    "Deny * s3:PutBucketVersioning Vault.Arn",
+    "Deny * s3:* Vault.Arn, ${Vault.Arn}/* when {Bool: {aws:SecureTransport: false}} [if TlsOnly]",
+]
+# No VersioningConfiguration: what is deleted is gone.
+BUCKETS = [
+    (
+        "bucket Vault: BucketEncryption {ServerSideEncryptionConfiguration: {ServerSideEncryptionByDefault: "
+        "{SSEAlgorithm: AES256}}}, OwnershipControls {Rules: {ObjectOwnership: BucketOwnerEnforced}}, "
+        "PublicAccessBlockConfiguration {BlockPublicAcls: true, BlockPublicPolicy: true, IgnorePublicAcls: true, "
+        "RestrictPublicBuckets: true}"
+    ),
+    *(f"bucket Vault: {statement}" for statement in VAULT),
+]
 WORKER_GROUPS = ("AuditWorkerGroup", "DeployWorkerGroup", "OnboardWorkerGroup")
 GROUPS = {
     "LoadBalancerGroup": ["in tcp 443-443 ClientCidr", "out tcp 8080-8080 ApiGroup"],
@@ -146,6 +169,8 @@ KINDS = {
     "AWS::RDS::DBInstance",
     "AWS::RDS::DBParameterGroup",
     "AWS::RDS::DBSubnetGroup",
+    "AWS::S3::Bucket",
+    "AWS::S3::BucketPolicy",
     "AWS::SQS::Queue",
     "AWS::SQS::QueuePolicy",
     "AWS::ServiceDiscovery::PrivateDnsNamespace",
@@ -154,7 +179,7 @@ KINDS = {
 
 
 def expected() -> list[str]:
-    lines = [*QUEUES, *PROCESSES, *(f"key ResultsKey: {statement}" for statement in KEY)]
+    lines = [*QUEUES, *BUCKETS, *PROCESSES, *(f"key ResultsKey: {statement}" for statement in KEY)]
     for name, statements in SERVICE_ROLES.items():
         role = f"role ${{Prefix}}-{name}"
         lines += [f"{role} trust: {ECS_HERE}", f"{role} trust: {LAUNCHER}"]
@@ -182,12 +207,13 @@ def test_production_is_the_default() -> None:
 
     assert roles["Parameters"]["LauncherPrincipal"]["Default"] == ""
     assert roles["Parameters"]["RequireExternalId"]["Default"] == "true"
-    assert queues["Parameters"]["RequireTls"]["Default"] == "true"
     assert roles["Conditions"] == {
         "HasLauncher": {"Fn::Not": [{"Fn::Equals": [{"Ref": "LauncherPrincipal"}, ""]}]},
         "ExternalIdRequired": {"Fn::Equals": [{"Ref": "RequireExternalId"}, "true"]},
     }
-    assert queues["Conditions"] == {"TlsOnly": {"Fn::Equals": [{"Ref": "RequireTls"}, "true"]}}
+    for template in (queues, load_templates()["vault.yaml"]):
+        assert template["Parameters"]["RequireTls"]["Default"] == "true"
+        assert template["Conditions"] == {"TlsOnly": {"Fn::Equals": [{"Ref": "RequireTls"}, "true"]}}
 
 
 @pytest.mark.parametrize("path", sorted(TEMPLATES.glob("*.yaml")), ids=lambda path: path.stem)
@@ -271,6 +297,20 @@ def _queue_without_encryption(templates: Templates) -> None:
     templates["queues.yaml"]["Resources"]["AuditQueue"]["Properties"]["SqsManagedSseEnabled"] = False
 
 
+def _vault_with_versions(templates: Templates) -> None:
+    properties = templates["vault.yaml"]["Resources"]["Vault"]["Properties"]
+    properties["VersioningConfiguration"] = {"Status": "Enabled"}
+
+
+def _vault_that_others_may_read(templates: Templates) -> None:
+    del templates["vault.yaml"]["Resources"]["VaultPolicy"]["Properties"]["PolicyDocument"]["Statement"][2]
+
+
+def _workers_may_delete_from_the_vault(templates: Templates) -> None:
+    statements = templates["vault.yaml"]["Resources"]["VaultPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    statements[0]["Principal"]["AWS"] = [statements[0]["Principal"]["AWS"], {"Ref": "AuditWorkerRoleArn"}]
+
+
 def _worker_group_with_ingress(templates: Templates) -> None:
     group = templates["network.yaml"]["Resources"]["AuditWorkerGroup"]["Properties"]
     group["SecurityGroupIngress"] = [{"IpProtocol": "tcp", "FromPort": 22, "ToPort": 22, "CidrIp": "10.0.0.0/8"}]
@@ -317,6 +357,9 @@ MUTATIONS: list[Callable[[Templates], None]] = [
     _one_more_queue,
     _onboarding_keeps_dead_letters,
     _queue_without_encryption,
+    _vault_with_versions,
+    _vault_that_others_may_read,
+    _workers_may_delete_from_the_vault,
     _worker_group_with_ingress,
     _worker_group_with_ingress_from_elsewhere,
     _worker_group_with_open_egress,

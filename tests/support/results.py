@@ -66,7 +66,10 @@ class Tokens:
 
 
 def make_settings(database: ServiceDatabase, tokens: Tokens, root_key: str, **changes: Any) -> ResultsSettings:
-    """Settings on a test database. `root_key`: "file:PATH" (see `make_root_key`) or "kms:ARN"."""
+    """Settings on a test database. `root_key`: "file:PATH" (see `make_root_key`) or "kms:ARN".
+
+    The vault is beside the file; with KMS say `vault=make_vault(...)`.
+    """
     fleet = {pool: {"keys": [public_jwk(jwk)]} for pool, jwk in tokens.fleet_jwks.items()}
     values: dict[str, Any] = {
         "database_url": database.url("coreo_results"),
@@ -76,14 +79,23 @@ def make_settings(database: ServiceDatabase, tokens: Tokens, root_key: str, **ch
         "root_key": root_key,
         "sweep_seconds": 3600,
     }
+    if "vault" not in changes:
+        values["vault"] = make_vault(Path(root_key.removeprefix("file:")).parent / "vault")
     return ResultsSettings(**{**values, **changes})
 
 
 def make_root_key(directory: Path) -> str:
     """A fresh root key file, as COREO_ROOT_KEY wants it."""
+    directory.mkdir(exist_ok=True)
     path = directory / "root.key"
     FileRootKey.create(path)
     return f"file:{path}"
+
+
+def make_vault(path: Path) -> str:
+    """An empty vault in a directory, made if it is not there, as COREO_VAULT wants it."""
+    path.mkdir(mode=0o700, exist_ok=True)
+    return f"dir:{path}"
 
 
 @asynccontextmanager

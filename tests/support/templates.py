@@ -1,6 +1,6 @@
 """Reads what the CloudFormation templates allow, one fact a line, so that a test can hold the whole list.
 
-Facts cover who may do what in AWS (roles, keys, queue policies), the queues, and who may connect to whom. Anything of
+Facts cover who may do what in AWS (roles, policies of keys, queues and buckets), the queues and buckets, and who may connect to whom. Anything of
 these kinds in any template gives a fact: nothing can be added beside the list.
 """
 
@@ -65,6 +65,12 @@ def _resource_facts(name: str, kind: str, properties: dict[str, Any]) -> Iterato
             yield from (f"queues {queues}: {s}" for s in _statements(properties["PolicyDocument"]))
         case "AWS::KMS::Key":
             yield from (f"key {name}: {statement}" for statement in _statements(properties["KeyPolicy"]))
+        case "AWS::S3::Bucket":
+            rest = {key: _text(value) for key, value in properties.items() if key != "BucketName"}
+            yield f"bucket {name}: " + ", ".join(f"{key} {rest[key]}" for key in sorted(rest))
+        case "AWS::S3::BucketPolicy":
+            bucket = _text(properties["Bucket"])
+            yield from (f"bucket {bucket}: {s}" for s in _statements(properties["PolicyDocument"]))
         case "AWS::EC2::SecurityGroup":
             yield from _group_facts(name, properties)
         case "AWS::EC2::SecurityGroupIngress":
@@ -79,7 +85,9 @@ def _resource_facts(name: str, kind: str, properties: dict[str, Any]) -> Iterato
             address = properties["NetworkConfiguration"]["AwsvpcConfiguration"]["AssignPublicIp"]
             balanced = "behind a load balancer" if "LoadBalancers" in properties else "behind no load balancer"
             yield f"service {_text(properties['ServiceName'])}: public address {address}, {balanced}"
-        case _ if kind.startswith(("AWS::IAM::", "AWS::SQS::", "AWS::KMS::")) and kind != "AWS::KMS::Alias":
+        case _ if (
+            kind.startswith(("AWS::IAM::", "AWS::SQS::", "AWS::KMS::", "AWS::S3::")) and kind != "AWS::KMS::Alias"
+        ):
             yield f"{kind} {name}"
 
 

@@ -21,7 +21,7 @@ from tests.support.results import ResultsService, Tokens, make_chunk, make_findi
 
 Call = tuple[str, str, dict[str, Any] | None]
 TEAM_TABLES = (
-    *("runs", "run_events", "team_keys", "run_keys", "units", "chunks", "finding_groups"),
+    *("runs", "run_events", "team_keys", "team_secrets", "run_keys", "units", "chunks", "finding_groups"),
     *("finding_life", "chunk_changes", "resolved_findings"),
     *("suppressions", "suppression_hits", "suppression_marks", "severity_overrides", "decisions"),
 )
@@ -302,7 +302,12 @@ async def test_every_table_forces_row_level_security_but_the_fleets(
         ("coreo_results", "SELECT * FROM workers"),
         ("coreo_results", "SELECT * FROM run_events"),
         ("coreo_results", "DELETE FROM runs"),
-        ("coreo_results", "UPDATE team_keys SET wrapped = ''"),
+        ("coreo_results", "UPDATE team_keys SET version = 2"),
+        ("coreo_results", "DELETE FROM team_keys"),
+        ("coreo_results", "DELETE FROM team_secrets"),
+        ("coreo_results_system", "SELECT wrapped FROM team_keys"),
+        ("coreo_results_system", "SELECT * FROM team_secrets"),
+        ("coreo_results_system", "UPDATE team_keys SET retired_at = now()"),
         ("coreo_results", "CREATE TABLE x ()"),
     ],
 )

@@ -12,12 +12,12 @@ from coreo_embedded.simulator import Simulator
 from coreo_results.keys.errors import KeyUnavailableError, RootKeyError
 from coreo_results.keys.kms_root import kms_root_key
 from coreo_results.keys.material import SecretKey
-from coreo_results.keys.root import RootKey, open_root_key
+from coreo_results.keys.root import KeyPlace, RootKey, open_root_key
 from coreo_results.keys.seal import DamagedError
 from coreo_shared.ids import new_id
 from tests.support.aws import role_credentials
 from tests.support.postgres import ServiceDatabase
-from tests.support.results import ResultsService, Tokens, make_chunk, make_root_key, make_settings, running
+from tests.support.results import ResultsService, Tokens, make_chunk, make_root_key, make_settings, make_vault, running
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
@@ -62,22 +62,27 @@ async def root_key(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 
 
 async def test_a_wrapped_key_comes_back_for_its_team(root_key: RootKey) -> None:
-    key, team = SecretKey.generate(), new_id()
+    key, team = SecretKey.generate(), KeyPlace(new_id(), 1)
     wrapped = await root_key.wrap(key, team)
     assert await root_key.unwrap(wrapped, team) == key
     assert key.reveal() not in bytes(wrapped)
     assert repr(wrapped) == "<encrypted>"
 
 
-async def test_a_wrapped_key_is_of_no_use_to_another_team(root_key: RootKey) -> None:
-    wrapped = await root_key.wrap(SecretKey.generate(), new_id())
-    with pytest.raises(DamagedError):
-        await root_key.unwrap(wrapped, new_id())
+async def test_a_wrapped_key_opens_in_no_other_place(root_key: RootKey) -> None:
+    team = new_id()
+    places = [KeyPlace(team, 1), KeyPlace(team, 2), KeyPlace(team, None), KeyPlace(new_id(), 1)]
+    for place in places:
+        wrapped = await root_key.wrap(SecretKey.generate(), place)
+        for other in places:
+            if other != place:
+                with pytest.raises(DamagedError):
+                    await root_key.unwrap(wrapped, other)
 
 
 async def test_a_changed_or_cut_wrapped_key_never_opens_as_another_key(root_key: RootKey) -> None:
     """The simulated KMS ignores some bytes of its ciphertexts and opens others as garbage; neither may do harm."""
-    key, team = SecretKey.generate(), new_id()
+    key, team = SecretKey.generate(), KeyPlace(new_id(), 1)
     wrapped = await root_key.wrap(key, team)
     refused = 0
     changed = [wrapped[:at] + bytes([wrapped[at] ^ 1]) + wrapped[at + 1 :] for at in range(len(wrapped))]
@@ -91,7 +96,7 @@ async def test_a_changed_or_cut_wrapped_key_never_opens_as_another_key(root_key:
 
 async def test_two_wrapped_keys_swapped_are_an_error(root_key: RootKey) -> None:
     """The commitment in front of one does not match the key behind it, though KMS opens it."""
-    team = new_id()
+    team = KeyPlace(new_id(), 1)
     one, two = [await root_key.wrap(SecretKey.generate(), team) for _ in range(2)]
     with pytest.raises(DamagedError):
         await root_key.unwrap(one[:32] + two[32:], team)
@@ -105,10 +110,10 @@ async def test_what_is_no_key_arn_is_refused(arn: str) -> None:
 
 
 async def test_a_disabled_key_is_a_503_that_ends_when_the_key_is_back(
-    results_database: ServiceDatabase, kms_environment: str, disabled: Any
+    results_database: ServiceDatabase, kms_environment: str, disabled: Any, tmp_path: Path
 ) -> None:
     tokens = Tokens()
-    settings = make_settings(results_database, tokens, kms_environment)
+    settings = make_settings(results_database, tokens, kms_environment, vault=make_vault(tmp_path))
     async with running(settings) as app:
         run = ResultsService(app, tokens).run()
         disabled(off=True)
@@ -129,27 +134,27 @@ async def test_a_disabled_key_is_a_503_that_ends_when_the_key_is_back(
 
 
 async def test_no_answer_from_kms_is_a_503(
-    results_database: ServiceDatabase, kms_environment: str, monkeypatch: pytest.MonkeyPatch
+    results_database: ServiceDatabase, kms_environment: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     tokens = Tokens()
-    async with running(make_settings(results_database, tokens, kms_environment)) as app:
+    async with running(make_settings(results_database, tokens, kms_environment, vault=make_vault(tmp_path))) as app:
         refused = await ResultsService(app, tokens).run().claim()
     assert (refused.status_code, refused.json()["code"]) == (503, "key_unavailable")
 
 
 async def test_kms_is_asked_once_per_team_with_the_results_role_and_nothing_else(
-    aws: Simulator, results_database: ServiceDatabase, kms_environment: str
+    aws: Simulator, results_database: ServiceDatabase, kms_environment: str, tmp_path: Path
 ) -> None:
     before = len(aws.requests)
     tokens = Tokens()
     team = new_id()
-    async with running(make_settings(results_database, tokens, kms_environment)) as app:
+    async with running(make_settings(results_database, tokens, kms_environment, vault=make_vault(tmp_path))) as app:
         service = ResultsService(app, tokens)
         await service.run(team).claimed()
         await asyncio.gather(*(service.run(team).claimed(str(number)) for number in range(5)))
     calls = [f"{request.service}:{request.operation}" for request in list(aws.requests)[before:]]
-    assert sorted(calls) == ["kms:Decrypt", "kms:Encrypt"]
+    assert sorted(calls) == ["kms:Decrypt", "kms:Encrypt"]  # read back from the vault once it is there
 
 
 async def test_parallel_first_claims_of_a_team_agree_on_one_key(
@@ -170,11 +175,15 @@ async def test_parallel_first_claims_of_a_team_agree_on_one_key(
 
 
 async def test_another_root_key_opens_nothing(results_database: ServiceDatabase, tmp_path: Path) -> None:
-    tokens = Tokens()
-    (tmp_path / "other").mkdir()
-    async with running(make_settings(results_database, tokens, make_root_key(tmp_path))) as app:
+    tokens, right, wrong = Tokens(), make_root_key(tmp_path), make_root_key(tmp_path / "other")
+    vault = make_vault(tmp_path / "vault")
+    async with running(make_settings(results_database, tokens, right, vault=vault)) as app:
         run = ResultsService(app, tokens).run()
         await run.stored(make_chunk(await run.claimed()))
-    async with running(make_settings(results_database, tokens, make_root_key(tmp_path / "other"))) as app:
-        answer = await ResultsService(app, tokens).run(run.team_id, run.run_id).findings()
-    assert (answer.status_code, answer.json()["code"]) == (500, "data_damaged")
+    async with running(make_settings(results_database, tokens, wrong, vault=vault)) as app:
+        again = ResultsService(app, tokens).run(run.team_id, run.run_id)
+        for answer in (await again.findings(), await again.claim()):
+            assert (answer.status_code, answer.json()["code"]) == (503, "key_unavailable")
+            assert "another root key" in answer.json()["detail"]
+    async with running(make_settings(results_database, tokens, right, vault=vault)) as app:
+        assert (await ResultsService(app, tokens).run(run.team_id, run.run_id).findings()).json()["total"] == 1

@@ -27,7 +27,7 @@ COMMAND = Path(sys.executable).with_name("coreo-results")
 
 
 def environment(settings: Any, **more: str) -> dict[str, str]:
-    names = ("api_jwks", "fleet_jwks", "root_key")
+    names = ("api_jwks", "fleet_jwks", "root_key", "vault")
     values = {f"COREO_{name.upper()}": str(getattr(settings, name)) for name in names}
     for name in ("database_url", "system_database_url"):
         values[f"COREO_{name.upper()}"] = getattr(settings, name).get_secret_value()
@@ -53,8 +53,8 @@ def test_help_says_what_there_is() -> None:
 def test_missing_settings_are_named_without_values(tmp_path: Path) -> None:
     done = run("serve", COREO_DATABASE_URL="postgresql://SECRET", COREO_ROOT_KEY="SECRET")
     assert done.returncode == 2
-    for name in ("COREO_SYSTEM_DATABASE_URL", "COREO_API_JWKS", "COREO_FLEET_JWKS", "COREO_ROOT_KEY"):
-        assert f"{name}: " in done.stderr
+    for name in ("SYSTEM_DATABASE_URL", "API_JWKS", "FLEET_JWKS", "ROOT_KEY", "VAULT"):
+        assert f"COREO_{name}: " in done.stderr
     assert "SECRET" not in done.stderr
 
 
@@ -160,8 +160,16 @@ async def test_a_lost_database_is_a_503_and_comes_back(
         assert (await client.get("/internal/v1/events", headers=headers)).status_code == 200
 
 
-def test_an_unusable_root_key_stops_the_start_and_says_why(results_database: ServiceDatabase, tmp_path: Path) -> None:
-    settings = make_settings(results_database, Tokens(), f"file:{tmp_path / 'none'}")
+@pytest.mark.parametrize(
+    ("changes", "hint"),
+    [({"root_key": "file:{}/none"}, "create-root-key"), ({"vault": "dir:{}/none"}, "mkdir -m 700")],
+    ids=["root-key", "vault"],
+)
+def test_unusable_keys_stop_the_start_and_say_why(
+    results_database: ServiceDatabase, tmp_path: Path, changes: dict[str, str], hint: str
+) -> None:
+    where = {name: value.format(tmp_path) for name, value in changes.items()}
+    settings = make_settings(results_database, Tokens(), **{"root_key": make_root_key(tmp_path), **where})
     done = subprocess.run(
         [COMMAND, "serve"],
         env=environment(settings, COREO_PORT=str(free_port())),
@@ -172,4 +180,4 @@ def test_an_unusable_root_key_stops_the_start_and_says_why(results_database: Ser
     )
     assert done.returncode != 0
     problems = [json.loads(line).get("problem", "") for line in done.stderr.splitlines()]
-    assert any("create-root-key" in problem for problem in problems)
+    assert any(hint in problem for problem in problems)

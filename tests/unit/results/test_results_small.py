@@ -157,7 +157,12 @@ def settings(**changes: Any) -> ResultsSettings:
         "database_url": "postgresql+asyncpg://u:SECRET@h/d",
         "system_database_url": "postgresql+asyncpg://u:SECRET@h/d",
     }
-    values |= {"api_jwks": json.dumps(jwks), "fleet_jwks": json.dumps({"audit": jwks}), "root_key": "file:/k"}
+    values |= {
+        "api_jwks": json.dumps(jwks),
+        "fleet_jwks": json.dumps({"audit": jwks}),
+        "root_key": "file:/k",
+        "vault": "dir:/v",
+    }
     return ResultsSettings(**{**values, **changes})
 
 
@@ -170,6 +175,22 @@ def test_there_is_no_root_key_but_a_stated_one(root_key: str) -> None:
     with pytest.raises(ValidationError) as refused:
         settings(root_key=root_key)
     assert "SECRET" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "vault", ["", "dir:relative", "/v", "s3:bucket", "s3://UPPER/x", "file:/v", "dir:/SECRET/../x"]
+)
+def test_a_vault_is_a_directory_or_a_bucket(vault: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        settings(vault=vault)
+    assert "SECRET" not in str(refused.value)
+
+
+def test_other_root_keys_stand_with_commas_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COREO_OTHER_ROOT_KEYS", "file:/old, kms:arn:aws:kms:eu-west-1:1:key/x")
+    assert settings().other_root_keys == ("file:/old", "kms:arn:aws:kms:eu-west-1:1:key/x")
+    with pytest.raises(ValidationError, match="other_root_keys"):
+        settings(other_root_keys="file:/old,SECRET")
 
 
 def test_no_key_may_stand_in_two_pools() -> None:

@@ -101,6 +101,8 @@ class Stack:
         self._migrate("coreo-results")
         self._root_key = self.directory / "root-key.json"
         run_once([str(_COMMANDS / "coreo-results"), "create-root-key", str(self._root_key)], environment={})
+        self._vault = self.directory / "vault"
+        self._vault.mkdir(mode=0o700, exist_ok=True)
         api.result()
 
     def _migrate(self, service: str) -> None:
@@ -117,6 +119,7 @@ class Stack:
             "COREO_API_JWKS": _jwks(self._signing_key),
             "COREO_FLEET_JWKS": json.dumps({pool: json.loads(_jwks(key)) for pool, key in self._fleet_keys.items()}),
             "COREO_ROOT_KEY": f"file:{self._root_key}",
+            "COREO_VAULT": f"dir:{self._vault}",
         }
         self._results = self._serve("results", "results", environment, port, settings)
         return self._results

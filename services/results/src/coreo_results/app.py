@@ -21,6 +21,7 @@ import coreo_results.overrides.endpoints as override_endpoints
 import coreo_results.suppressions.endpoints as suppression_endpoints
 from coreo_results import health
 from coreo_results.auth import Authenticator
+from coreo_results.chunks.rekey import Rekeying
 from coreo_results.chunks.service import Chunks
 from coreo_results.decisions.log import DecisionLog
 from coreo_results.events.listener import EventListener, Wakeup
@@ -28,9 +29,12 @@ from coreo_results.events.service import Events
 from coreo_results.findings.service import Findings
 from coreo_results.fleet.service import Fleet
 from coreo_results.keys.errors import RootKeyError
-from coreo_results.keys.root import RootKey, open_root_key
+from coreo_results.keys.keeper import KeyKeeper
+from coreo_results.keys.root import open_root_keys
 from coreo_results.keys.seal import DamagedError
 from coreo_results.keys.service import Keys
+from coreo_results.keys.turnover import Turnovers
+from coreo_results.keys.vault import Vault, VaultError, open_vault
 from coreo_results.ledger.service import Ledger
 from coreo_results.ledger.sweeper import Sweeper
 from coreo_results.life.keeper import LifeKeeper
@@ -38,6 +42,7 @@ from coreo_results.life.service import Life
 from coreo_results.overrides.service import Overrides
 from coreo_results.services import Services
 from coreo_results.settings import ResultsSettings
+from coreo_results.stores import StoreSetupError
 from coreo_results.suppressions.lens import Lenses
 from coreo_results.suppressions.service import Suppressions
 from coreo_shared.contracts.results import MAX_CHUNK_BYTES
@@ -50,7 +55,7 @@ _log = get_logger(__name__)
 
 
 def create_app(settings: ResultsSettings) -> FastAPI:
-    """The application. It connects when its lifespan starts; RootKeyError there tells what is wrong with the key."""
+    """The application. It connects when its lifespan starts; RootKeyError and VaultError tell what is wrong."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -65,18 +70,24 @@ def create_app(settings: ResultsSettings) -> FastAPI:
 
         app.state.begin_stop = begin_stop
         try:
-            async with open_root_key(settings.root_key) as root:
-                services = _wire(settings, database, system_database, root, Events(system_database, wakeup, stopping))
+            async with (
+                open_root_keys(settings.root_key, settings.other_root_keys) as roots,
+                open_vault(settings.vault, roots) as vault,
+            ):
+                services = _wire(settings, database, system_database, vault, Events(system_database, wakeup, stopping))
                 app.state.services = services
                 listener = EventListener(settings.system_database_url.get_secret_value(), wakeup)
-                jobs = (listener.run(stopping), services.sweeper.run(stopping), services.life_keeper.run(stopping))
-                async with _background(*jobs):
+                keepers = (services.sweeper, services.life_keeper, services.key_keeper)
+                async with _background(listener.run(stopping), *(keeper.run(stopping) for keeper in keepers)):
                     try:
                         yield
                     finally:
                         begin_stop()
         except RootKeyError as error:
             _log.critical("root_key_unusable", problem=str(error))
+            raise
+        except (VaultError, StoreSetupError) as error:
+            _log.critical("vault_unusable", problem=str(error))
             raise
         finally:
             await system_database.close()
@@ -101,14 +112,18 @@ def create_app(settings: ResultsSettings) -> FastAPI:
 
 
 def _wire(
-    settings: ResultsSettings, database: Database, system_database: Database, root: RootKey, events: Events
+    settings: ResultsSettings, database: Database, system_database: Database, vault: Vault, events: Events
 ) -> Services:
-    keys = Keys(database, root)
+    keys = Keys(database, vault)
+    turnovers = Turnovers(database, keys, vault)
     life = Life(database, keys)
     suppressions = Suppressions(database, keys)
     return Services(
         database=database,
         system_database=system_database,
+        keys=keys,
+        turnovers=turnovers,
+        rekeying=Rekeying(database, keys),
         ledger=Ledger(database, keys, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts),
         chunks=Chunks(database, keys),
         findings=Findings(database, keys, life, Lenses(database, keys, suppressions)),
@@ -117,6 +132,7 @@ def _wire(
         overrides=Overrides(database, keys),
         log=DecisionLog(database, keys),
         life_keeper=LifeKeeper(system_database, life, interval_seconds=settings.sweep_seconds),
+        key_keeper=KeyKeeper(system_database, keys, turnovers, interval_seconds=settings.sweep_seconds),
         events=events,
         fleet=Fleet(system_database),
         sweeper=Sweeper(

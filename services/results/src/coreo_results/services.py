@@ -5,11 +5,15 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from coreo_results.chunks.rekey import Rekeying
 from coreo_results.chunks.service import Chunks
 from coreo_results.decisions.log import DecisionLog
 from coreo_results.events.service import Events
 from coreo_results.findings.service import Findings
 from coreo_results.fleet.service import Fleet
+from coreo_results.keys.keeper import KeyKeeper
+from coreo_results.keys.service import Keys
+from coreo_results.keys.turnover import Turnovers
 from coreo_results.ledger.service import Ledger
 from coreo_results.ledger.sweeper import Sweeper
 from coreo_results.life.keeper import LifeKeeper
@@ -25,6 +29,9 @@ class Services:
 
     database: Database
     system_database: Database
+    keys: Keys
+    turnovers: Turnovers
+    rekeying: Rekeying
     ledger: Ledger
     chunks: Chunks
     findings: Findings
@@ -33,6 +40,7 @@ class Services:
     overrides: Overrides
     log: DecisionLog
     life_keeper: LifeKeeper
+    key_keeper: KeyKeeper
     events: Events
     fleet: Fleet
     sweeper: Sweeper

@@ -1,24 +1,46 @@
 """Settings of the results service, all from COREO_… variables."""
 
 import json
-from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+from pydantic_settings import NoDecode
 
+from coreo_results.keys.root import check_root_location
+from coreo_results.stores import Location
 from coreo_shared.contracts.terms import Pool
 from coreo_shared.crypto.jose import load_jwks
 from coreo_shared.settings import DatabaseUrl, KeySet, ServiceSettings
 
 
-class ResultsSettings(ServiceSettings):
-    """What `coreo-results serve` needs."""
+def _listed(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _store(value: str) -> str:
+    return str(Location.parse(value))
+
+
+RootLocation = Annotated[str, AfterValidator(check_root_location)]
+StoreLocation = Annotated[str, AfterValidator(_store)]
+
+
+class KeySettings(ServiceSettings):
+    """What it takes to reach stored results: the database, and the keys to what is in it."""
 
     database_url: DatabaseUrl  # postgresql+asyncpg://…, role coreo_results
     system_database_url: DatabaseUrl  # the same database, role coreo_results_system
+    root_key: RootLocation  # "file:PATH" or "kms:KEY_ARN"; there is no default and no other is ever tried
+    # More of the same, with commas between: they open what they wrapped, while one root key takes over from another.
+    other_root_keys: Annotated[tuple[RootLocation, ...], NoDecode, BeforeValidator(_listed)] = ()
+    vault: StoreLocation  # "dir:PATH" or "s3://BUCKET/PREFIX": the team keys, and nothing else
+
+
+class ResultsSettings(KeySettings):
+    """What `coreo-results serve` needs."""
+
     api_jwks: KeySet  # JWK set of the api's public signing keys
     fleet_jwks: str  # JSON object: pool -> JWK set of its workers' public keys
-    root_key: str  # "file:PATH" or "kms:KEY_ARN"; there is no default and no other is ever tried
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8081
     lease_seconds: Annotated[float, Field(gt=0)] = 60  # a claim without a heartbeat lasts so long
@@ -31,16 +53,6 @@ class ResultsSettings(ServiceSettings):
     def _check_fleet_jwks(cls, value: str) -> str:
         _fleet_keys(value)
         return value
-
-    @field_validator("root_key")
-    @classmethod
-    def _check_root_key(cls, value: str) -> str:
-        kind, _, rest = value.partition(":")
-        if kind == "file" and Path(rest).is_absolute():
-            return value
-        if kind == "kms" and rest.startswith("arn:"):
-            return value
-        raise ValueError("expected file:/ABSOLUTE/PATH (see coreo-results create-root-key) or kms:KEY_ARN")
 
     def api_keys(self) -> list[dict[str, Any]]:
         """The api's public keys."""

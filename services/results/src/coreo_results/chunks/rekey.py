@@ -7,7 +7,8 @@ from coreo_results.chunks.repository import ChunkRepository
 from coreo_results.chunks.sealing import ChunkPlace, ResealedChunk, reseal_chunk
 from coreo_results.keys.errors import NoRunKeyError
 from coreo_results.keys.repository import KeyRepository
-from coreo_results.keys.service import Keys, RunKey, TeamKey
+from coreo_results.keys.service import Keys, RunKey
+from coreo_results.keys.wrapping import TeamKey
 from coreo_results.ledger.repository import RunRepository
 from coreo_shared.db import Database
 from coreo_shared.observability.logs import get_logger

@@ -6,7 +6,8 @@ from uuid import UUID
 from coreo_results.chunks.repository import ChunkRepository, UnitProgress
 from coreo_results.chunks.sealing import ChunkPlace, SealedChunk, seal_chunk
 from coreo_results.chunks.validation import no_json, parse_chunk
-from coreo_results.keys.service import Keys, NoRunKeyError, RunKey
+from coreo_results.keys.errors import NoRunKeyError
+from coreo_results.keys.service import Keys, RunKey
 from coreo_results.ledger import states
 from coreo_results.ledger.errors import StaleFenceError
 from coreo_results.ledger.repository import RunRepository
@@ -29,9 +30,11 @@ class Chunks:
         Raises a 422 Problem, StaleFenceError, RunOverError, KeyUnavailableError.
         """
         try:
-            key = await self._keys.run_key(team_id, run_id)
+            await self._keys.with_run_key(team_id, run_id, lambda key: self._put(team_id, run_id, body, key))
         except NoRunKeyError:
             raise StaleFenceError from None
+
+    async def _put(self, team_id: UUID, run_id: UUID, body: bytes, key: RunKey) -> None:
         # Milliseconds of work for a large chunk, much of it outside the interpreter lock: not on the event loop.
         chunk, sealed = await asyncio.to_thread(_prepare, team_id, run_id, body, key)
         async with self._database.transaction(team_id) as connection:
@@ -39,6 +42,7 @@ class Chunks:
             run = await runs.lock(team_id, run_id)
             if run is None:
                 raise StaleFenceError
+            await self._keys.confirm(connection, team_id, run_id, key)  # who keys a run anew locks it too
             after = states.progress(run, chunk.fence)
             progress = await chunks.add(sealed)
             _check_index(sealed.place, progress)

@@ -6,7 +6,8 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coreo_results.decisions.sealing import Opener, SealedText, seal_text
-from coreo_results.keys.service import Keys, TeamKey
+from coreo_results.keys.material import SecretKey
+from coreo_results.keys.service import Keys
 from coreo_shared.contracts.base import Message
 from coreo_shared.contracts.decisions import Decision, DecisionAction, DecisionKind, DecisionPage
 from coreo_shared.db import Database
@@ -41,7 +42,7 @@ class NewDecision(Message, frozen=True, kw_only=True):
     details: dict[str, str | None]
 
 
-async def note(connection: AsyncConnection, team_id: UUID, key: TeamKey, decision: NewDecision) -> None:
+async def note(connection: AsyncConnection, team_id: UUID, key: SecretKey, decision: NewDecision) -> None:
     """Adds an entry to the team's log."""
     decision_id = new_id()
     written = _Text(subject=decision.subject, author=decision.author, details=decision.details)

@@ -7,42 +7,47 @@ from uuid import UUID
 import msgspec
 
 from coreo_results.keys.material import Sealed, SecretKey
-from coreo_results.keys.seal import bind, derive, seal, unseal
-from coreo_results.keys.service import Keys, TeamKey
+from coreo_results.keys.seal import DamagedError, bind, seal, unseal
+from coreo_results.keys.service import DECISIONS, FIRST_VERSION, Keys
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class SealedText:
-    """What a row holds: the ciphertext, and which of the team's keys it is under."""
+    """What a row holds: the ciphertext, and the version of the team's key that its key first followed from."""
 
     key_version: int
     sealed: bytes
 
 
-def seal_text(key: TeamKey, value: object, *place: UUID | str) -> SealedText:
-    """The value encrypted. `place`: what it is, whose, and which; it opens nowhere else."""
+def seal_text(key: SecretKey, value: object, *place: UUID | str) -> SealedText:
+    """The value encrypted under `decision_key`. `place`: what it is, whose, and which; it opens nowhere else."""
     context = bind("decision", *place)
-    return SealedText(key.version, seal(_key(key), msgspec.json.encode(value), context))
+    return SealedText(FIRST_VERSION, seal(key, msgspec.json.encode(value), context))
+
+
+async def decision_key(keys: Keys, team_id: UUID) -> SecretKey:
+    """The team's key of decisions. Raises KeyUnavailableError, DamagedError."""
+    return await keys.team_secret(team_id, DECISIONS)
 
 
 class Opener:
-    """Opens texts of one team, with the keys that they are under."""
+    """Opens texts of one team."""
 
-    def __init__(self, keys: dict[int, SecretKey]) -> None:
-        self._keys = keys
+    def __init__(self, key: SecretKey | None) -> None:
+        self._key = key
 
     @classmethod
     async def for_versions(cls, keys: Keys, team_id: UUID, versions: set[int]) -> "Opener":
-        """Raises KeyUnavailableError, DamagedError."""
-        return cls({version: _key(await keys.team_key(team_id, version)) for version in versions})
+        """For texts of these key versions: none ask for no key. Raises KeyUnavailableError, DamagedError."""
+        if versions - {FIRST_VERSION}:
+            raise DamagedError("a decision is under a key that there never was")
+        return cls(await decision_key(keys, team_id) if versions else None)
 
     def open(self, text: SealedText, kind: type[T], *place: UUID | str) -> T:
         """The value that `seal_text` was given. Raises DamagedError."""
-        plain = unseal(self._keys[text.key_version], Sealed(text.sealed), bind("decision", *place))
+        if self._key is None:
+            raise ValueError("this opener was made for no texts")
+        plain = unseal(self._key, Sealed(text.sealed), bind("decision", *place))
         return msgspec.json.decode(plain, type=kind)
-
-
-def _key(key: TeamKey) -> SecretKey:
-    return derive(key.key, "decisions")

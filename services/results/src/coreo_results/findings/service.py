@@ -12,7 +12,8 @@ from coreo_results.findings.cursors import bad_cursor
 from coreo_results.findings.filters import Filters, read_cursor, write_cursor
 from coreo_results.findings.pages import Beside, ListedView, cut, end_of, read
 from coreo_results.findings.repository import FindingRepository, RuleCounts
-from coreo_results.keys.service import Keys, NoRunKeyError
+from coreo_results.keys.errors import NoRunKeyError
+from coreo_results.keys.service import Keys, RunKey
 from coreo_results.ledger.repository import RunRepository
 from coreo_results.life.repository import LifeRepository
 from coreo_results.life.service import Life
@@ -50,16 +51,21 @@ class Findings:
 
     async def page(self, team_id: UUID, run_id: UUID, filters: Filters, paging: Paging) -> Page:
         """The page after the cursor. Raises 404, 410 and 422 Problems, KeyUnavailableError, DamagedError."""
-        cursor, limit = paging.cursor, paging.limit
+        cursor = paging.cursor
         if filters.changes or paging.full:
             await self._life.ensure(team_id, run_id)
         try:
-            key = await self._keys.run_key(team_id, run_id)
+            return await self._keys.with_run_key(
+                team_id, run_id, lambda key: self._page(team_id, run_id, filters, paging, key)
+            )
         except NoRunKeyError:
             await self._check_readable(team_id, run_id)
             if cursor is not None:
                 raise bad_cursor() from None
             return Page(findings=[], total=0, next_cursor=None)
+
+    async def _page(self, team_id: UUID, run_id: UUID, filters: Filters, paging: Paging, key: RunKey) -> Page:
+        cursor, limit = paging.cursor, paging.limit
         after = None if cursor is None else read_cursor(cursor, run_id, filters, key.cursors)
         hashed = None if filters.resource is None else resource_hash(filters.resource, key.resources)
         lens = await self._lenses.of(team_id, run_id)
@@ -74,6 +80,7 @@ class Findings:
             if paging.full:
                 places = [place for piece in pieces for place in piece.places()]
                 beside = Beside(await LifeRepository(connection, team_id).past(run_id, places), lens.reasons)
+            await self._keys.confirm(connection, team_id, run_id, key)
         findings = await asyncio.to_thread(read, pieces, sealed, key, beside)
         next_cursor = write_cursor(end_of(pieces[-1]), run_id, filters, key.cursors) if more else None
         return Page(findings=findings, total=total, next_cursor=next_cursor)

@@ -42,16 +42,19 @@ _NEWEST = text(
     f"SELECT {_VERSION_COLUMNS} FROM team_keys WHERE team_id = :team ORDER BY version DESC LIMIT 1"  # noqa: S608  constants
 )
 _VERSION = text(f"SELECT {_VERSION_COLUMNS} FROM team_keys WHERE team_id = :team AND version = :version")  # noqa: S608  constants
+_IN_DATABASE = text(
+    f"SELECT {_VERSION_COLUMNS} FROM team_keys WHERE team_id = :team AND in_database ORDER BY version"  # noqa: S608  constants
+)
 _ADD = text(
-    "INSERT INTO team_keys (team_id, version, root_key, in_vault_at) VALUES (:team, :version, :root_key, now())"
-    " ON CONFLICT DO NOTHING"
+    "INSERT INTO team_keys (team_id, version, root_key, in_database, in_vault_at)"
+    " VALUES (:team, :version, :root_key, false, now()) ON CONFLICT DO NOTHING"
 )
 _MOVED = text(
     "UPDATE team_keys SET in_vault_at = now(), root_key = :root_key"
     " WHERE team_id = :team AND version = :version AND in_vault_at IS NULL"
 )
 _RETIRE = text("""
-    UPDATE team_keys SET retired_at = now(), wrapped = NULL
+    UPDATE team_keys SET retired_at = now(), wrapped = NULL, in_database = false
     WHERE team_id = :team AND version < :version AND retired_at IS NULL
 """)
 _RETIRED_VERSIONS = text("""
@@ -61,6 +64,17 @@ _RETIRED_VERSIONS = text("""
 _DESTROYED = text("""
     UPDATE team_keys SET destroyed_at = now()
     WHERE team_id = :team AND version = ANY (CAST(:versions AS int[])) AND destroyed_at IS NULL
+""")
+_LEFT = text("""
+    UPDATE team_keys SET wrapped = NULL, in_database = false
+    WHERE team_id = :team AND version = :version
+        AND in_vault_at < now() - make_interval(secs => CAST(:seconds AS float8))
+""")
+_DUE = text("""
+    SELECT DISTINCT team_id FROM team_keys WHERE in_database OR (retired_at IS NOT NULL AND destroyed_at IS NULL)
+""")
+_LATELY_RETIRED = text("""
+    SELECT team_id, version FROM team_keys WHERE retired_at > now() - make_interval(secs => CAST(:seconds AS float8))
 """)
 _RUN = text("SELECT team_key_version, wrapped, generation FROM run_keys WHERE team_id = :team AND run_id = :run")
 _ADD_RUN = text(
@@ -77,6 +91,17 @@ _ADD_SECRET = text(
     "INSERT INTO team_secrets (team_id, name, team_key_version, wrapped) VALUES (:team, :name, :version, :wrapped)"
     " ON CONFLICT DO NOTHING"
 )
+
+
+async def due_teams(connection: AsyncConnection) -> list[UUID]:
+    """Teams with a key in the database or with a retired version that is not destroyed; for the system role."""
+    return list((await connection.execute(_DUE)).scalars())
+
+
+async def lately_retired(connection: AsyncConnection, seconds: float) -> list[tuple[UUID, int]]:
+    """(team, version) of what was retired within this time; for the system role."""
+    rows = await connection.execute(_LATELY_RETIRED, {"seconds": seconds})
+    return [(row.team_id, row.version) for row in rows]
 
 
 @contextmanager
@@ -105,6 +130,15 @@ class KeyRepository:
         """A version of the team's key."""
         row = (await self._connection.execute(_VERSION, {"team": team_id, "version": version})).one_or_none()
         return None if row is None else _version(row)
+
+    async def versions_in_database(self, team_id: UUID) -> list[TeamKeyVersion]:
+        """Versions whose wrapped key the database still has."""
+        rows = await self._connection.execute(_IN_DATABASE, {"team": team_id})
+        return [_version(row) for row in rows]
+
+    async def forget_wrapped(self, team_id: UUID, version: int, *, after_seconds: float) -> None:
+        """Drops the version's key from the database, if it has been in the vault for so long."""
+        await self._connection.execute(_LEFT, {"team": team_id, "version": version, "seconds": after_seconds})
 
     async def add_version(self, team_id: UUID, version: int, root_key: str) -> None:
         """Registers a version that is in the vault, unless it is registered."""

@@ -30,13 +30,12 @@ from coreo_results.keys.vault import Vault
 from coreo_results.keys.wrapping import BACKUP_KEYS, RUN_KEYS, TEAM_SECRETS, TeamKey, WrappedKey
 from coreo_shared.db import Database
 
-__all__ = ["BackupKey", "Keys", "NoRunKeyError", "RunKey", "TeamKey"]
-
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 W = TypeVar("W", bound=WrappedKey)
 CACHE_SECONDS = 300.0  # how long a disabled root key still works for a team in use
+LEAVE_DATABASE_SECONDS = 3600.0
 FIRST_VERSION = 1
 TAGS, DECISIONS = "tags", "decisions"
 # The team's secrets that versions of Coreo without team secrets derived from the first version, and from what. They
@@ -208,6 +207,24 @@ class Keys:
             raise NoTeamKeyError
         return stored
 
+    async def leave_database(self, team_id: UUID) -> None:
+        """Moves keys that an older version of Coreo left in the database into the vault.
+
+        They go from the database an hour later, when no process of such a version needs them any more.
+        Raises KeyUnavailableError, DamagedError.
+        """
+        async with self._database.transaction(team_id) as connection:
+            found = await KeyRepository(connection).versions_in_database(team_id)
+        for stored in found:
+            if not stored.in_vault:
+                await self._move(team_id, stored)
+                continue
+            await self._vault.load(team_id, stored.version)  # it can be had from there: the other copy may go
+            async with self._database.transaction(team_id) as connection:
+                await KeyRepository(connection).forget_wrapped(
+                    team_id, stored.version, after_seconds=LEAVE_DATABASE_SECONDS
+                )
+
     def forget_version(self, team_id: UUID, version: int) -> None:
         """Drops the version from memory."""
         self._team_keys.forget((team_id, version))
@@ -231,7 +248,7 @@ class Keys:
     async def _make_team_key(self, team_id: UUID) -> TeamKeyVersion:
         # Vault and root key are asked outside any transaction: they may take seconds. If two processes make a key
         # together, both get the one that is in the vault.
-        await self._vault.create(team_id, FIRST_VERSION)
+        await self._team_keys.get((team_id, FIRST_VERSION), lambda: self._vault.create(team_id, FIRST_VERSION))
         async with self._database.transaction(team_id) as connection:
             repository = KeyRepository(connection)
             await repository.add_version(team_id, FIRST_VERSION, self._vault.roots.current.name)

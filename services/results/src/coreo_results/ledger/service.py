@@ -5,6 +5,7 @@ from uuid import UUID
 from coreo_results.chunks.repository import ChunkRepository
 from coreo_results.keys.repository import KeyRepository
 from coreo_results.keys.service import Keys
+from coreo_results.keys.wrapping import TeamKey
 from coreo_results.ledger import states
 from coreo_results.ledger.errors import PurgeRefusedError, RunOverError, StaleFenceError
 from coreo_results.ledger.repository import RunRepository
@@ -37,9 +38,14 @@ class Ledger:
 
     async def claim(self, identity: RunIdentity, request: ClaimRequest) -> ClaimAnswer:
         """A fresh fence on the run. Raises RunBusyError, RunOverError, KeyUnavailableError."""
+        # The key first, as it may take KMS: no transaction waits for that, and a run that could store nothing is not
+        # claimed.
+        return await self._keys.with_team_key(
+            identity.team_id, lambda team_key: self._claim(identity, request, team_key)
+        )
+
+    async def _claim(self, identity: RunIdentity, request: ClaimRequest, team_key: TeamKey) -> ClaimAnswer:
         team_id, run_id = identity.team_id, identity.run_id
-        # First, as it may ask KMS: no transaction waits for that, and a run that could store nothing is not claimed.
-        team_key = await self._keys.newest_team_key(team_id)
         units_done: list[str] = []
         async with self._database.transaction(team_id) as connection:
             runs = RunRepository(connection)

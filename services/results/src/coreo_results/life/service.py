@@ -7,10 +7,11 @@ import msgspec
 
 from coreo_results.chunks.columns import Columns
 from coreo_results.chunks.repository import ChunkRepository
-from coreo_results.chunks.sealing import unseal_chunk
+from coreo_results.chunks.sealing import ChunkPlace, unseal_chunk
 from coreo_results.findings.cursors import bad_cursor, sign, verify
+from coreo_results.keys.errors import NoRunKeyError
 from coreo_results.keys.seal import DamagedError, bind
-from coreo_results.keys.service import Keys, NoRunKeyError, RunKey
+from coreo_results.keys.service import Keys, RunKey
 from coreo_results.ledger.repository import RunRepository
 from coreo_results.life.repository import LifeRepository, Resolved
 from coreo_shared.contracts.life import RunChanges
@@ -125,17 +126,20 @@ class Life:
         return [_view(row, opened[row.failed_run]) for row in rows if row.failed_run in opened]
 
     async def _open(self, team_id: UUID, run_id: UUID, places: set[_Place]) -> dict[_Place, Columns] | None:
+        async def opened(key: RunKey) -> dict[_Place, Columns]:
+            async with self._database.transaction(team_id) as connection:
+                sealed = await ChunkRepository(connection).load(team_id, run_id, places)
+                await self._keys.confirm(connection, team_id, run_id, key)
+            return await asyncio.to_thread(_unsealed, sealed, key)
+
         try:
-            key = await self._keys.run_key(team_id, run_id)
+            return await self._keys.with_run_key(team_id, run_id, opened)
         except NoRunKeyError:
             return None
-        async with self._database.transaction(team_id) as connection:
-            sealed = await ChunkRepository(connection).load(team_id, run_id, places)
 
-        def unseal(key: RunKey) -> dict[_Place, Columns]:
-            return {(place.unit, place.index): unseal_chunk(place, data, key) for place, data in sealed.items()}
 
-        return await asyncio.to_thread(unseal, key)
+def _unsealed(sealed: dict[ChunkPlace, bytes], key: RunKey) -> dict[_Place, Columns]:
+    return {(place.unit, place.index): unseal_chunk(place, data, key) for place, data in sealed.items()}
 
 
 def _view(row: Resolved, chunks: dict[_Place, Columns]) -> ResolvedView:

@@ -6,7 +6,7 @@ from msgspec import UNSET
 
 from coreo_results.chunks.validation import check_rules
 from coreo_results.decisions.log import NewDecision, note
-from coreo_results.decisions.sealing import Opener, seal_text
+from coreo_results.decisions.sealing import Opener, decision_key, seal_text
 from coreo_results.keys.service import Keys
 from coreo_results.overrides.repository import OverrideRepository, StoredOverride
 from coreo_results.suppressions.validation import check_words
@@ -41,7 +41,7 @@ class Overrides:
         """The rule's override, new or changed. Raises 409 and 422 Problems, KeyUnavailableError."""
         check_rules("body.rule_id", [wish.rule_id])
         check_words(wish.reason, wish.author)
-        key = await self._keys.newest_team_key(team_id)
+        key = await decision_key(self._keys, team_id)
         text = _Text(reason=wish.reason, author=wish.author)
         async with self._database.transaction(team_id) as connection:
             repository = OverrideRepository(connection, team_id)
@@ -76,7 +76,7 @@ class Overrides:
         """Raises 404 and 422 Problems, KeyUnavailableError, DamagedError."""
         check_words(UNSET, author)
         was = await self.find(team_id, override_id)
-        key = await self._keys.newest_team_key(team_id)
+        key = await decision_key(self._keys, team_id)
         async with self._database.transaction(team_id) as connection:
             if not await OverrideRepository(connection, team_id).remove(override_id):
                 raise not_found("severity override")

@@ -7,7 +7,8 @@ from uuid import UUID
 
 from coreo_results.chunks.repository import ChunkRepository
 from coreo_results.chunks.sealing import ChunkPlace, unseal_chunk
-from coreo_results.keys.service import Keys, NoRunKeyError, RunKey
+from coreo_results.keys.errors import NoRunKeyError
+from coreo_results.keys.service import Keys, RunKey
 from coreo_results.overrides.repository import OverrideRepository
 from coreo_results.suppressions.matching import Rule, Selection, covers
 from coreo_results.suppressions.repository import RunInView, SuppressionRepository
@@ -15,6 +16,7 @@ from coreo_results.suppressions.service import Suppressions
 from coreo_shared.db import Database
 
 _CHUNKS_AT_ONCE = 8
+_Hits = dict[tuple[str, int], dict[UUID, list[int]]]  # by (unit, chunk): positions that a suppression fits
 
 
 @dataclass(frozen=True)
@@ -83,19 +85,16 @@ class Lenses:
 
     async def _look(self, team_id: UUID, run_id: UUID, run: RunInView, rules: list[Rule], failing: list[str]) -> None:
         """Finds what these fit in the run's chunks, and keeps it; a few chunks at a time, whatever the run's size."""
-        try:
-            key = await self._keys.run_key(team_id, run_id)
-        except NoRunKeyError:
-            return
         async with self._database.transaction(team_id) as connection:
             places = await SuppressionRepository(connection, team_id).chunks_with(run_id, failing)
         selection = Selection(rules)
         versions = {each.id: each.version for each in rules}
         for start in range(0, len(places), _CHUNKS_AT_ONCE):
-            async with self._database.transaction(team_id) as connection:
-                batch = set(places[start : start + _CHUNKS_AT_ONCE])
-                sealed = await ChunkRepository(connection).load(team_id, run_id, batch)
-            found = await asyncio.to_thread(_hits, selection, sealed, key)
+            batch = set(places[start : start + _CHUNKS_AT_ONCE])
+            try:
+                found = await self._fits(team_id, run_id, selection, batch)
+            except NoRunKeyError:
+                return
             async with self._database.transaction(team_id) as connection:
                 repository = SuppressionRepository(connection, team_id)
                 for place, hits in found.items():
@@ -104,10 +103,17 @@ class Lenses:
             async with self._database.transaction(team_id) as connection:
                 await SuppressionRepository(connection, team_id).mark(run_id, list(versions.items()))
 
+    async def _fits(self, team_id: UUID, run_id: UUID, selection: Selection, places: set[tuple[str, int]]) -> _Hits:
+        async def look(key: RunKey) -> _Hits:
+            async with self._database.transaction(team_id) as connection:
+                sealed = await ChunkRepository(connection).load(team_id, run_id, places)
+                await self._keys.confirm(connection, team_id, run_id, key)
+            return await asyncio.to_thread(_hits, selection, sealed, key)
 
-def _hits(
-    selection: Selection, sealed: dict[ChunkPlace, bytes], key: RunKey
-) -> dict[tuple[str, int], dict[UUID, list[int]]]:
+        return await self._keys.with_run_key(team_id, run_id, look)
+
+
+def _hits(selection: Selection, sealed: dict[ChunkPlace, bytes], key: RunKey) -> _Hits:
     return {
         (place.unit, place.index): selection.in_chunk(unseal_chunk(place, data, key)) for place, data in sealed.items()
     }

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import UNSET, UnsetType
 
 from coreo_results.decisions.log import NewDecision, note
-from coreo_results.decisions.sealing import Opener, seal_text
+from coreo_results.decisions.sealing import Opener, decision_key, seal_text
 from coreo_results.keys.service import Keys
 from coreo_results.suppressions.repository import StoredSuppression, SuppressionRepository
 from coreo_results.suppressions.validation import check_expiry, check_matchers, check_narrow, check_words
@@ -56,7 +56,7 @@ class Suppressions:
         check_narrow(new.rule_id, new.resource, new.tag)
         check_words(new.reason, new.author)
         check_expiry(new.expires_at)
-        key = await self._keys.newest_team_key(team_id)
+        key = await decision_key(self._keys, team_id)
         text = SuppressionText(
             rule_id=new.rule_id,
             resource=new.resource,
@@ -101,7 +101,7 @@ class Suppressions:
         check_words(patch.reason, patch.author)
         check_expiry(patch.expires_at)
         await self.find(team_id, suppression_id)  # so that its key is at hand: nothing is awaited with rows locked
-        key = await self._keys.newest_team_key(team_id)
+        key = await decision_key(self._keys, team_id)
         async with self._database.transaction(team_id) as connection:
             repository = SuppressionRepository(connection, team_id)
             before = await repository.find(suppression_id, lock=True)
@@ -127,7 +127,7 @@ class Suppressions:
         """Raises 404 and 422 Problems, KeyUnavailableError, DamagedError."""
         check_words(UNSET, author)
         was = await self.find(team_id, suppression_id)
-        key = await self._keys.newest_team_key(team_id)
+        key = await decision_key(self._keys, team_id)
         async with self._database.transaction(team_id) as connection:
             repository = SuppressionRepository(connection, team_id)
             if await repository.find(suppression_id, lock=True) is None:

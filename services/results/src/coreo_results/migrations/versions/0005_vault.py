@@ -9,17 +9,20 @@ depends_on = None
 
 _TEAM = "team_id = NULLIF(current_setting('app.team_id', true), '')::uuid"
 
+_CHANGING = "root_key, wrapped, in_database, in_vault_at, retired_at, destroyed_at"
+
 _TABLES = (
-    # `wrapped` is what versions of Coreo before this one stored. It is copied into the vault (`in_vault_at`), and goes
-    # once no process of such a version reads it any more. `retired_at`: nothing new is wrapped by this version.
-    # `destroyed_at`: it is nowhere any more.
+    # `wrapped` (`in_database`) is what versions of Coreo before this one stored. It is copied into the vault
+    # (`in_vault_at`), and goes once no process of such a version reads it any more. `retired_at`: nothing new is
+    # wrapped by this version. `destroyed_at`: it is nowhere any more.
     """
     ALTER TABLE team_keys
         ALTER COLUMN wrapped DROP NOT NULL,
         ADD COLUMN in_vault_at timestamptz,
         ADD COLUMN retired_at timestamptz,
         ADD COLUMN destroyed_at timestamptz,
-        ADD COLUMN in_database boolean NOT NULL GENERATED ALWAYS AS (wrapped IS NOT NULL) STORED,
+        ADD COLUMN in_database boolean NOT NULL DEFAULT true,
+        ADD CONSTRAINT team_keys_in_database CHECK (in_database = (wrapped IS NOT NULL)),
         ADD CONSTRAINT team_keys_somewhere CHECK (wrapped IS NOT NULL OR in_vault_at IS NOT NULL),
         ADD CONSTRAINT team_keys_order CHECK (destroyed_at IS NULL OR retired_at IS NOT NULL AND wrapped IS NULL)
     """,
@@ -83,7 +86,7 @@ _RIGHTS = (
     f"CREATE POLICY team ON team_secrets TO coreo_results USING ({_TEAM}) WITH CHECK ({_TEAM})",
     "GRANT SELECT, INSERT ON team_secrets TO coreo_results",
     "GRANT UPDATE (team_key_version, wrapped) ON team_secrets TO coreo_results",
-    "GRANT UPDATE (root_key, wrapped, in_vault_at, retired_at, destroyed_at) ON team_keys TO coreo_results",
+    f"GRANT UPDATE ({_CHANGING}) ON team_keys TO coreo_results",
     "GRANT UPDATE (team_key_version, wrapped, generation) ON run_keys TO coreo_results",
     "GRANT UPDATE (resource_hashes, sealed) ON chunks TO coreo_results",
     # Who looks for keys to move or to destroy sees which there are, and no key.
@@ -108,7 +111,7 @@ def upgrade() -> None:
     """Adds to what is there; the keys themselves move when the service runs, as only it reaches root key and vault."""
     for statement in (
         *_TABLES[:1],
-        *_unforced("UPDATE team_keys SET in_vault_at = now(), wrapped = NULL WHERE wrapped = ''"),
+        *_unforced("UPDATE team_keys SET in_vault_at = now(), wrapped = NULL, in_database = false WHERE wrapped = ''"),
         *_TABLES[1:],
         *_GUARDS,
         *_RIGHTS,
@@ -127,20 +130,18 @@ def downgrade() -> None:
     op.execute("REVOKE ALL ON team_keys FROM coreo_results_system")
     op.execute("REVOKE UPDATE (resource_hashes, sealed) ON chunks FROM coreo_results")
     op.execute("REVOKE UPDATE (team_key_version, wrapped, generation) ON run_keys FROM coreo_results")
-    op.execute(
-        "REVOKE UPDATE (root_key, wrapped, in_vault_at, retired_at, destroyed_at) ON team_keys FROM coreo_results"
-    )
+    op.execute(f"REVOKE UPDATE ({_CHANGING}) ON team_keys FROM coreo_results")
     op.execute("DROP TABLE team_secrets")
     op.execute("DROP INDEX run_keys_by_version")
     op.execute("ALTER TABLE run_keys DROP COLUMN generation")
-    for statement in _unforced(_REFUSE, "UPDATE team_keys SET wrapped = '' WHERE wrapped IS NULL"):
+    for statement in _unforced(_REFUSE, "UPDATE team_keys SET wrapped = '', in_database = true WHERE wrapped IS NULL"):
         op.execute(statement)
     op.execute("DROP INDEX team_keys_due")
-    op.execute(
-        "ALTER TABLE team_keys DROP COLUMN in_database, DROP CONSTRAINT team_keys_somewhere,"
-        " DROP CONSTRAINT team_keys_order, DROP COLUMN in_vault_at, DROP COLUMN retired_at, DROP COLUMN destroyed_at,"
-        " ALTER COLUMN wrapped SET NOT NULL"
-    )
+    op.execute("""
+        ALTER TABLE team_keys ALTER COLUMN wrapped SET NOT NULL,
+            DROP CONSTRAINT team_keys_in_database, DROP CONSTRAINT team_keys_somewhere, DROP CONSTRAINT team_keys_order,
+            DROP COLUMN in_database, DROP COLUMN in_vault_at, DROP COLUMN retired_at, DROP COLUMN destroyed_at
+    """)
 
 
 def _unforced(*statements: str) -> tuple[str, ...]:
