@@ -21,6 +21,9 @@ import coreo_results.overrides.endpoints as override_endpoints
 import coreo_results.suppressions.endpoints as suppression_endpoints
 from coreo_results import health
 from coreo_results.auth import Authenticator
+from coreo_results.backups.keeper import BackupKeeper
+from coreo_results.backups.service import Backups, BackupStores
+from coreo_results.backups.wiring import custody_of, open_stores
 from coreo_results.chunks.rekey import Rekeying
 from coreo_results.chunks.service import Chunks
 from coreo_results.decisions.log import DecisionLog
@@ -73,11 +76,14 @@ def create_app(settings: ResultsSettings) -> FastAPI:
             async with (
                 open_root_keys(settings.root_key, settings.other_root_keys) as roots,
                 open_vault(settings.vault, roots) as vault,
+                open_stores(settings) as stores,
             ):
-                services = _wire(settings, database, system_database, vault, Events(system_database, wakeup, stopping))
+                events = Events(system_database, wakeup, stopping)
+                services = _wire(settings, database, system_database, vault, stores, events)
                 app.state.services = services
                 listener = EventListener(settings.system_database_url.get_secret_value(), wakeup)
-                keepers = (services.sweeper, services.life_keeper, services.key_keeper)
+                keepers = [services.sweeper, services.life_keeper, services.key_keeper]
+                keepers += [] if services.backup_keeper is None else [services.backup_keeper]
                 async with _background(listener.run(stopping), *(keeper.run(stopping) for keeper in keepers)):
                     try:
                         yield
@@ -87,7 +93,7 @@ def create_app(settings: ResultsSettings) -> FastAPI:
             _log.critical("root_key_unusable", problem=str(error))
             raise
         except (VaultError, StoreSetupError) as error:
-            _log.critical("vault_unusable", problem=str(error))
+            _log.critical("store_unusable", problem=str(error))
             raise
         finally:
             await system_database.close()
@@ -112,11 +118,17 @@ def create_app(settings: ResultsSettings) -> FastAPI:
 
 
 def _wire(
-    settings: ResultsSettings, database: Database, system_database: Database, vault: Vault, events: Events
+    settings: ResultsSettings,
+    database: Database,
+    system_database: Database,
+    vault: Vault,
+    stores: BackupStores | None,
+    events: Events,
 ) -> Services:
     keys = Keys(database, vault)
-    turnovers = Turnovers(database, keys, vault)
     life = Life(database, keys)
+    backups = None if stores is None else Backups(database, keys, life, stores, custody_of(settings))
+    turnovers = Turnovers(database, keys, vault, before_destroying=[] if backups is None else [backups.renew_ledger])
     suppressions = Suppressions(database, keys)
     return Services(
         database=database,
@@ -133,6 +145,10 @@ def _wire(
         log=DecisionLog(database, keys),
         life_keeper=LifeKeeper(system_database, life, interval_seconds=settings.sweep_seconds),
         key_keeper=KeyKeeper(system_database, keys, turnovers, interval_seconds=settings.sweep_seconds),
+        backups=backups,
+        backup_keeper=None
+        if backups is None
+        else BackupKeeper(system_database, database, backups, interval_seconds=settings.backup_seconds),
         events=events,
         fleet=Fleet(system_database),
         sweeper=Sweeper(

@@ -36,6 +36,10 @@ _ADVANCE = text(
 )
 _NUMBER = text("UPDATE backup_heads SET snapshot = snapshot + 1 WHERE team_id = :team RETURNING snapshot")
 _SNAPPED = text("UPDATE backup_heads SET snapshot_at = now() WHERE team_id = :team AND snapshot = :number")
+_PUT = text(
+    "INSERT INTO backup_heads (team_id, seq, entry, pending, snapshot)"
+    " VALUES (:team, :seq, :entry, :pending, :snapshot)"
+)
 _DONE = text("UPDATE backup_heads SET backed_up_at = now(), problem = NULL, problem_at = NULL WHERE team_id = :team")
 _FAILED = text("UPDATE backup_heads SET problem = :problem, problem_at = now() WHERE team_id = :team")
 
@@ -96,6 +100,11 @@ class HeadRepository:
     async def snapped(self, number: int) -> None:
         """That snapshot is stored."""
         await self._connection.execute(_SNAPPED, {**self._team, "number": number})
+
+    async def put(self, head: Head) -> None:
+        """The head of a team that has none."""
+        values = {"seq": head.seq, "entry": head.entry, "pending": head.pending, "snapshot": head.snapshot}
+        await self._connection.execute(_PUT, {**self._team, **values})
 
     async def done(self) -> None:
         """All that was due is in the backups."""

@@ -28,12 +28,15 @@ class BackupsRefusedError(Exception):
 class TeamBackups:
     """What a team's log and key ledger agree upon.
 
-    `unfinished`: objects that are not in the log (yet); `leftover`: those that it has taken out, not deleted yet.
+    `end`: the newest entry as it is stored in the log, which lacks the one that the snapshot carries when it was broken
+    off in between. `unfinished`: objects that are not in the log (yet); `leftover`: those that it has taken out, not
+    deleted yet.
     """
 
     team_id: UUID
     ledger: Ledger
     log: LogState
+    end: str | None
     unfinished: list[str]
     leftover: list[str]
 
@@ -47,16 +50,16 @@ async def read_team(stores: BackupStores, team_id: UUID, statements: Statements)
     """Everything but the objects' content. Raises BackupsRefusedError."""
     try:
         ledger = await read_ledger(stores.ledger, team_id, statements)
-        log = await _read_log(stores.backups, ledger, statements)
+        log, end = await _read_log(stores.backups, ledger, statements)
     except (LedgerError, LogError) as error:
         raise BackupsRefusedError(str(error)) from None
     _check_keys(ledger, log)
     listed = {entry.key: entry async for entry in stores.backups.list(run_folder(team_id))}
     unfinished, leftover = _check_objects(log, listed)
-    return TeamBackups(team_id, ledger, log, unfinished, leftover)
+    return TeamBackups(team_id, ledger, log, end, unfinished, leftover)
 
 
-async def _read_log(store: ObjectStore, ledger: Ledger, statements: Statements) -> LogState:
+async def _read_log(store: ObjectStore, ledger: Ledger, statements: Statements) -> tuple[LogState, str | None]:
     snapshot = ledger.snapshot
     state = LogState(snapshot.team_id)
     folder = entry_object(snapshot.team_id, 0).rsplit("/", 1)[0] + "/"
@@ -82,7 +85,7 @@ async def _read_log(store: ObjectStore, ledger: Ledger, statements: Statements) 
             f"entry {state.seq} of the log of team {state.team_id}: the key ledger knows another "
             f"({entry_hash(snapshot.log_entry or '')})"
         )
-    return state
+    return state, None if newest is None else newest.decode()
 
 
 async def _contents(store: ObjectStore, keys: list[str]) -> AsyncIterator[bytes]:

@@ -1,0 +1,46 @@
+"""Opens the stores of the settings, and what works on them."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from coreo_results.backups.service import Backups, BackupStores
+from coreo_results.backups.snapshots import Custody
+from coreo_results.keys.service import Keys
+from coreo_results.life.service import Life
+from coreo_results.settings import KeySettings
+from coreo_results.stores import StoreSetupError, open_store
+from coreo_shared.crypto.statements import Statements
+from coreo_shared.db import Database
+from coreo_shared.settings import signer_of
+
+
+@asynccontextmanager
+async def open_stores(settings: KeySettings) -> AsyncIterator[BackupStores | None]:
+    """The stores, None where the settings want no backups. Raises StoreSetupError, StoreUnavailableError."""
+    if settings.backup_store == "none" or settings.ledger_store is None:
+        yield None
+        return
+    async with open_store(settings.backup_store) as backups, open_store(settings.ledger_store) as ledger:
+        if await ledger.keeps_versions():
+            raise StoreSetupError(
+                f"the store {ledger.name} keeps versions of deleted objects, or once did: an old snapshot of the key "
+                "ledger could be brought back. Use a bucket that never had versioning"
+            )
+        yield BackupStores(backups, ledger)
+
+
+def custody_of(settings: KeySettings) -> Custody:
+    """Who signs, and whose signatures are believed. The settings must want backups."""
+    if settings.custody_key is None:
+        raise ValueError("there is no custody key")
+    return Custody(signer_of(settings.custody_key), Statements(settings.custody_keys()), socket.gethostname())
+
+
+@asynccontextmanager
+async def open_backups(
+    settings: KeySettings, database: Database, keys: Keys, life: Life
+) -> AsyncIterator[Backups | None]:
+    """The backups of all teams, None where the settings want none. Raises as `open_stores`."""
+    async with open_stores(settings) as stores:
+        yield None if stores is None else Backups(database, keys, life, stores, custody_of(settings))
