@@ -26,11 +26,9 @@ RootLocation = Annotated[str, AfterValidator(check_root_location)]
 StoreLocation = Annotated[str, AfterValidator(_store)]
 
 
-class KeySettings(ServiceSettings):
-    """What it takes to reach stored results: the database, and the keys to what is in it."""
+class StoreSettings(ServiceSettings):
+    """Where keys and backups are: enough to read backups when everything else is lost."""
 
-    database_url: DatabaseUrl  # postgresql+asyncpg://…, role coreo_results
-    system_database_url: DatabaseUrl  # the same database, role coreo_results_system
     root_key: RootLocation  # "file:PATH" or "kms:KEY_ARN"; there is no default and no other is ever tried
     # More of the same, with commas between: they open what they wrapped, while one root key takes over from another.
     other_root_keys: Annotated[tuple[RootLocation, ...], NoDecode, BeforeValidator(_listed)] = ()
@@ -59,6 +57,13 @@ class KeySettings(ServiceSettings):
         own = [] if self.custody_key is None else [public_jwk(json.loads(self.custody_key.get_secret_value()))]
         others = [] if self.custody_jwks is None else load_jwks(self.custody_jwks)
         return own + [jwk for jwk in others if jwk["kid"] not in {key["kid"] for key in own}]
+
+
+class KeySettings(StoreSettings):
+    """What it takes to reach stored results: the database, and the keys to what is in it."""
+
+    database_url: DatabaseUrl  # postgresql+asyncpg://…, role coreo_results
+    system_database_url: DatabaseUrl  # the same database, role coreo_results_system
 
 
 class ResultsSettings(KeySettings):
@@ -93,6 +98,10 @@ class MigrationSettings(ServiceSettings):
     """What `coreo-results migrate` needs."""
 
     migration_database_url: DatabaseUrl  # role coreo_results_owner
+
+
+class DrillSettings(KeySettings, MigrationSettings):
+    """What `coreo-results backups drill` needs: it makes the scratch database's tables itself."""
 
 
 def _fleet_keys(value: str) -> dict[Pool, list[dict[str, Any]]]:

@@ -24,6 +24,7 @@ from coreo_results.backups.records import (
     ResolvedRecord,
     RunRecord,
 )
+from coreo_results.backups.together import together
 from coreo_results.chunks.columns import SCHEMA, decompress
 from coreo_results.chunks.sealing import ChunkPlace, SealedChunk, seal_packed
 from coreo_results.keys.repository import KeyRepository
@@ -71,18 +72,10 @@ class TeamRestore:
     shown_since: datetime | None  # results of runs that ended before are not restored; None: all are
     done: Restored = field(default_factory=Restored)
 
-    async def run(self, *, together: int) -> Restored:
+    async def run(self, *, at_once: int) -> Restored:
         """All runs, of so many plans at once. Raises DamagedError, which names the run; that run is not there then."""
         team_key = await self.keys.newest_team_key(self.backups.team_id)
-        limit = asyncio.Semaphore(together)
-
-        async def restore(group: _Group) -> None:
-            async with limit:
-                await self._group(group, team_key)
-
-        async with asyncio.TaskGroup() as tasks:
-            for group in _groups(self.backups):
-                tasks.create_task(restore(group))
+        await together(_groups(self.backups), lambda group: self._group(group, team_key), limit=at_once)
         return self.done
 
     async def _group(self, group: _Group, team_key: TeamKey) -> None:

@@ -69,7 +69,7 @@ class Restorer:
         verifier = Verifier(self.stores, self.vault, self.statements, thorough)
         async for verdict in verifier.teams(only):
             report.verified[verdict.team_id] = verdict
-            self.say(verdict_line(verdict))
+            self.say(f"team {verdict.team_id}: verified, {len(verdict.problems)} problems")
         bad = [problem for verdict in report.verified.values() for problem in verdict.problems]
         if bad:
             raise BackupsRefusedError(
@@ -107,12 +107,12 @@ class Restorer:
             ledger_keys=LedgerKeys(self.vault, backups.ledger),
             shown_since=None if with_expired else datetime.now(UTC) - timedelta(days=90),
         )
-        done = await restore.run(together=_TOGETHER)
+        done = await restore.run(at_once=_TOGETHER)
         async with self.target.database.transaction(backups.team_id) as connection:
             newest = await KeyRepository(connection).newest_version(backups.team_id)
             if newest is not None:
                 await KeyRepository(connection).retire_before(backups.team_id, newest.version)
-        self.say(restored_line(backups.team_id, done))
+        self.say(f"team {backups.team_id}: restored, {done.runs} runs")
         return done
 
     async def _register_keys(self, backups: TeamBackups) -> None:
@@ -136,23 +136,3 @@ class Restorer:
                 snapshot_at=None,
             )
             await HeadRepository(connection, team_id).put(head)
-
-
-def verdict_line(verdict: TeamVerdict) -> str:
-    """For people."""
-    it = verdict.summary
-    if it is None or verdict.problems:
-        return f"team {verdict.team_id}: {len(verdict.problems)} problems; the first: {verdict.problems[0]}"
-    return (
-        f"team {verdict.team_id}: {verdict.runs} runs, {verdict.findings} findings, {verdict.bytes} bytes are good; "
-        f"log of {it.log_seq} entries until {it.log_at}; key ledger {it.snapshot} of {it.snapshot_at}; "
-        f"{it.excluded} runs excluded, {it.expired} expired, {it.deleted} deleted"
-    )
-
-
-def restored_line(team_id: UUID, done: Restored) -> str:
-    """For people."""
-    return (
-        f"team {team_id}: {done.runs} runs with {done.findings} findings are back; of {done.without_content} of them the "
-        "entry in the ledger alone, as their results were deleted or are too old to be shown"
-    )

@@ -13,6 +13,7 @@ from coreo_results.backups.journal import Journal
 from coreo_results.backups.log import run_folder, written
 from coreo_results.backups.repository import DEFAULT_DAYS, BackupRepository, DueRun, StoredRun, Written
 from coreo_results.backups.snapshots import Custody, Snapshots
+from coreo_results.backups.together import together
 from coreo_results.backups.writer import Writer, new_object
 from coreo_results.keys.material import SecretKey
 from coreo_results.keys.seal import DamagedError
@@ -146,24 +147,22 @@ class Backups:
             if run.left is not None:
                 await self._stores.backups.delete(run.left)
         begun = await self._keys.with_team_key(team_id, lambda team: self._begin(team_id, runs, team))
-        limit = asyncio.Semaphore(_TOGETHER)
+        done: list[Written] = []
 
-        async def write(run: DueRun, name: str, key: SecretKey) -> Written | None:
-            async with limit:
-                try:
-                    await self._life.ensure(team_id, run.run_id)
-                    return await self._writer.write(team_id, run.run_id, name, key)
-                except DamagedError as error:
-                    cycle.failed[run.run_id] = str(error)
-                    _log.error(
-                        "run_not_backed_up", team_id=str(team_id), run_id=str(run.run_id), problem=str(error),
-                        security_event="stored_data_damaged",
-                    )  # fmt: skip
-                    return None
+        async def write(one: tuple[DueRun, str, SecretKey]) -> None:
+            run, name, key = one
+            try:
+                await self._life.ensure(team_id, run.run_id)
+                done.append(await self._writer.write(team_id, run.run_id, name, key))
+            except DamagedError as error:
+                cycle.failed[run.run_id] = str(error)
+                _log.error(
+                    "run_not_backed_up", team_id=str(team_id), run_id=str(run.run_id), problem=str(error),
+                    security_event="stored_data_damaged",
+                )  # fmt: skip
 
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(write(*each)) for each in begun]
-        return [done for task in tasks if (done := task.result()) is not None]
+        await together(begun, write, limit=_TOGETHER)
+        return done
 
     async def _begin(self, team_id: UUID, runs: Sequence[DueRun], team: TeamKey) -> list[tuple[DueRun, str, SecretKey]]:
         begun = []

@@ -13,6 +13,7 @@ from coreo_results.backups.opening import LedgerKeys, records
 from coreo_results.backups.reading import BackupsRefusedError, TeamBackups, read_team
 from coreo_results.backups.records import ChunkRecord, Past
 from coreo_results.backups.service import BackupStores
+from coreo_results.backups.together import together
 from coreo_results.chunks.columns import decompress, unpack
 from coreo_results.keys.seal import DamagedError
 from coreo_results.keys.vault import Vault
@@ -76,6 +77,11 @@ class Verifier:
 
     async def teams(self, only: UUID | None = None) -> AsyncIterator[TeamVerdict]:
         """Each team's verdict, as it is found. Raises BackupsRefusedError for what is no store of backups at all."""
+        for team_id in await self.team_ids(only):
+            yield await self.team(team_id)
+
+    async def team_ids(self, only: UUID | None = None) -> list[UUID]:
+        """The teams that have backups. Raises BackupsRefusedError where the stores do not belong together."""
         try:
             teams = await teams_in(self.stores.ledger)
         except LedgerError as error:
@@ -89,8 +95,7 @@ class Verifier:
                 f"{self.stores.backups.name} has backups of team {foreign}, and {self.stores.ledger.name} has no key "
                 "ledger of it: these two stores do not belong together, or the ledger was lost"
             )
-        for team_id in teams:
-            yield await self.team(team_id)
+        return teams
 
     async def team(self, team_id: UUID) -> TeamVerdict:
         """One team's verdict. While its backups change, what is read does not go together; then it is read again."""
@@ -110,15 +115,7 @@ class Verifier:
             return verdict
         verdict.summary = TeamSummary.of(backups)
         keys = LedgerKeys(self.vault, backups.ledger)
-        waiting = iter(backups.runs)
-
-        async def work() -> None:
-            for run in waiting:
-                await self._run(verdict, keys, run)
-
-        async with asyncio.TaskGroup() as group:
-            for _ in range(_TOGETHER):
-                group.create_task(work())
+        await together(backups.runs, lambda run: self._run(verdict, keys, run), limit=_TOGETHER)
         return verdict
 
     async def _run(self, verdict: TeamVerdict, keys: LedgerKeys, run: BackedUpRun) -> None:

@@ -8,7 +8,7 @@ from coreo_results.backups.service import Backups, BackupStores
 from coreo_results.backups.snapshots import Custody
 from coreo_results.keys.service import Keys
 from coreo_results.life.service import Life
-from coreo_results.settings import KeySettings
+from coreo_results.settings import KeySettings, StoreSettings
 from coreo_results.stores import StoreSetupError, open_store
 from coreo_shared.crypto.statements import Statements
 from coreo_shared.db import Database
@@ -16,7 +16,7 @@ from coreo_shared.settings import signer_of
 
 
 @asynccontextmanager
-async def open_stores(settings: KeySettings) -> AsyncIterator[BackupStores | None]:
+async def open_stores(settings: StoreSettings) -> AsyncIterator[BackupStores | None]:
     """The stores, None where the settings want no backups. Raises StoreSetupError, StoreUnavailableError."""
     if settings.backup_store == "none" or settings.ledger_store is None:
         yield None
@@ -30,7 +30,7 @@ async def open_stores(settings: KeySettings) -> AsyncIterator[BackupStores | Non
         yield BackupStores(backups, ledger)
 
 
-def custody_of(settings: KeySettings) -> Custody:
+def custody_of(settings: StoreSettings) -> Custody:
     """Who signs, and whose signatures are believed. The settings must want backups."""
     if settings.custody_key is None:
         raise ValueError("there is no custody key")
