@@ -82,9 +82,9 @@ def create_app(settings: ResultsSettings) -> FastAPI:
                 services = _wire(settings, database, system_database, vault, stores, events)
                 app.state.services = services
                 listener = EventListener(settings.system_database_url.get_secret_value(), wakeup)
-                keepers = [services.sweeper, services.life_keeper, services.key_keeper]
-                keepers += [] if services.backup_keeper is None else [services.backup_keeper]
-                async with _background(listener.run(stopping), *(keeper.run(stopping) for keeper in keepers)):
+                keepers = (services.sweeper, services.life_keeper, services.key_keeper, services.backup_keeper)
+                jobs = (keeper.run(stopping) for keeper in keepers if keeper is not None)
+                async with _background(listener.run(stopping), *jobs):
                     try:
                         yield
                     finally:

@@ -4,7 +4,7 @@ import argparse
 from uuid import UUID
 
 NAMES = ("backups", "restore")
-_DEFAULT_SCRATCH = "coreo_results_drill"
+_SCRATCH = "coreo_results_drill"
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -29,8 +29,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     drill.add_argument(
         "--database",
         metavar="NAME",
-        default=_DEFAULT_SCRATCH,
-        help=f"its name, which ends in _drill [{_DEFAULT_SCRATCH}]",
+        default=_SCRATCH,
+        help=f"its name, which ends in _drill [{_SCRATCH}]",
     )
     drill.add_argument("--keep", action="store_true", help="leave what was restored in it")
     restore = commands.add_parser(

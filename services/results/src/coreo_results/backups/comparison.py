@@ -31,6 +31,10 @@ _HASHES = text("""
     FROM chunks c JOIN units u USING (team_id, run_id, unit) WHERE c.team_id = :team AND c.run_id = :run
     ORDER BY c.unit, c.chunk_index
 """)
+_DUE = text("""
+    SELECT count(*) FROM runs WHERE team_id = :team AND ended_at IS NOT NULL AND backup_settled_at IS NULL
+        AND purged_at IS NULL AND pool <> 'onboard'
+""")
 _RUNS = text("SELECT run_id FROM runs WHERE team_id = :team AND purged_at IS NULL ORDER BY run_id")
 
 
@@ -57,6 +61,7 @@ class Compared:
     runs: int = 0
     findings: int = 0
     not_shown: int = 0  # in the live database, so that there is nothing to compare with
+    due: int = 0  # in the live database, and not in the backups yet
     differences: list[Difference] = field(default_factory=list)
 
 
@@ -74,6 +79,8 @@ async def compare_team(team_id: UUID, live: Side, restored: Side) -> Compared:
             compared.not_shown += 1
         else:
             await _compare(team_id, run_id, live, restored, compared)
+    async with live.database.transaction(team_id) as connection:
+        compared.due = (await connection.execute(_DUE, {"team": team_id})).scalar_one()
     return compared
 
 

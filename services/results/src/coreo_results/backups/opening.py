@@ -16,6 +16,8 @@ from coreo_results.keys.wrapping import BACKUP_KEYS, TeamKey
 from coreo_results.stores import NotStoredError, ObjectStore
 from coreo_shared.contracts.backups import BackedUpRun
 
+_INLINE = 256 * 1024  # bytes that are hashed sooner than a thread begins
+
 
 class LedgerKeys:
     """The backup keys of one team."""
@@ -47,7 +49,10 @@ async def hashed(store: ObjectStore, run: BackedUpRun) -> AsyncIterator[bytes]:
     digest, size = hashlib.sha256(), 0
     try:
         async for piece in store.read(run.object):
-            await asyncio.to_thread(digest.update, piece)
+            if len(piece) > _INLINE:
+                await asyncio.to_thread(digest.update, piece)
+            else:
+                digest.update(piece)
             size += len(piece)
             yield piece
     except NotStoredError:

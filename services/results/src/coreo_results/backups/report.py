@@ -94,8 +94,8 @@ def _restored(report: RestoreReport) -> list[str]:
         more.append(f"of {_count(bare, 'run')} the ledger's entry alone: deleted, or too old to be shown")
     return _lines(
         "restored",
-        f"{_count(sum(each.runs for each in done), 'run')}, {_count(sum(each.findings for each in done), 'finding')} in "
-        f"{_seconds(report.verified_at, report.ended_at)}",
+        f"{_count(sum(each.runs for each in done), 'run')}, "
+        f"{_count(sum(each.findings for each in done), 'finding')} in {_seconds(report.verified_at, report.ended_at)}",
         *more,
     )
 

@@ -20,10 +20,8 @@ class DueRun:
     """A run that has ended and that nothing is settled about. `left`: the object of a try that came to nothing."""
 
     run_id: UUID
-    plan_id: UUID | None
-    cloud_account_id: UUID
-    ended_at: datetime
     is_wanted: bool
+    is_compared: bool  # with the plan's runs before it, or it never will be
     left: str | None
 
 
@@ -53,7 +51,8 @@ class StoredRun:
 
 # Oldest first; those of which a try failed come after all others.
 _DUE = text("""
-    SELECT r.run_id, r.plan_id, r.cloud_account_id, r.ended_at, true AS is_wanted, b.object AS left_object
+    SELECT r.run_id, true AS is_wanted, b.object AS left_object,
+        r.life_at IS NOT NULL OR r.plan_id IS NULL OR r.pool <> 'audit' AS is_compared
     FROM runs r LEFT JOIN backups b USING (team_id, run_id)
     WHERE r.team_id = :team AND r.ended_at IS NOT NULL AND r.backup_settled_at IS NULL AND r.purged_at IS NULL
         AND r.pool <> 'onboard' AND r.run_id <> ALL (CAST(:but AS uuid[]))
@@ -64,14 +63,19 @@ _SETTLE = text("""
 """)
 _BEGIN = text("""
     INSERT INTO backups AS b (team_id, run_id, state, object, plan_id, cloud_account_id, ended_at)
-    VALUES (:team, :run, 'WRITING', :object, :plan, :cloud_account, :ended_at)
+    SELECT r.team_id, r.run_id, 'WRITING', w.object, r.plan_id, r.cloud_account_id, r.ended_at
+    FROM unnest(CAST(:runs AS uuid[]), CAST(:objects AS text[])) AS w (run_id, object)
+    JOIN runs r ON r.team_id = :team AND r.run_id = w.run_id
     ON CONFLICT (team_id, run_id) DO UPDATE SET object = excluded.object, started_at = now() WHERE b.state = 'WRITING'
     RETURNING run_id
 """)
 _DROP_KEYS = text("DELETE FROM backup_keys WHERE team_id = :team AND run_id = ANY (CAST(:runs AS uuid[]))")
-_ADD_KEY = text(
-    "INSERT INTO backup_keys (team_id, run_id, team_key_version, wrapped) VALUES (:team, :run, :version, :wrapped)"
-)
+_ADD_KEYS = text("""
+    INSERT INTO backup_keys (team_id, run_id, team_key_version, wrapped)
+    SELECT :team, k.run_id, k.version, k.wrapped
+    FROM unnest(CAST(:runs AS uuid[]), CAST(:versions AS int[]), CAST(:wrapped AS bytea[]))
+        AS k (run_id, version, wrapped)
+""")
 _KEY = text("SELECT team_key_version, wrapped FROM backup_keys WHERE team_id = :team AND run_id = :run")
 # The key proves that nobody took the run away meanwhile. A run that is purged while it is read has fewer findings than
 # its counts say.
@@ -124,29 +128,28 @@ class BackupRepository:
     async def due(self, limit: int, but: set[UUID]) -> list[DueRun]:
         """Runs to settle, but these."""
         rows = await self._connection.execute(_DUE, {**self._team, "limit": limit, "but": list(but)})
-        return [
-            DueRun(row.run_id, row.plan_id, row.cloud_account_id, row.ended_at, row.is_wanted, row.left_object)
-            for row in rows
-        ]
+        return [DueRun(row.run_id, row.is_wanted, row.is_compared, row.left_object) for row in rows]
 
     async def settle(self, run_ids: list[UUID]) -> None:
         """Nothing more is to be decided about these."""
         await self._connection.execute(_SETTLE, {**self._team, "runs": run_ids})
 
-    async def begin(self, run: DueRun, key: str, wrapped: WrappedKey) -> bool:
-        """Notes the object that will be written, and its key; an earlier try's key is gone then. False if it is stored.
+    async def begin(self, objects: dict[UUID, str], keys: dict[UUID, WrappedKey]) -> set[UUID]:
+        """Notes the objects that will be written, by run, and their keys; those of earlier tries are gone then.
 
-        Raises KeyRetiredError.
+        Gives the runs that are to be written: those that are not stored. Raises KeyRetiredError.
         """
-        values = {"run": run.run_id, "object": key, "plan": run.plan_id, "cloud_account": run.cloud_account_id}
-        begun = await self._connection.execute(_BEGIN, {**self._team, **values, "ended_at": run.ended_at})
-        if begun.first() is None:
-            return False
-        await self.drop_keys([run.run_id])
+        values = {"runs": list(objects), "objects": list(objects.values())}
+        begun = list((await self._connection.execute(_BEGIN, {**self._team, **values})).scalars())
+        await self.drop_keys(begun)
+        key_values = {
+            "runs": begun,
+            "versions": [keys[run_id].team_key_version for run_id in begun],
+            "wrapped": [keys[run_id].wrapped for run_id in begun],
+        }
         with refusing_retired_keys():
-            key_values = {"run": run.run_id, "version": wrapped.team_key_version, "wrapped": wrapped.wrapped}
-            await self._connection.execute(_ADD_KEY, {**self._team, **key_values})
-        return True
+            await self._connection.execute(_ADD_KEYS, {**self._team, **key_values})
+        return set(begun)
 
     async def store(self, written: list[Written], seq: int, days: int) -> list[StoredRun]:
         """Notes what was written, as said by this entry of the log; those of them that still are to be stored."""

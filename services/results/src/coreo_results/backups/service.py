@@ -152,7 +152,8 @@ class Backups:
         async def write(one: tuple[DueRun, str, SecretKey]) -> None:
             run, name, key = one
             try:
-                await self._life.ensure(team_id, run.run_id)
+                if not run.is_compared:
+                    await self._life.ensure(team_id, run.run_id)
                 done.append(await self._writer.write(team_id, run.run_id, name, key))
             except DamagedError as error:
                 cycle.failed[run.run_id] = str(error)
@@ -165,14 +166,12 @@ class Backups:
         return done
 
     async def _begin(self, team_id: UUID, runs: Sequence[DueRun], team: TeamKey) -> list[tuple[DueRun, str, SecretKey]]:
-        begun = []
+        objects = {run.run_id: new_object(team_id, run.run_id) for run in runs}
+        keys = {run.run_id: self._keys.new_backup_key(team_id, run.run_id, team) for run in runs}
         async with self._database.transaction(team_id) as connection:
-            backups = BackupRepository(connection, team_id)
-            for run in runs:
-                name, made = new_object(team_id, run.run_id), self._keys.new_backup_key(team_id, run.run_id, team)
-                if await backups.begin(run, name, made.wrapped):
-                    begun.append((run, name, made.key))
-        return begun
+            wrapped = {run_id: made.wrapped for run_id, made in keys.items()}
+            begun = await BackupRepository(connection, team_id).begin(objects, wrapped)
+        return [(run, objects[run.run_id], keys[run.run_id].key) for run in runs if run.run_id in begun]
 
     async def _log_stored(self, team_id: UUID, done: list[Written], cycle: Cycle) -> None:
         by_run = {each.run_id: each for each in done}

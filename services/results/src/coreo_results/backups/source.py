@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -18,23 +19,49 @@ from coreo_results.keys.service import RunKey
 _CHUNKS = 8  # read together
 _RESOLVED = 2_000
 _OF_RUN = "team_id = :team AND run_id = :run"
-_RUN = text(f"SELECT to_jsonb(r)::text AS row FROM runs r WHERE {_OF_RUN}")  # noqa: S608  constants
+_RUN = text(f"""
+    SELECT r.cloud_account_id, r.plan_id, to_jsonb(r)::text AS row FROM runs r WHERE {_OF_RUN}
+""")  # noqa: S608  constants
 _UNITS = text(f"SELECT unit, chunks, done_at FROM units WHERE {_OF_RUN} ORDER BY unit")  # noqa: S608  constants
 # What an attempt that was given up left of a unit is not shown to anybody, and is not backed up.
 _BATCH = text("""
-    SELECT c.unit, c.chunk_index, c.final, c.listed, c.findings, c.sealed, c.tags, cc.codes
+    SELECT c.unit, c.chunk_index, c.final, c.listed, c.findings, c.sealed, cc.codes
     FROM chunks c JOIN units u USING (team_id, run_id, unit)
     LEFT JOIN chunk_changes cc USING (team_id, run_id, unit, chunk_index)
     WHERE c.team_id = :team AND c.run_id = :run AND (c.unit, c.chunk_index) > (:unit, CAST(:index AS int))
     ORDER BY c.unit, c.chunk_index LIMIT :limit
 """)
+# Each finding is looked up by its tag: LIMIT keeps that a lookup, whatever the planner thinks of the tables.
 _PAST = text("""
-    SELECT l.tag, l.first_run, (extract(epoch FROM l.first_seen) * 1000000)::bigint AS first_seen,
-        CASE WHEN l.last_run = :run AND l.status NOT IN ('PASS', 'FAIL') THEN l.failed_run END AS failed_run,
-        l.failed_unit, l.failed_chunk, l.failed_position
-    FROM finding_life l
-    WHERE l.team_id = :team AND l.tag = ANY (CAST(:tags AS uuid[])) AND (l.cloud_account_id, l.plan_id)
-        = (SELECT r.cloud_account_id, r.plan_id FROM runs r WHERE r.team_id = :team AND r.run_id = :run)
+    WITH placed AS (
+        SELECT c.unit, c.chunk_index, t.place, l.*
+        FROM chunks c
+        CROSS JOIN LATERAL unnest(c.tags) WITH ORDINALITY AS t (tag, place)
+        LEFT JOIN LATERAL (
+            SELECT l.first_run, l.first_seen, l.failed_run, l.failed_unit, l.failed_chunk, l.failed_position,
+                l.last_run = :run AND l.status NOT IN ('PASS', 'FAIL') AND l.failed_run IS NOT NULL AS has_failed
+            FROM finding_life l
+            WHERE l.team_id = :team AND l.cloud_account_id = :cloud_account AND l.plan_id = :plan AND l.tag = t.tag
+            LIMIT 1
+        ) AS l ON true
+        WHERE c.team_id = :team AND c.run_id = :run AND (c.unit, c.chunk_index) > (:unit, CAST(:index AS int))
+            AND (c.unit, c.chunk_index) <= (:last_unit, CAST(:last_index AS int))
+    ), numbered AS (
+        SELECT *, dense_rank() OVER (PARTITION BY unit, chunk_index ORDER BY first_run, first_seen) AS number,
+            row_number() OVER (PARTITION BY unit, chunk_index, first_run, first_seen ORDER BY place) AS nth
+        FROM placed
+    )
+    SELECT unit, chunk_index,
+        array_agg(CASE WHEN first_run IS NULL THEN -1 ELSE number - 1 END::int ORDER BY place) AS first_of,
+        array_agg(first_run ORDER BY number) FILTER (WHERE nth = 1 AND first_run IS NOT NULL) AS first_runs,
+        array_agg((extract(epoch FROM first_seen) * 1000000)::bigint ORDER BY number)
+            FILTER (WHERE nth = 1 AND first_run IS NOT NULL) AS first_seen,
+        array_agg((place - 1)::int ORDER BY place) FILTER (WHERE has_failed) AS failed_at,
+        array_agg(failed_run ORDER BY place) FILTER (WHERE has_failed) AS failed_runs,
+        array_agg(failed_unit ORDER BY place) FILTER (WHERE has_failed) AS failed_units,
+        array_agg(failed_chunk ORDER BY place) FILTER (WHERE has_failed) AS failed_chunks,
+        array_agg(failed_position ORDER BY place) FILTER (WHERE has_failed) AS failed_positions
+    FROM numbered GROUP BY unit, chunk_index
 """)
 _RESOLVED_ROWS = text(f"""
     SELECT severity_order, rule_id, tag, to_jsonb(r)::text AS row FROM resolved_findings r
@@ -57,40 +84,44 @@ class RunSource:
 
         Raises DamagedError where a chunk does not open or the chunks are not those that its units should have.
         """
-        run = {"team": self.team_id, "run": self.run_id}
-        row = (await self.connection.execute(_RUN, run)).scalar_one()
+        run = (await self.connection.execute(_RUN, self._run())).one()
         units = [
             UnitRow(found.unit, found.chunks, _micros(found.done_at))
-            for found in await self.connection.execute(_UNITS, run)
+            for found in await self.connection.execute(_UNITS, self._run())
         ]
-        yield RunRecord(row=row, units=units)
+        yield RunRecord(row=run.row, units=units)
         chunks = findings = resolved = 0
-        async for chunk in self._chunks(key):
+        plan = {"cloud_account": run.cloud_account_id, "plan": run.plan_id}
+        async for chunk in self._chunks(key, plan, sum(unit.chunks for unit in units)):
             chunks, findings = chunks + 1, findings + chunk.findings
             yield chunk
-        if chunks != sum(unit.chunks for unit in units):
-            raise DamagedError("chunks of a run are missing")
         async for batch in self._resolved():
             resolved += len(batch.rows)
             yield batch
         yield EndRecord(units=len(units), chunks=chunks, findings=findings, resolved=resolved)
 
-    async def _chunks(self, key: RunKey | None) -> AsyncIterator[ChunkRecord]:
-        after = ("", -1)
-        while True:
-            values = {"team": self.team_id, "run": self.run_id, "unit": after[0], "index": after[1], "limit": _CHUNKS}
-            rows = (await self.connection.execute(_BATCH, values)).all()
+    async def _chunks(self, key: RunKey | None, plan: dict[str, Any], expected: int) -> AsyncIterator[ChunkRecord]:
+        after, found = ("", -1), 0
+        while found < expected:
+            place = {"unit": after[0], "index": after[1], "limit": _CHUNKS}
+            rows = (await self.connection.execute(_BATCH, {**self._run(), **place})).all()
             if not rows:
-                return
+                raise DamagedError("chunks of a run are missing")
             if key is None:
                 raise DamagedError("the key of a run that has findings is missing")
-            past = await self._past([tag for row in rows if row.codes is not None for tag in row.tags])
+            last = (rows[-1].unit, rows[-1].chunk_index)
+            past: dict[tuple[str, int], Row[Any]] = {}
+            if any(row.codes is not None for row in rows):
+                values = {**plan, **place, "last_unit": last[0], "last_index": last[1]}
+                known = await self.connection.execute(_PAST, {**self._run(), **values})
+                past = {(row.unit, row.chunk_index): row for row in known}
             for row in rows:
-                yield self._chunk(row, key, past)
-            after = (rows[-1].unit, rows[-1].chunk_index)
+                yield self._chunk(row, key, past.get((row.unit, row.chunk_index)))
+            after, found = last, found + len(rows)
 
-    def _chunk(self, row: Row[Any], key: RunKey, past: dict[UUID, Row[Any]]) -> ChunkRecord:
+    def _chunk(self, row: Row[Any], key: RunKey, past: Row[Any] | None) -> ChunkRecord:
         place = ChunkPlace(self.team_id, self.run_id, row.unit, row.chunk_index, row.final)
+        known = None if row.codes is None or past is None else _past(row.codes, past)
         return ChunkRecord(
             unit=row.unit,
             index=row.chunk_index,
@@ -98,42 +129,30 @@ class RunSource:
             listed=row.listed,
             findings=row.findings,
             packed=unseal(key.data, row.sealed, place.context()),
-            past=None if row.codes is None else compress(msgspec.msgpack.encode(_past(row, past))),
+            past=None if known is None else compress(msgspec.msgpack.encode(known)),
         )
-
-    async def _past(self, tags: list[UUID]) -> dict[UUID, Row[Any]]:
-        if not tags:
-            return {}
-        values = {"team": self.team_id, "run": self.run_id, "tags": tags}
-        return {row.tag: row for row in await self.connection.execute(_PAST, values)}
 
     async def _resolved(self) -> AsyncIterator[ResolvedRecord]:
         severity, rule, tag = -1, "", UUID(int=0)
         while True:
             place = {"severity": severity, "rule": rule, "tag": tag, "limit": _RESOLVED}
-            values = {"team": self.team_id, "run": self.run_id, **place}
-            rows = (await self.connection.execute(_RESOLVED_ROWS, values)).all()
-            if not rows:
+            rows = (await self.connection.execute(_RESOLVED_ROWS, {**self._run(), **place})).all()
+            if rows:
+                yield ResolvedRecord(rows=[row.row for row in rows])
+            if len(rows) < _RESOLVED:
                 return
-            yield ResolvedRecord(rows=[row.row for row in rows])
             severity, rule, tag = rows[-1].severity_order, rows[-1].rule_id, rows[-1].tag
 
-
-def _past(row: Row[Any], known: dict[UUID, Row[Any]]) -> Past:
-    firsts: dict[tuple[UUID, int], int] = {}
-    first_of: list[int] = []
-    failed: dict[int, tuple[UUID, str, int, int]] = {}
-    for position, tag in enumerate(row.tags):
-        life = known.get(tag)
-        if life is None:
-            first_of.append(-1)
-            continue
-        first_of.append(firsts.setdefault((life.first_run, life.first_seen), len(firsts)))
-        if life.failed_run is not None:
-            failed[position] = (life.failed_run, life.failed_unit, life.failed_chunk, life.failed_position)
-    return Past(list(row.codes), list(firsts), first_of, failed)
+    def _run(self) -> dict[str, Any]:
+        return {"team": self.team_id, "run": self.run_id}
 
 
-def _micros(time: Any) -> int:
+def _past(codes: list[int], row: Row[Any]) -> Past:
+    firsts = list(zip(row.first_runs or (), row.first_seen or (), strict=True))
+    places = zip(row.failed_runs or (), row.failed_units or (), row.failed_chunks or (), row.failed_positions or ())  # noqa: B905  of one length
+    return Past(codes, firsts, row.first_of, dict(zip(row.failed_at or (), places, strict=True)))
+
+
+def _micros(time: datetime) -> int:
     """Microseconds since 1970."""
     return round(time.timestamp() * 1_000_000)

@@ -18,6 +18,8 @@ from coreo_results.keys.service import Keys, RunKey
 from coreo_results.stores import ObjectStore
 from coreo_shared.db import Database
 
+_INLINE = 256 * 1024  # bytes that are sealed sooner than a thread begins
+
 
 def new_object(team_id: UUID, run_id: UUID) -> str:
     """A name for the run's object that no earlier try of it had."""
@@ -65,7 +67,10 @@ class Writer:
                 kind, payload = encode(record)
                 if kind is Kind.END and key is not None:
                     await self._keys.confirm(connection, team_id, run_id, key)  # all that was read was under this key
-                segment = await asyncio.to_thread(_sealed, sealer, kind, payload, tally)
+                if len(payload) > _INLINE:
+                    segment = await asyncio.to_thread(_sealed, sealer, kind, payload, tally)
+                else:
+                    segment = _sealed(sealer, kind, payload, tally)
                 if isinstance(record, ChunkRecord):
                     tally.findings += record.findings
                 yield segment
