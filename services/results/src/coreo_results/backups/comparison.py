@@ -13,8 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from coreo_results.backups.records import ChunkRecord, Past, Record, RunRecord
 from coreo_results.backups.source import RunSource
 from coreo_results.chunks.columns import decompress
-from coreo_results.keys.errors import NoRunKeyError
-from coreo_results.keys.service import Keys, RunKey
+from coreo_results.keys.service import Keys
 from coreo_shared.db import Database
 
 # What belongs to a database, and not to the run.
@@ -90,8 +89,8 @@ async def _compare(team_id: UUID, run_id: UUID, live: Side, restored: Side, comp
             rows = [await _rows(connection, statement, team_id, run_id) for connection in (one, other)]
             if rows[0] != rows[1]:
                 compared.differences.append(Difference(run_id, f"{what} are others"))
-        ours = RunSource(one, team_id, run_id).records(await _key(live.keys, team_id, run_id))
-        theirs = RunSource(other, team_id, run_id).records(await _key(restored.keys, team_id, run_id))
+        ours = _records(RunSource(one, team_id, run_id), live.keys)
+        theirs = _records(RunSource(other, team_id, run_id), restored.keys)
         async for left, right in _pairs(ours, theirs):
             if isinstance(left, ChunkRecord):
                 compared.findings += left.findings
@@ -107,11 +106,12 @@ async def _rows(connection: AsyncConnection, statement: Any, team_id: UUID, run_
     return [tuple(row) for row in await connection.execute(statement, {"team": team_id, "run": run_id})]
 
 
-async def _key(keys: Keys, team_id: UUID, run_id: UUID) -> RunKey | None:
-    try:
-        return await keys.run_key(team_id, run_id)
-    except NoRunKeyError:
-        return None
+async def _records(source: RunSource, keys: Keys) -> AsyncIterator[Record]:
+    head, key = await source.head(), None
+    if head.key is not None:
+        key = await keys.open_run_key(source.team_id, source.run_id, head.key)
+    async for record in source.records(head, key):
+        yield record
 
 
 async def _pairs(

@@ -4,7 +4,6 @@ The newest run that says anything of a finding decides. One whose unit a later r
 it ran, without saying anything of it, is gone. The comparison of runs that end later goes on from there.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -12,28 +11,32 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from coreo_results.backups.loader import array
 from coreo_results.backups.records import Past
+from coreo_results.chunks.columns import Group
 from coreo_results.chunks.repository import severity_order
-from coreo_results.chunks.sealing import SealedChunk
+from coreo_results.chunks.sealing import PackedChunk
 from coreo_shared.contracts.terms import FindingStatus
 
-_REMEMBERED = 200_000  # tags; of more, the database alone knows that they are there
+_REMEMBERED = 100_000  # tags; of more, the database alone knows that they are there
 # Of a finding that a run has several times the worst counts, as in `life.comparison`.
 _RANK = {FindingStatus.FAIL: 0, FindingStatus.NOT_EVALUATED: 1, FindingStatus.SUPPRESSED: 2, FindingStatus.PASS: 3}
 _RANKED = "CASE {status} WHEN 'FAIL' THEN 0 WHEN 'NOT_EVALUATED' THEN 1 WHEN 'SUPPRESSED' THEN 2 ELSE 3 END"
+# Findings come by groups that are alike; `first` is a place in the lists of who saw any of them first.
 _KNOW = text(f"""
     INSERT INTO finding_life AS l (team_id, cloud_account_id, plan_id, tag, rule_id, severity_order, unit, status,
         first_run, first_seen, last_run, last_seen, failed_run, failed_unit, failed_chunk, failed_position)
-    SELECT :team, :cloud_account, :plan, n.tag, n.rule_id, n.severity_order, n.unit, n.status,
-        n.first_run, to_timestamp(0) + n.first_seen * interval '1 microsecond',
+    SELECT :team, :cloud_account, :plan, n.tag, g.rule_id, g.severity_order, :unit, g.status,
+        (CAST(:first_runs AS uuid[]))[n.first + 1],
+        to_timestamp(0) + (CAST(:first_seen AS bigint[]))[n.first + 1] * interval '1 microsecond',
         :run, CAST(CAST(:ended_at AS text) AS timestamptz),
-        n.failed_run, n.failed_unit, n.failed_chunk, n.failed_position
-    FROM unnest(CAST(:tags AS uuid[]), CAST(:rules AS text[]), CAST(:severities AS smallint[]), CAST(:units AS text[]),
-        CAST(:statuses AS text[]), CAST(:first_runs AS uuid[]), CAST(:first_seen AS bigint[]),
-        CAST(:failed_runs AS uuid[]), CAST(:failed_units AS text[]), CAST(:failed_chunks AS int[]),
-        CAST(:failed_positions AS int[]))
-        AS n (tag, rule_id, severity_order, unit, status, first_run, first_seen,
-              failed_run, failed_unit, failed_chunk, failed_position)
+        CASE g.status WHEN 'FAIL' THEN CAST(:run AS uuid) END, CASE g.status WHEN 'FAIL' THEN :unit END,
+        CASE g.status WHEN 'FAIL' THEN CAST(:index AS int) END, CASE g.status WHEN 'FAIL' THEN n.position END
+    FROM unnest(CAST(:rules AS text[]), CAST(:severities AS smallint[]), CAST(:statuses AS text[]),
+        CAST(:tags AS text[]), CAST(:firsts AS text[]), CAST(:positions AS text[]))
+        AS g (rule_id, severity_order, status, tags, firsts, positions)
+    CROSS JOIN LATERAL unnest(CAST(g.tags AS uuid[]), CAST(g.firsts AS int[]), CAST(g.positions AS int[]))
+        AS n (tag, first, position)
     ON CONFLICT (team_id, cloud_account_id, plan_id, tag) DO UPDATE SET
         unit = excluded.unit, status = excluded.status, failed_run = excluded.failed_run,
         failed_unit = excluded.failed_unit, failed_chunk = excluded.failed_chunk,
@@ -41,20 +44,15 @@ _KNOW = text(f"""
     WHERE l.last_run = excluded.last_run
         AND {_RANKED.format(status="excluded.status")} < {_RANKED.format(status="l.status")}
 """)  # noqa: S608  constants
-_NAMES = (
-    *("tags", "rules", "severities", "units", "statuses", "first_runs", "first_seen"),
-    *("failed_runs", "failed_units", "failed_chunks", "failed_positions"),
-)
-
-
-@dataclass
-class _Judged:
-    """What runs looked at so far listed to the end: rules by unit."""
-
-    rules: dict[str, set[str]] = field(default_factory=dict)
-
-    def has(self, unit: str, rule_id: str) -> bool:
-        return rule_id in self.rules.get(unit, ())
+# Where a finding failed that the run says neither FAIL nor PASS of.
+_FAILED = text("""
+    UPDATE finding_life l SET failed_run = f.run_id, failed_unit = f.unit, failed_chunk = f.index,
+        failed_position = f.position
+    FROM unnest(CAST(:tags AS uuid[]), CAST(:runs AS uuid[]), CAST(:units AS text[]), CAST(:indexes AS int[]),
+        CAST(:positions AS int[])) AS f (tag, run_id, unit, index, position)
+    WHERE l.team_id = :team AND l.cloud_account_id = :cloud_account AND l.plan_id = :plan AND l.tag = f.tag
+        AND l.last_run = :run AND l.status NOT IN ('PASS', 'FAIL', 'GONE')
+""")
 
 
 @dataclass
@@ -64,61 +62,76 @@ class PlanPast:
     team_id: UUID
     cloud_account_id: UUID
     plan_id: UUID
-    _judged: _Judged = field(default_factory=_Judged)
-    _known: set[UUID] = field(default_factory=set)
-    _of_run: set[UUID] = field(default_factory=set)
+    _judged: dict[str, set[str]] = field(default_factory=dict)  # rules by unit, of runs that are newer
+    _known: set[str] = field(default_factory=set)  # tags, of runs that are newer
+    _of_run: set[str] = field(default_factory=set)
     _units: dict[str, bool] = field(default_factory=dict)  # of the run at hand: was it listed to the end?
     _found: dict[str, set[str]] = field(default_factory=dict)  # of the run at hand: rules by unit
 
     async def learn(
-        self, connection: AsyncConnection, run: dict[str, Any], chunk: SealedChunk, past: Past | None
+        self, connection: AsyncConnection, run: dict[str, Any], chunk: PackedChunk, past: Past | None
     ) -> None:
         """Takes in a chunk of the run (its row in the ledger) that is at hand."""
         unit = chunk.place.unit
         is_whole = chunk.listed and (past is not None or not chunk.findings)
         self._units[unit] = self._units.get(unit, True) and is_whole
         self._found.setdefault(unit, set()).update(group.rule_id for group in chunk.groups)
-        rows = [] if past is None else self._rows(UUID(run["run_id"]), chunk, past)
-        if rows:
-            values = dict(zip(_NAMES, map(list, zip(*rows, strict=True)), strict=True))
-            plan = {"team": self.team_id, "cloud_account": self.cloud_account_id, "plan": self.plan_id}
-            await connection.execute(_KNOW, {**plan, "run": UUID(run["run_id"]), "ended_at": run["ended_at"], **values})
+        if past is None or self._known.issuperset(chunk.tags):
+            return
+        values = self._values(chunk, past)
+        place = {"team": self.team_id, "cloud_account": self.cloud_account_id, "plan": self.plan_id}
+        place |= {"run": UUID(run["run_id"])}
+        if values["tags"]:
+            more = {"ended_at": run["ended_at"], "unit": unit, "index": chunk.place.index}
+            await connection.execute(_KNOW, {**place, **more, **values})
+        if past.failed:
+            await connection.execute(_FAILED, {**place, **_failed(chunk, past)})
 
     def leave(self, run: dict[str, Any]) -> None:
         """The run at hand is over; what follows is older."""
         rules = run.get("rules")
         for unit, is_whole in self._units.items():
             if is_whole:
-                judged = self._judged.rules.setdefault(unit, set())
-                judged |= self._found[unit] if rules is None else set(rules)
+                self._judged.setdefault(unit, set()).update(self._found[unit] if rules is None else rules)
         if len(self._known) + len(self._of_run) <= _REMEMBERED:
             self._known |= self._of_run
         self._of_run, self._units, self._found = set(), {}, {}
 
-    def _rows(self, run_id: UUID, chunk: SealedChunk, past: Past) -> list[tuple[Any, ...]]:
-        best: dict[UUID, tuple[int, tuple[Any, ...]]] = {}
-        for group in chunk.groups:
-            is_gone = self._judged.has(chunk.place.unit, group.rule_id)
-            rank, severity = _RANK[group.status], severity_order(group.severity)
-            for position in range(group.first, group.first + group.count):
-                tag = chunk.tags[position]
-                first = past.first_of[position]
-                if first < 0 or tag in self._known or (tag in best and best[tag][0] <= rank):
-                    continue
-                failed = _failed(run_id, chunk, group.status, past, position, is_gone=is_gone)
-                status = "GONE" if is_gone else group.status.value
-                row = (tag, group.rule_id, severity, chunk.place.unit, status, *past.firsts[first], *failed)
-                best[tag] = (rank, row)
-        self._of_run.update(best)
-        return [row for _, row in best.values()]
+    def _values(self, chunk: PackedChunk, past: Past) -> dict[str, list[Any]]:
+        seen: set[str] = set()
+        rows: list[tuple[Any, ...]] = []
+        for group in sorted(chunk.groups, key=lambda group: _RANK[group.status]):
+            positions = [
+                position
+                for position, tag in enumerate(chunk.tags[group.first : group.first + group.count], group.first)
+                if past.first_of[position] >= 0 and tag not in self._known and tag not in seen
+            ]
+            tags = [chunk.tags[position] for position in positions]
+            if len(set(tags)) < len(tags):
+                positions = list({chunk.tags[position]: position for position in reversed(positions)}.values())
+                tags = [chunk.tags[position] for position in positions]
+            if tags:
+                seen.update(tags)
+                firsts = [past.first_of[position] for position in positions]
+                shown = self._status(chunk.place.unit, group)
+                rows.append(
+                    (group.rule_id, severity_order(group.severity), shown, *map(array, (tags, firsts, positions)))
+                )
+        self._of_run |= seen
+        names = ("rules", "severities", "statuses", "tags", "firsts", "positions")
+        values = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)) if rows else {"tags": []}
+        return values | {"first_runs": [run for run, _ in past.firsts], "first_seen": [seen for _, seen in past.firsts]}
+
+    def _status(self, unit: str, group: Group) -> str:
+        return "GONE" if group.rule_id in self._judged.get(unit, ()) else group.status.value
 
 
-def _failed(
-    run_id: UUID, chunk: SealedChunk, status: FindingStatus, past: Past, position: int, *, is_gone: bool
-) -> Iterable[Any]:
-    """Where the finding failed last, while nothing says that it no longer does."""
-    if is_gone or status is FindingStatus.PASS:
-        return (None, None, None, None)
-    if status is FindingStatus.FAIL:
-        return (run_id, chunk.place.unit, chunk.place.index, position)
-    return past.failed.get(position, (None, None, None, None))
+def _failed(chunk: PackedChunk, past: Past) -> dict[str, list[Any]]:
+    places = list(past.failed.values())
+    return {
+        "tags": [UUID(chunk.tags[position]) for position in past.failed],
+        "runs": [run for run, _, _, _ in places],
+        "units": [unit for _, unit, _, _ in places],
+        "indexes": [index for _, _, index, _ in places],
+        "positions": [position for _, _, _, position in places],
+    }

@@ -1,7 +1,7 @@
-"""Puts runs from the backups into an empty database, newest first, each in a transaction of its own."""
+"""Puts runs from the backups into an empty database, newest first."""
 
 import asyncio
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -9,9 +9,9 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import text
 
-from coreo_results.backups.loader import RunLoader
+from coreo_results.backups.loader import Loader, RunEntry
 from coreo_results.backups.opening import LedgerKeys, records
 from coreo_results.backups.past import PlanPast
 from coreo_results.backups.reading import TeamBackups
@@ -26,8 +26,8 @@ from coreo_results.backups.records import (
 )
 from coreo_results.backups.together import together
 from coreo_results.chunks.columns import SCHEMA, decompress
-from coreo_results.chunks.sealing import ChunkPlace, SealedChunk, seal_packed
-from coreo_results.keys.repository import KeyRepository
+from coreo_results.chunks.sealing import ChunkPlace, PackedChunk, seal_packed
+from coreo_results.keys.repository import WrappedRunKey
 from coreo_results.keys.seal import DamagedError
 from coreo_results.keys.service import TAGS, Keys, RunKey
 from coreo_results.keys.wrapping import TeamKey
@@ -38,7 +38,7 @@ from coreo_shared.contracts.terms import FindingStatus, Severity
 from coreo_shared.db import Database
 
 _CHUNKS = 8  # sealed and stored together
-_DOCUMENTS = "run_documents"
+_FINDINGS = 50_000  # in one transaction, or a single run
 
 
 @dataclass
@@ -82,41 +82,30 @@ class TeamRestore:
         past = None
         if group.plan_id is not None:
             past = PlanPast(self.backups.team_id, group.cloud_account_id, group.plan_id)
-        for run in group.runs:
-            try:
-                await self._restore(run, team_key, past)
-            except DamagedError as error:
-                raise DamagedError(f"run {run.run_id} of team {self.backups.team_id}: {error}") from error
+        waiting = deque(group.runs)
+        while waiting:
+            async with self.database.transaction(self.backups.team_id) as connection:
+                # A database whose restore broke off is not used, so nobody waits for its disk: the last commit does.
+                await connection.execute(text("SET LOCAL synchronous_commit = off"))
+                loader, findings = Loader(connection, self.backups.team_id), 0
+                while waiting and findings < _FINDINGS:
+                    run = waiting.popleft()
+                    findings += run.findings + 1
+                    await self._restore(loader, run, team_key, past)
 
-    async def _restore(self, run: BackedUpRun, team_key: TeamKey, past: PlanPast | None) -> None:
+    async def _restore(self, loader: Loader, run: BackedUpRun, team_key: TeamKey, past: PlanPast | None) -> None:
         team_id = self.backups.team_id
         tags = await self.keys.team_secret(team_id, TAGS)
         key, wrapped = self.keys.fresh_run_key(team_id, run.run_id, team_key, tags)
-        async with self.database.transaction(team_id) as connection:
-            loader = RunLoader(connection, team_id, run.run_id)
-            work = _RunWork(self, connection, loader, run, key, past)
-            source = records(self.store, team_id, run, await self.ledger_keys.of(run.run_id))
-            is_shown = await work.follow(source)
-            if is_shown:
-                await KeyRepository(connection).add_run_key(team_id, run.run_id, wrapped)
-            await loader.event()
-            await loader.backup(*self._backup(run))
+        try:
+            work = _RunWork(self, loader, run, key, wrapped, past)
+            await work.follow(records(self.store, team_id, run, await self.ledger_keys.of(run.run_id)))
+        except DamagedError as error:
+            raise DamagedError(f"run {run.run_id} of team {team_id}: {error}") from error
         self.done.runs += 1
         self.done.bytes += run.bytes
-        self.done.findings += run.findings if is_shown else 0
-        self.done.without_content += not is_shown
-
-    def _backup(self, run: BackedUpRun) -> tuple[dict[str, Any], dict[str, Any]]:
-        wrapped = self.backups.ledger.keys[run.run_id]
-        backup = {
-            "object": run.object,
-            "expires_at": run.expires_at,
-            "sha256": bytes.fromhex(run.sha256),
-            "bytes": run.bytes,
-            "findings": run.findings,
-            "seq": self.backups.log.entries[run.run_id],
-        }
-        return backup, {"version": wrapped.team_key_version, "wrapped": wrapped.wrapped}
+        self.done.findings += run.findings if work.is_shown else 0
+        self.done.without_content += not work.is_shown
 
 
 @dataclass
@@ -124,17 +113,17 @@ class _RunWork:
     """One run on its way into the database."""
 
     team: TeamRestore
-    connection: AsyncConnection
-    loader: RunLoader
+    loader: Loader
     run: BackedUpRun
     key: RunKey
+    wrapped: WrappedRunKey
     past: PlanPast | None
     row: dict[str, Any] = field(default_factory=dict)
     is_shown: bool = False
     counts: Counter[tuple[FindingStatus, Severity]] = field(default_factory=Counter)
 
-    async def follow(self, source: AsyncIterator[Record]) -> bool:
-        """Stores all records; whether the run's results are to be shown. Raises DamagedError."""
+    async def follow(self, source: AsyncIterator[Record]) -> None:
+        """Stores all records. Raises DamagedError."""
         batch: list[ChunkRecord] = []
         async for record in source:
             if isinstance(record, ChunkRecord):
@@ -156,7 +145,6 @@ class _RunWork:
                     pass
         if self._is_compared and self.past is not None:
             self.past.leave(self.row)
-        return self.is_shown
 
     async def _begin(self, record: RunRecord) -> None:
         self.row = msgspec.json.decode(record.row)
@@ -166,9 +154,24 @@ class _RunWork:
             raise DamagedError("a backup holds chunks that this version of Coreo cannot read")
         changes = {"lease_until": None, "backup_settled_at": datetime.now(UTC).isoformat()} | self._purge()
         self.is_shown = (self.row | changes).get("purged_at") is None
-        await self.loader.rows("runs", [record.row], changes)
-        if self.is_shown:
-            await self.loader.units(record.units)
+        entry = RunEntry(
+            row=self.row | changes,
+            units=record.units if self.is_shown else [],
+            key=self.wrapped if self.is_shown else None,
+            backup=self._backup(),
+            backup_key=self.team.backups.ledger.keys[self.run.run_id],
+        )
+        await self.loader.run(self.run.run_id, entry)
+
+    def _backup(self) -> dict[str, Any]:
+        return {
+            "object": self.run.object,
+            "expires_at": self.run.expires_at,
+            "sha256": bytes.fromhex(self.run.sha256),
+            "bytes": self.run.bytes,
+            "findings": self.run.findings,
+            "seq": self.team.backups.log.entries[self.run.run_id],
+        }
 
     def _purge(self) -> dict[str, Any]:
         """What the run's entry says when its results are not to be shown."""
@@ -189,10 +192,11 @@ class _RunWork:
             for group in chunk.groups:
                 self.counts[group.status, group.severity] += group.count
         if self.is_shown:
-            await self.loader.chunks([(chunk, None if past is None else past.codes) for chunk, past in made])
+            codes = [(chunk, None if past is None else past.codes) for chunk, past in made]
+            await self.loader.chunks(run_id, codes)
         if self.past is not None and self._is_compared:
             for chunk, past in made:
-                await self.past.learn(self.connection, self.row, chunk, past)
+                await self.past.learn(self.loader.connection, self.row, chunk, past)
 
     @property
     def _is_compared(self) -> bool:
@@ -213,7 +217,7 @@ class _RunWork:
 
 def _sealed(
     team_id: UUID, run_id: UUID, batch: list[ChunkRecord], key: RunKey
-) -> list[tuple[SealedChunk, Past | None]]:
+) -> list[tuple[PackedChunk, Past | None]]:
     made = []
     for record in batch:
         place = ChunkPlace(team_id, run_id, record.unit, record.index, record.final)

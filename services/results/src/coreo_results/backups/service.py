@@ -61,7 +61,7 @@ class Backups:
         self._keys = keys
         self._life = life
         self._stores = stores
-        self._writer = Writer(database, keys, stores.backups)
+        self._writer = Writer(keys, stores.backups)
         self.snapshots = Snapshots(database, stores.ledger, custody)
         self.journal = Journal(database, stores.backups, self.snapshots, custody)
 
@@ -148,21 +148,23 @@ class Backups:
                 await self._stores.backups.delete(run.left)
         begun = await self._keys.with_team_key(team_id, lambda team: self._begin(team_id, runs, team))
         done: list[Written] = []
+        waiting = iter(begun)
 
-        async def write(one: tuple[DueRun, str, SecretKey]) -> None:
-            run, name, key = one
-            try:
-                if not run.is_compared:
-                    await self._life.ensure(team_id, run.run_id)
-                done.append(await self._writer.write(team_id, run.run_id, name, key))
-            except DamagedError as error:
-                cycle.failed[run.run_id] = str(error)
-                _log.error(
-                    "run_not_backed_up", team_id=str(team_id), run_id=str(run.run_id), problem=str(error),
-                    security_event="stored_data_damaged",
-                )  # fmt: skip
+        async def work(_: int) -> None:
+            async with self._database.transaction(team_id) as connection:
+                for run, name, key in waiting:
+                    try:
+                        if not run.is_compared:
+                            await self._life.ensure(team_id, run.run_id)
+                        done.append(await self._writer.write(connection, team_id, run.run_id, name, key))
+                    except DamagedError as error:
+                        cycle.failed[run.run_id] = str(error)
+                        _log.error(
+                            "run_not_backed_up", team_id=str(team_id), run_id=str(run.run_id), problem=str(error),
+                            security_event="stored_data_damaged",
+                        )  # fmt: skip
 
-        await together(begun, write, limit=_TOGETHER)
+        await together(range(_TOGETHER), work, limit=_TOGETHER)
         return done
 
     async def _begin(self, team_id: UUID, runs: Sequence[DueRun], team: TeamKey) -> list[tuple[DueRun, str, SecretKey]]:

@@ -1,8 +1,7 @@
 """A run's content as records, read from the database in one transaction; memory holds a few chunks at a time."""
 
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -13,55 +12,52 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from coreo_results.backups.records import ChunkRecord, EndRecord, Past, Record, ResolvedRecord, RunRecord, UnitRow
 from coreo_results.chunks.columns import compress
 from coreo_results.chunks.sealing import ChunkPlace
+from coreo_results.keys.material import Sealed
+from coreo_results.keys.repository import WrappedRunKey
 from coreo_results.keys.seal import DamagedError, unseal
 from coreo_results.keys.service import RunKey
 
 _CHUNKS = 8  # read together
 _RESOLVED = 2_000
 _OF_RUN = "team_id = :team AND run_id = :run"
-_RUN = text(f"""
-    SELECT r.cloud_account_id, r.plan_id, to_jsonb(r)::text AS row FROM runs r WHERE {_OF_RUN}
-""")  # noqa: S608  constants
-_UNITS = text(f"SELECT unit, chunks, done_at FROM units WHERE {_OF_RUN} ORDER BY unit")  # noqa: S608  constants
+_HEAD = text("""
+    SELECT r.cloud_account_id, r.plan_id, to_jsonb(r)::text AS row,
+        coalesce((r.changes ->> 'resolved')::int, 0) AS resolved,
+        k.team_key_version, k.wrapped, k.generation, u.units, u.chunks, u.done_at
+    FROM runs r LEFT JOIN run_keys k USING (team_id, run_id)
+    CROSS JOIN LATERAL (
+        SELECT array_agg(unit ORDER BY unit) AS units, array_agg(chunks ORDER BY unit) AS chunks,
+            array_agg((extract(epoch FROM done_at) * 1000000)::bigint ORDER BY unit) AS done_at
+        FROM units u WHERE u.team_id = r.team_id AND u.run_id = r.run_id
+    ) AS u
+    WHERE r.team_id = :team AND r.run_id = :run
+""")
 # What an attempt that was given up left of a unit is not shown to anybody, and is not backed up.
 _BATCH = text("""
-    SELECT c.unit, c.chunk_index, c.final, c.listed, c.findings, c.sealed, cc.codes
+    SELECT c.unit, c.chunk_index, c.final, c.listed, c.findings, c.sealed, c.tags, cc.codes
     FROM chunks c JOIN units u USING (team_id, run_id, unit)
     LEFT JOIN chunk_changes cc USING (team_id, run_id, unit, chunk_index)
     WHERE c.team_id = :team AND c.run_id = :run AND (c.unit, c.chunk_index) > (:unit, CAST(:index AS int))
     ORDER BY c.unit, c.chunk_index LIMIT :limit
 """)
-# Each finding is looked up by its tag: LIMIT keeps that a lookup, whatever the planner thinks of the tables.
+# A row for each run that saw any of them first: few, with many tags each.
 _PAST = text("""
-    WITH placed AS (
-        SELECT c.unit, c.chunk_index, t.place, l.*
-        FROM chunks c
-        CROSS JOIN LATERAL unnest(c.tags) WITH ORDINALITY AS t (tag, place)
-        LEFT JOIN LATERAL (
-            SELECT l.first_run, l.first_seen, l.failed_run, l.failed_unit, l.failed_chunk, l.failed_position,
-                l.last_run = :run AND l.status NOT IN ('PASS', 'FAIL') AND l.failed_run IS NOT NULL AS has_failed
-            FROM finding_life l
-            WHERE l.team_id = :team AND l.cloud_account_id = :cloud_account AND l.plan_id = :plan AND l.tag = t.tag
-            LIMIT 1
-        ) AS l ON true
-        WHERE c.team_id = :team AND c.run_id = :run AND (c.unit, c.chunk_index) > (:unit, CAST(:index AS int))
-            AND (c.unit, c.chunk_index) <= (:last_unit, CAST(:last_index AS int))
-    ), numbered AS (
-        SELECT *, dense_rank() OVER (PARTITION BY unit, chunk_index ORDER BY first_run, first_seen) AS number,
-            row_number() OVER (PARTITION BY unit, chunk_index, first_run, first_seen ORDER BY place) AS nth
-        FROM placed
-    )
-    SELECT unit, chunk_index,
-        array_agg(CASE WHEN first_run IS NULL THEN -1 ELSE number - 1 END::int ORDER BY place) AS first_of,
-        array_agg(first_run ORDER BY number) FILTER (WHERE nth = 1 AND first_run IS NOT NULL) AS first_runs,
-        array_agg((extract(epoch FROM first_seen) * 1000000)::bigint ORDER BY number)
-            FILTER (WHERE nth = 1 AND first_run IS NOT NULL) AS first_seen,
-        array_agg((place - 1)::int ORDER BY place) FILTER (WHERE has_failed) AS failed_at,
-        array_agg(failed_run ORDER BY place) FILTER (WHERE has_failed) AS failed_runs,
-        array_agg(failed_unit ORDER BY place) FILTER (WHERE has_failed) AS failed_units,
-        array_agg(failed_chunk ORDER BY place) FILTER (WHERE has_failed) AS failed_chunks,
-        array_agg(failed_position ORDER BY place) FILTER (WHERE has_failed) AS failed_positions
-    FROM numbered GROUP BY unit, chunk_index
+    SELECT first_run, (extract(epoch FROM first_seen) * 1000000)::bigint AS first_seen, array_agg(tag) AS tags,
+        array_agg(tag) FILTER (WHERE has_failed) AS failed_tags,
+        array_agg(failed_run) FILTER (WHERE has_failed) AS failed_runs,
+        array_agg(failed_unit) FILTER (WHERE has_failed) AS failed_units,
+        array_agg(failed_chunk) FILTER (WHERE has_failed) AS failed_chunks,
+        array_agg(failed_position) FILTER (WHERE has_failed) AS failed_positions
+    FROM (
+        SELECT l.*, l.last_run = :run AND l.status NOT IN ('PASS', 'FAIL') AND l.failed_run IS NOT NULL AS has_failed
+        FROM finding_life l
+        WHERE l.team_id = :team AND l.cloud_account_id = :cloud_account AND l.plan_id = :plan AND l.tag = ANY (ARRAY(
+            SELECT unnest(c.tags) FROM chunks c
+            WHERE c.team_id = :team AND c.run_id = :run AND (c.unit, c.chunk_index) > (:unit, CAST(:index AS int))
+                AND (c.unit, c.chunk_index) <= (:last_unit, CAST(:last_index AS int))
+        ))
+    ) AS l
+    GROUP BY first_run, first_seen
 """)
 _RESOLVED_ROWS = text(f"""
     SELECT severity_order, rule_id, tag, to_jsonb(r)::text AS row FROM resolved_findings r
@@ -72,6 +68,18 @@ _RESOLVED_ROWS = text(f"""
 
 
 @dataclass(frozen=True)
+class RunHead:
+    """A run before its findings. `key`: of its display copy as it is stored; None if it has none (any more)."""
+
+    cloud_account_id: UUID
+    plan_id: UUID | None
+    row: str
+    units: list[UnitRow]
+    resolved: int
+    key: WrappedRunKey | None
+
+
+@dataclass(frozen=True)
 class RunSource:
     """A run of the connection's team. It must have ended."""
 
@@ -79,29 +87,34 @@ class RunSource:
     team_id: UUID
     run_id: UUID
 
-    async def records(self, key: RunKey | None) -> AsyncIterator[Record]:
-        """All of it, in the order of the object. `key`: of its display copy; None if it never had one.
+    async def head(self) -> RunHead:
+        """What comes first."""
+        row = (await self.connection.execute(_HEAD, self._run())).one()
+        units = zip(row.units or (), row.chunks or (), row.done_at or (), strict=True)
+        key = None
+        if row.wrapped is not None:
+            key = WrappedRunKey(row.team_key_version, Sealed(row.wrapped), row.generation)
+        unit_rows = [UnitRow(*unit) for unit in units]
+        return RunHead(row.cloud_account_id, row.plan_id, row.row, unit_rows, row.resolved, key)
+
+    async def records(self, head: RunHead, key: RunKey | None) -> AsyncIterator[Record]:
+        """All of it, in the order of the object. `key`: the head's, in clear.
 
         Raises DamagedError where a chunk does not open or the chunks are not those that its units should have.
         """
-        run = (await self.connection.execute(_RUN, self._run())).one()
-        units = [
-            UnitRow(found.unit, found.chunks, _micros(found.done_at))
-            for found in await self.connection.execute(_UNITS, self._run())
-        ]
-        yield RunRecord(row=run.row, units=units)
+        yield RunRecord(row=head.row, units=head.units)
         chunks = findings = resolved = 0
-        plan = {"cloud_account": run.cloud_account_id, "plan": run.plan_id}
-        async for chunk in self._chunks(key, plan, sum(unit.chunks for unit in units)):
+        async for chunk in self._chunks(head, key):
             chunks, findings = chunks + 1, findings + chunk.findings
             yield chunk
-        async for batch in self._resolved():
+        async for batch in self._resolved(head):
             resolved += len(batch.rows)
             yield batch
-        yield EndRecord(units=len(units), chunks=chunks, findings=findings, resolved=resolved)
+        yield EndRecord(units=len(head.units), chunks=chunks, findings=findings, resolved=resolved)
 
-    async def _chunks(self, key: RunKey | None, plan: dict[str, Any], expected: int) -> AsyncIterator[ChunkRecord]:
-        after, found = ("", -1), 0
+    async def _chunks(self, head: RunHead, key: RunKey | None) -> AsyncIterator[ChunkRecord]:
+        plan = {"cloud_account": head.cloud_account_id, "plan": head.plan_id}
+        after, found, expected = ("", -1), 0, sum(unit.chunks for unit in head.units)
         while found < expected:
             place = {"unit": after[0], "index": after[1], "limit": _CHUNKS}
             rows = (await self.connection.execute(_BATCH, {**self._run(), **place})).all()
@@ -110,18 +123,16 @@ class RunSource:
             if key is None:
                 raise DamagedError("the key of a run that has findings is missing")
             last = (rows[-1].unit, rows[-1].chunk_index)
-            past: dict[tuple[str, int], Row[Any]] = {}
+            known = _Known()
             if any(row.codes is not None for row in rows):
                 values = {**plan, **place, "last_unit": last[0], "last_index": last[1]}
-                known = await self.connection.execute(_PAST, {**self._run(), **values})
-                past = {(row.unit, row.chunk_index): row for row in known}
+                known = _Known.of(await self.connection.execute(_PAST, {**self._run(), **values}))
             for row in rows:
-                yield self._chunk(row, key, past.get((row.unit, row.chunk_index)))
+                yield self._chunk(row, key, known)
             after, found = last, found + len(rows)
 
-    def _chunk(self, row: Row[Any], key: RunKey, past: Row[Any] | None) -> ChunkRecord:
+    def _chunk(self, row: Row[Any], key: RunKey, known: "_Known") -> ChunkRecord:
         place = ChunkPlace(self.team_id, self.run_id, row.unit, row.chunk_index, row.final)
-        known = None if row.codes is None or past is None else _past(row.codes, past)
         return ChunkRecord(
             unit=row.unit,
             index=row.chunk_index,
@@ -129,12 +140,12 @@ class RunSource:
             listed=row.listed,
             findings=row.findings,
             packed=unseal(key.data, row.sealed, place.context()),
-            past=None if known is None else compress(msgspec.msgpack.encode(known)),
+            past=None if row.codes is None else compress(msgspec.msgpack.encode(known.past(row.codes, row.tags))),
         )
 
-    async def _resolved(self) -> AsyncIterator[ResolvedRecord]:
+    async def _resolved(self, head: RunHead) -> AsyncIterator[ResolvedRecord]:
         severity, rule, tag = -1, "", UUID(int=0)
-        while True:
+        while head.resolved:
             place = {"severity": severity, "rule": rule, "tag": tag, "limit": _RESOLVED}
             rows = (await self.connection.execute(_RESOLVED_ROWS, {**self._run(), **place})).all()
             if rows:
@@ -147,12 +158,28 @@ class RunSource:
         return {"team": self.team_id, "run": self.run_id}
 
 
-def _past(codes: list[int], row: Row[Any]) -> Past:
-    firsts = list(zip(row.first_runs or (), row.first_seen or (), strict=True))
-    places = zip(row.failed_runs or (), row.failed_units or (), row.failed_chunks or (), row.failed_positions or ())  # noqa: B905  of one length
-    return Past(codes, firsts, row.first_of, dict(zip(row.failed_at or (), places, strict=True)))
+@dataclass
+class _Known:
+    """What is known of the findings of some chunks, by tag."""
 
+    firsts: list[tuple[UUID, int]] = field(default_factory=list)
+    first_of: dict[UUID, int] = field(default_factory=dict)
+    failed: dict[UUID, tuple[UUID, str, int, int]] = field(default_factory=dict)
 
-def _micros(time: datetime) -> int:
-    """Microseconds since 1970."""
-    return round(time.timestamp() * 1_000_000)
+    @classmethod
+    def of(cls, rows: Iterable[Row[Any]]) -> "_Known":
+        known = cls()
+        for number, row in enumerate(rows):
+            known.firsts.append((row.first_run, row.first_seen))
+            known.first_of.update(dict.fromkeys(row.tags, number))
+            if row.failed_tags:
+                places = zip(row.failed_runs, row.failed_units, row.failed_chunks, row.failed_positions, strict=True)
+                known.failed.update(zip(row.failed_tags, places, strict=True))
+        return known
+
+    def past(self, codes: list[int], tags: list[UUID]) -> Past:
+        """Of a chunk's findings."""
+        failed = {}
+        if self.failed:
+            failed = {position: self.failed[tag] for position, tag in enumerate(tags) if tag in self.failed}
+        return Past(codes, self.firsts, [self.first_of.get(tag, -1) for tag in tags], failed)

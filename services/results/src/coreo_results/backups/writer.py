@@ -7,16 +7,17 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from coreo_results.backups.format import Kind, Sealer
 from coreo_results.backups.log import run_folder
 from coreo_results.backups.records import ChunkRecord, encode
 from coreo_results.backups.repository import Written
 from coreo_results.backups.source import RunSource
-from coreo_results.keys.errors import NoRunKeyError
+from coreo_results.keys.errors import StaleRunKeyError
 from coreo_results.keys.material import SecretKey
-from coreo_results.keys.service import Keys, RunKey
+from coreo_results.keys.service import Keys
 from coreo_results.stores import ObjectStore
-from coreo_shared.db import Database
 
 _INLINE = 256 * 1024  # bytes that are sealed sooner than a thread begins
 
@@ -38,42 +39,41 @@ class _Tally:
 class Writer:
     """Writes runs' objects."""
 
-    def __init__(self, database: Database, keys: Keys, store: ObjectStore) -> None:
-        self._database = database
+    def __init__(self, keys: Keys, store: ObjectStore) -> None:
         self._keys = keys
         self._store = store
 
-    async def write(self, team_id: UUID, run_id: UUID, name: str, key: SecretKey) -> Written:
+    async def write(
+        self, connection: AsyncConnection, team_id: UUID, run_id: UUID, name: str, key: SecretKey
+    ) -> Written:
         """The run as it is, stored under this name and key. The name may be used once.
 
         Raises DamagedError for a run that cannot be read, and what keys and store raise; nothing is stored then.
         """
-
-        async def with_key(data: RunKey | None) -> Written:
+        source = RunSource(connection, team_id, run_id)
+        while True:
             tally = _Tally()
-            await self._store.put(name, self._segments(team_id, run_id, Sealer(key, team_id, run_id), data, tally))
+            try:
+                await self._store.put(name, self._segments(source, Sealer(key, team_id, run_id), tally))
+            except StaleRunKeyError:  # the run was keyed anew while it was read
+                continue
             return Written(run_id, name, tally.digest.digest(), tally.bytes, tally.findings)
 
-        try:
-            return await self._keys.with_run_key(team_id, run_id, with_key)
-        except NoRunKeyError:  # it was never claimed, or just purged; it has no findings then
-            return await with_key(None)
-
-    async def _segments(
-        self, team_id: UUID, run_id: UUID, sealer: Sealer, key: RunKey | None, tally: _Tally
-    ) -> AsyncIterator[bytes]:
-        async with self._database.transaction(team_id) as connection:
-            async for record in RunSource(connection, team_id, run_id).records(key):
-                kind, payload = encode(record)
-                if kind is Kind.END and key is not None:
-                    await self._keys.confirm(connection, team_id, run_id, key)  # all that was read was under this key
-                if len(payload) > _INLINE:
-                    segment = await asyncio.to_thread(_sealed, sealer, kind, payload, tally)
-                else:
-                    segment = _sealed(sealer, kind, payload, tally)
-                if isinstance(record, ChunkRecord):
-                    tally.findings += record.findings
-                yield segment
+    async def _segments(self, source: RunSource, sealer: Sealer, tally: _Tally) -> AsyncIterator[bytes]:
+        head, key = await source.head(), None
+        if head.key is not None:
+            key = await self._keys.open_run_key(source.team_id, source.run_id, head.key)
+        async for record in source.records(head, key):
+            kind, payload = encode(record)
+            if kind is Kind.END and key is not None:  # all that was read was under this key
+                await self._keys.confirm(source.connection, source.team_id, source.run_id, key)
+            if len(payload) > _INLINE:
+                segment = await asyncio.to_thread(_sealed, sealer, kind, payload, tally)
+            else:
+                segment = _sealed(sealer, kind, payload, tally)
+            if isinstance(record, ChunkRecord):
+                tally.findings += record.findings
+            yield segment
 
 
 def _sealed(sealer: Sealer, kind: Kind, payload: bytes, tally: _Tally) -> bytes:
