@@ -66,8 +66,10 @@ CONTAINERS = {
         "networks database-results, results-api, results-audit, results-deploy, results-onboard",
         "volume root-key at /var/lib/coreo ro",
         "volume vault at /var/lib/coreo-vault rw",
-        "settings COREO_API_JWKS, COREO_DATABASE_URL, COREO_FLEET_JWKS, COREO_ROOT_KEY, "
-        "COREO_SYSTEM_DATABASE_URL, COREO_VAULT",
+        (
+            "settings COREO_API_JWKS, COREO_DATABASE_URL, COREO_FLEET_JWKS, COREO_ROOT_KEY, "
+            "COREO_SYSTEM_DATABASE_URL, COREO_VAULT"
+        ),
         TMP,
     ],
     "results-migrate": [

@@ -89,6 +89,7 @@ QUEUES = [
         "Deny * sqs:* * when {Bool: {aws:SecureTransport: false}}"
     ),
 ]
+NOT_RESULTS = "when {ArnNotEquals: {aws:PrincipalArn: ResultsRoleArn}}"
 VAULT = [
     "Allow {AWS: ResultsRoleArn} s3:DeleteObject ${Vault.Arn}/*",
     "Allow {AWS: ResultsRoleArn} s3:DeleteObjectVersion ${Vault.Arn}/*",
@@ -97,8 +98,10 @@ VAULT = [
     "Allow {AWS: ResultsRoleArn} s3:GetBucketVersioning Vault.Arn",
     "Allow {AWS: ResultsRoleArn} s3:ListBucket Vault.Arn",
     "Allow {AWS: ResultsRoleArn} s3:ListBucketVersions Vault.Arn",
-    "Deny * s3:GetObject ${Vault.Arn}/* when {ArnNotEquals: {aws:PrincipalArn: ResultsRoleArn}}",
-    "Deny * s3:GetObjectVersion ${Vault.Arn}/* when {ArnNotEquals: {aws:PrincipalArn: ResultsRoleArn}}",
+    *(
+        f"Deny * s3:{action} ${{Vault.Arn}}/* {NOT_RESULTS} [if OthersDenied]"
+        for action in ("GetObject", "GetObjectVersion")
+    ),
     "Deny * s3:PutBucketVersioning Vault.Arn",
     "Deny * s3:* Vault.Arn, ${Vault.Arn}/* when {Bool: {aws:SecureTransport: false}} [if TlsOnly]",
 ]
@@ -207,13 +210,16 @@ def test_production_is_the_default() -> None:
 
     assert roles["Parameters"]["LauncherPrincipal"]["Default"] == ""
     assert roles["Parameters"]["RequireExternalId"]["Default"] == "true"
+    assert queues["Parameters"]["RequireTls"]["Default"] == "true"
     assert roles["Conditions"] == {
         "HasLauncher": {"Fn::Not": [{"Fn::Equals": [{"Ref": "LauncherPrincipal"}, ""]}]},
         "ExternalIdRequired": {"Fn::Equals": [{"Ref": "RequireExternalId"}, "true"]},
     }
-    for template in (queues, load_templates()["vault.yaml"]):
-        assert template["Parameters"]["RequireTls"]["Default"] == "true"
-        assert template["Conditions"] == {"TlsOnly": {"Fn::Equals": [{"Ref": "RequireTls"}, "true"]}}
+    tls_only = {"TlsOnly": {"Fn::Equals": [{"Ref": "RequireTls"}, "true"]}}
+    assert queues["Conditions"] == tls_only
+    vault = load_templates()["vault.yaml"]
+    assert {vault["Parameters"][name]["Default"] for name in ("RequireTls", "DenyOthers")} == {"true"}
+    assert vault["Conditions"] == tls_only | {"OthersDenied": {"Fn::Equals": [{"Ref": "DenyOthers"}, "true"]}}
 
 
 @pytest.mark.parametrize("path", sorted(TEMPLATES.glob("*.yaml")), ids=lambda path: path.stem)

@@ -19,7 +19,7 @@ from uuid import UUID
 
 from coreo_embedded.postgres import Postgres
 from coreo_results.backups.restorer import Restorer, Target
-from coreo_results.backups.wiring import custody_of, open_stores
+from coreo_results.backups.wiring import custodian_of, open_stores
 from coreo_results.keys.root import open_root_keys
 from coreo_results.keys.vault import open_vault
 from coreo_results.migrate import migrate
@@ -106,7 +106,7 @@ async def _restorer(settings: ResultsSettings) -> AsyncIterator[Restorer]:
         open_stores(settings) as stores,
     ):
         assert stores is not None
-        yield Restorer(stores, vault, custody_of(settings).statements, Target(database, system_database))
+        yield Restorer(stores, vault, custodian_of(settings).statements, Target(database, system_database))
     await system_database.close()
     await database.close()
 
@@ -117,7 +117,7 @@ async def _measure(server: Postgres, directory: Path, runs: int, findings: int, 
     settings = make_settings(ServiceDatabase(server, "coreo_results"), tokens, root_key, **stores)
     async with running(settings) as app:
         await _fill(ResultsService(app, tokens), team, runs, findings, plans)
-        while len([1 async for _ in _due(app)]):
+        while [1 async for _ in _due(app)]:
             pass
         memory = _memory()
         started = time.perf_counter()

@@ -1,7 +1,7 @@
 """Reads what the CloudFormation templates allow, one fact a line, so that a test can hold the whole list.
 
-Facts cover who may do what in AWS (roles, policies of keys, queues and buckets), the queues and buckets, and who may connect to whom. Anything of
-these kinds in any template gives a fact: nothing can be added beside the list.
+Facts cover who may do what in AWS (roles, policies of keys, queues and buckets), the queues and buckets, and who may
+connect to whom. Anything of these kinds in any template gives a fact: nothing can be added beside the list.
 """
 
 import json
@@ -65,12 +65,8 @@ def _resource_facts(name: str, kind: str, properties: dict[str, Any]) -> Iterato
             yield from (f"queues {queues}: {s}" for s in _statements(properties["PolicyDocument"]))
         case "AWS::KMS::Key":
             yield from (f"key {name}: {statement}" for statement in _statements(properties["KeyPolicy"]))
-        case "AWS::S3::Bucket":
-            rest = {key: _text(value) for key, value in properties.items() if key != "BucketName"}
-            yield f"bucket {name}: " + ", ".join(f"{key} {rest[key]}" for key in sorted(rest))
-        case "AWS::S3::BucketPolicy":
-            bucket = _text(properties["Bucket"])
-            yield from (f"bucket {bucket}: {s}" for s in _statements(properties["PolicyDocument"]))
+        case "AWS::S3::Bucket" | "AWS::S3::BucketPolicy":
+            yield from _bucket_facts(name, properties)
         case "AWS::EC2::SecurityGroup":
             yield from _group_facts(name, properties)
         case "AWS::EC2::SecurityGroupIngress":
@@ -78,9 +74,7 @@ def _resource_facts(name: str, kind: str, properties: dict[str, Any]) -> Iterato
         case "AWS::EC2::SecurityGroupEgress":
             yield f"group {_text(properties['GroupId'])}: out {_rule(properties, 'Destination')}"
         case "AWS::ECS::TaskDefinition":
-            for container in properties["ContainerDefinitions"]:
-                ports = [str(port["ContainerPort"]) for port in container.get("PortMappings", [])]
-                yield f"task {_text(properties['Family'])}: listens on {', '.join(ports) or 'nothing'}"
+            yield from _task_facts(properties)
         case "AWS::ECS::Service":
             address = properties["NetworkConfiguration"]["AwsvpcConfiguration"]["AssignPublicIp"]
             balanced = "behind a load balancer" if "LoadBalancers" in properties else "behind no load balancer"
@@ -104,6 +98,22 @@ def _role_facts(name: str, properties: dict[str, Any]) -> Iterator[str]:
 def _queue_fact(name: str, properties: dict[str, Any]) -> str:
     rest = {key: _text(value) for key, value in properties.items() if key not in _QUEUE_DEFAULTS}
     return f"queue {name}: " + ", ".join(f"{key} {rest[key]}" for key in sorted(rest))
+
+
+def _bucket_facts(name: str, properties: dict[str, Any]) -> Iterator[str]:
+    """Of a bucket or of its policy."""
+    if "PolicyDocument" in properties:
+        bucket = _text(properties["Bucket"])
+        yield from (f"bucket {bucket}: {statement}" for statement in _statements(properties["PolicyDocument"]))
+    else:
+        rest = {key: _text(value) for key, value in properties.items() if key != "BucketName"}
+        yield f"bucket {name}: " + ", ".join(f"{key} {rest[key]}" for key in sorted(rest))
+
+
+def _task_facts(properties: dict[str, Any]) -> Iterator[str]:
+    for container in properties["ContainerDefinitions"]:
+        ports = [str(port["ContainerPort"]) for port in container.get("PortMappings", [])]
+        yield f"task {_text(properties['Family'])}: listens on {', '.join(ports) or 'nothing'}"
 
 
 def _group_facts(name: str, properties: dict[str, Any]) -> Iterator[str]:

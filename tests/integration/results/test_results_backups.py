@@ -1,17 +1,11 @@
 """Backups and their way back: what was stored is restored as it was, and what was changed is refused."""
 
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import pytest
-
 from coreo_results.backups.restorer import Restorer, RestoreReport, Target
-from coreo_results.backups.service import Backups, BackupStores
-from coreo_results.backups.wiring import custody_of, open_stores
+from coreo_results.backups.wiring import custodian_of, open_stores
 from coreo_results.keys.root import open_root_keys
 from coreo_results.keys.vault import open_vault
 from coreo_results.settings import ResultsSettings
@@ -44,7 +38,7 @@ async def restore(settings: ResultsSettings, **options: Any) -> RestoreReport:
             open_stores(settings) as stores,
         ):
             assert stores is not None
-            statements = custody_of(settings).statements
+            statements = custodian_of(settings).statements
             return await Restorer(stores, vault, statements, Target(database, system_database)).run(**options)
     finally:
         await system_database.close()
@@ -72,8 +66,14 @@ async def test_it_comes_back_as_it_was(databases: Databases, results_database: S
     async with running(settings) as app:
         service = ResultsService(app, tokens)
         runs = []
-        runs.append(await ended(service, team, {"a@global": [make_finding(n, status=FAIL) for n in range(5)], "b@eu": []}))
-        runs.append(await ended(service, team, {"a@global": [make_finding(n, status=UNKNOWN if n % 2 else PASS) for n in range(1, 5)]}))
+        runs.append(
+            await ended(service, team, {"a@global": [make_finding(n, status=FAIL) for n in range(5)], "b@eu": []})
+        )
+        runs.append(
+            await ended(
+                service, team, {"a@global": [make_finding(n, status=UNKNOWN if n % 2 else PASS) for n in range(1, 5)]}
+            )
+        )
         runs.append(await ended(service, team, {"b@eu": [make_finding(9, severity=Severity.LOW)]}))
         cycle = await app.state.services.backups.cycle(team)
         assert (cycle.stored, cycle.findings, cycle.is_done, cycle.failed) == (3, 10, True, {})

@@ -1,16 +1,18 @@
 """The root key's two adapters under one suite; KMS going away and coming back; the keys of many teams."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from botocore.exceptions import ClientError
 
 from coreo_embedded.deploy import Deployment, deploy
 from coreo_embedded.simulator import Simulator
 from coreo_results.keys.errors import KeyUnavailableError, RootKeyError
-from coreo_results.keys.kms_root import kms_root_key
+from coreo_results.keys.kms_root import KmsRootKey, kms_root_key
 from coreo_results.keys.material import SecretKey
 from coreo_results.keys.root import KeyPlace, RootKey, open_root_key
 from coreo_results.keys.seal import DamagedError
@@ -40,18 +42,6 @@ def kms_environment(aws: Simulator, kms: Deployment, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("AWS_SESSION_TOKEN", str(credentials.session_token))
     monkeypatch.setenv("AWS_ENDPOINT_URL", aws.endpoint_url)
     return f"kms:{kms.key_arn}"
-
-
-@pytest.fixture
-def disabled(aws: Simulator, kms: Deployment) -> Iterator[Any]:
-    """`disabled(True)` disables the key; it is enabled again at the end."""
-    root: KMSClient = aws.root_client("kms", ACCOUNT)
-
-    def switch(*, off: bool) -> None:
-        (root.disable_key if off else root.enable_key)(KeyId=kms.key_arn)
-
-    yield switch
-    switch(off=False)
 
 
 @pytest.fixture(params=["file", "kms"])
@@ -109,28 +99,102 @@ async def test_what_is_no_key_arn_is_refused(arn: str) -> None:
             pytest.fail("opened")
 
 
-async def test_a_disabled_key_is_a_503_that_ends_when_the_key_is_back(
-    results_database: ServiceDatabase, kms_environment: str, disabled: Any, tmp_path: Path
+@pytest.fixture(params=["disabled", "to be deleted", "denied"])
+def trouble(
+    request: pytest.FixtureRequest, aws: Simulator, kms: Deployment
+) -> Callable[[], AbstractContextManager[None]]:
+    """`with trouble():` KMS refuses the key, until the block ends."""
+    root: KMSClient = aws.root_client("kms", ACCOUNT)
+
+    @contextmanager
+    def of_key() -> Iterator[None]:
+        if request.param == "disabled":
+            root.disable_key(KeyId=kms.key_arn)
+        else:
+            root.schedule_key_deletion(KeyId=kms.key_arn, PendingWindowInDays=7)
+        try:
+            yield
+        finally:
+            if request.param == "to be deleted":
+                root.cancel_key_deletion(KeyId=kms.key_arn)
+            root.enable_key(KeyId=kms.key_arn)
+
+    @contextmanager
+    def of_role() -> Iterator[None]:
+        with aws.fault(kind="deny", service="kms"):
+            yield
+
+    return of_role if request.param == "denied" else of_key
+
+
+async def test_a_key_that_kms_refuses_closes_everything_and_all_is_well_when_it_is_back(
+    results_database: ServiceDatabase,
+    kms_environment: str,
+    trouble: Callable[[], AbstractContextManager[None]],
+    tmp_path: Path,
 ) -> None:
+    """Another root key of the settings that could be used is not."""
     tokens = Tokens()
-    settings = make_settings(results_database, tokens, kms_environment, vault=make_vault(tmp_path))
+    others = (make_root_key(tmp_path / "other"),)
+    vault = make_vault(tmp_path / "vault")
+    settings = make_settings(results_database, tokens, kms_environment, vault=vault, other_root_keys=others)
     async with running(settings) as app:
         run = ResultsService(app, tokens).run()
-        disabled(off=True)
-        refused = await run.claim()
-        assert (refused.status_code, refused.json()["code"]) == (503, "key_unavailable")
-        assert "DisabledException" in refused.json()["detail"]
-        assert refused.headers["retry-after"] == "5"
-        disabled(off=False)
+        with trouble():
+            refused = await run.claim()
+            assert (refused.status_code, refused.json()["code"]) == (503, "key_unavailable")
+            assert refused.headers["retry-after"] == "5"
+            assert list((tmp_path / "vault").rglob("*.key")) == []
         await run.stored(make_chunk(await run.claimed()))
 
     async with running(settings) as app:  # a process that has nothing cached
-        run = ResultsService(app, tokens).run(run.team_id, run.run_id)
-        disabled(off=True)
-        assert (await run.findings()).json()["code"] == "key_unavailable"
-        assert (await run.put(make_chunk(1, unit="a.b@global"))).json()["code"] == "key_unavailable"
-        disabled(off=False)
+        service = ResultsService(app, tokens)
+        run = service.run(run.team_id, run.run_id)
+        wish = {"resource": "bucket-0", "reason": "x", "author": "x"}
+        with trouble():
+            for refused in (
+                await run.findings(),
+                await run.put(make_chunk(1, unit="a.b@global")),
+                await service.call("POST", "/suppressions", run.team_token, wish),
+            ):
+                assert (refused.status_code, refused.json()["code"]) == (503, "key_unavailable")
+                assert "bucket-0" not in refused.text
+            with pytest.raises(KeyUnavailableError):
+                await app.state.services.turnovers.run(run.team_id)
         assert (await run.findings()).json()["total"] == 1
+        with trouble(), pytest.raises(KeyUnavailableError):  # what is remembered of the old key makes no new one
+            await app.state.services.turnovers.run(run.team_id)
+        await app.state.services.turnovers.run(run.team_id)
+        with trouble(), pytest.raises(KeyUnavailableError):  # begun, and its second half cannot be
+            await app.state.services.turnovers.begin(run.team_id)
+        assert (await run.findings()).json()["total"] == 1
+    async with running(settings) as app:
+        assert (await ResultsService(app, tokens).run(run.team_id, run.run_id).findings()).json()["total"] == 1
+
+
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        *(
+            (code, KeyUnavailableError)
+            for code in ("NotFoundException", "KMSInvalidStateException", "DisabledException")
+        ),
+        *((code, KeyUnavailableError) for code in ("AccessDeniedException", "KeyUnavailableException", "KMSInternal")),
+        *((code, DamagedError) for code in ("InvalidCiphertextException", "IncorrectKeyException")),
+    ],
+)
+async def test_what_kms_says_of_a_key_is_told_from_what_it_says_of_a_ciphertext(
+    code: str, expected: type[Exception]
+) -> None:
+    """Among them what no simulator does: a key that is deleted for good."""
+
+    class Refusing:
+        async def decrypt(self, **_: object) -> None:
+            raise ClientError({"Error": {"Code": code, "Message": "no"}}, "Decrypt")
+
+    root = KmsRootKey(Refusing(), "arn:aws:kms:eu-west-1:1:key/x")  # type: ignore[arg-type]  # as much of one as it takes
+    with pytest.raises(expected):
+        await root.unwrap(bytes(64), KeyPlace(new_id(), 1))
 
 
 async def test_no_answer_from_kms_is_a_503(

@@ -1,19 +1,30 @@
 """Migrations on data of the version before: nothing is lost, and what was not kept then says nothing now."""
 
+import io
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID
 
+import asyncpg
 import pytest
 from alembic import command
 from alembic.config import Config
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 
 from coreo_embedded.postgres import Postgres
+from coreo_results.keys.file_root import FileRootKey
+from coreo_results.keys.material import SecretKey
+from coreo_results.keys.root import KeyPlace
 from coreo_results.migrate import migrate
+from coreo_results.opening import open_for_command
 from coreo_shared.contracts.base import decode_json
 from coreo_shared.contracts.life import ChangeCounts, RunChanges
 from coreo_shared.contracts.terms import FindingStatus
+from coreo_shared.db import Database
 from coreo_shared.ids import new_id
 from tests.support.postgres import ServiceDatabase
 from tests.support.results import (
@@ -85,3 +96,124 @@ async def test_runs_of_before_there_was_a_life_of_findings(database: ServiceData
         last = await ended_run(service, team_id, FindingStatus.PASS)
         said = await changes(service, team_id, last)
         assert (said.previous_run_id, said.counts) == (new, ChangeCounts(resolved=1))
+
+
+# What the service of revision 0004 stored, and what it answered: two teams with keys in the database.
+_OLD = json.loads((Path(__file__).parent / "data" / "revision-0004.json").read_text())
+
+
+async def load_old(database: ServiceDatabase) -> None:
+    """Puts that into the database, whatever is in it."""
+    url = make_url(database.url("postgres")).set(drivername="postgresql")
+    admin = await asyncpg.connect(url.render_as_string(hide_password=False))
+    try:
+        await admin.execute("SET session_replication_role = replica")
+        await admin.execute(f"TRUNCATE {', '.join(_OLD['tables'])} CASCADE")
+        for table, content in _OLD["tables"].items():
+            rows = io.BytesIO(content["rows"].encode())
+            await admin.copy_to_table(table, source=rows, columns=content["columns"])
+    finally:
+        await admin.close()
+
+
+async def team_keys(database: ServiceDatabase, change: str = "") -> list[tuple[bool, bool, bool]]:
+    """(in the database, in the vault, destroyed) of all versions of all teams."""
+    admin = Database(database.url("postgres"), pool_size=1)
+    try:
+        async with admin.transaction() as connection:
+            if change:
+                await connection.execute(text("SET LOCAL session_replication_role = replica"))
+                await connection.execute(text(change))
+            rows = await connection.execute(
+                text("SELECT wrapped, in_vault_at, destroyed_at FROM team_keys ORDER BY team_id, version")
+            )
+            return [
+                (row.wrapped is not None, row.in_vault_at is not None, row.destroyed_at is not None) for row in rows
+            ]
+    finally:
+        await admin.close()
+
+
+async def test_results_of_before_the_vault_stay_readable_while_their_keys_move_into_it(
+    database: ServiceDatabase, tmp_path: Path
+) -> None:
+    tokens = Tokens()
+    go_back(database, "0004")
+    await load_old(database)
+    migrate(database.url("coreo_results_owner"))
+    path = tmp_path / "root.key"
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(_OLD["root_key"]))
+    settings = make_settings(database, tokens, f"file:{path}")
+
+    async def check() -> None:
+        """All that the old service answered, of a process that knows nothing yet."""
+        async with running(settings) as app:
+            service = ResultsService(app, tokens)
+            for old in _OLD["answers"]:
+                answer = await service.call("GET", old["path"], tokens.team(UUID(old["team"])))
+                assert answer.json() == old["answer"], old["path"]
+
+    # The keeper moves a key whose team nobody asks for; one that is asked for moves at once.
+    first, second = {UUID(old["team"]) for old in _OLD["answers"]}
+    async with open_for_command(settings) as custody:
+        await custody.keys.newest_team_key(first)
+    assert sorted(await team_keys(database)) == [(True, False, False), (True, True, False)]
+    async with running(settings) as app:
+        await app.state.services.key_keeper.keep()
+    assert await team_keys(database) == [(True, True, False)] * 2  # replicas of before may run for an hour
+    await check()
+    await team_keys(database, "UPDATE team_keys SET in_vault_at = in_vault_at - interval '1 hour'")
+    async with running(settings) as app:
+        await app.state.services.key_keeper.keep()
+        assert await team_keys(database) == [(False, True, False)] * 2
+    await check()
+
+    async with running(settings) as app:
+        service, work = ResultsService(app, tokens), _OLD["at_work"]
+        for team in (first, second):
+            await app.state.services.turnovers.run(team)
+        run = service.run(UUID(work["team"]), UUID(work["run"]))
+        await run.stored(make_chunk(work["fence"], [make_finding(8)], index=1))
+        page = (await run.findings()).json()
+        assert sorted(item["resource_id"] for item in page["findings"]) == ["bucket-7", "bucket-8"]
+    assert await team_keys(database) == [(False, True, True), (False, True, False)] * 2
+    await check()
+    with pytest.raises(DBAPIError, match="has been changed"):
+        go_back(database, "0004")
+
+    # A copy of the database from before, put back: it cannot bring the key back that was destroyed.
+    admin = Database(database.url("postgres"), pool_size=1)
+    async with admin.transaction() as connection:
+        await connection.execute(text("TRUNCATE team_secrets"))
+    await admin.close()
+    await load_old(database)
+    async with running(settings) as app:
+        old = _OLD["answers"][0]
+        answer = await ResultsService(app, tokens).call("GET", old["path"], tokens.team(UUID(old["team"])))
+        assert (answer.status_code, answer.json()["code"]) == (500, "data_damaged")
+    assert not list((tmp_path / "vault").rglob("0000000001/*.key"))
+
+
+async def test_a_team_that_a_replica_of_before_makes_after_the_migration(
+    database: ServiceDatabase, tmp_path: Path
+) -> None:
+    """As it runs on while the new ones start."""
+    tokens, root_key, team_id = Tokens(), make_root_key(tmp_path), new_id()
+    root, key = FileRootKey.load(tmp_path / "root.key"), SecretKey.generate()
+    database_ = Database(database.url("coreo_results"))
+    async with database_.transaction(team_id) as connection:
+        await connection.execute(
+            text("INSERT INTO team_keys (team_id, version, root_key, wrapped) VALUES (:team, 1, :root, :wrapped)"),
+            {"team": team_id, "root": root.name, "wrapped": await root.wrap(key, KeyPlace(team_id, None))},
+        )
+    await database_.close()
+    settings = make_settings(database, tokens, root_key)
+    async with open_for_command(settings) as custody:
+        assert (await custody.keys.newest_team_key(team_id)).key == key
+    async with running(settings) as app:
+        run = ResultsService(app, tokens).run(team_id)
+        await run.stored(make_chunk(await run.claimed()))
+        await app.state.services.turnovers.run(team_id)
+        assert (await run.findings()).json()["total"] == 1
+    assert await team_keys(database) == [(False, True, True), (False, True, False)]

@@ -22,8 +22,6 @@ import coreo_results.suppressions.endpoints as suppression_endpoints
 from coreo_results import health
 from coreo_results.auth import Authenticator
 from coreo_results.backups.keeper import BackupKeeper
-from coreo_results.backups.service import Backups, BackupStores
-from coreo_results.backups.wiring import custody_of, open_stores
 from coreo_results.chunks.rekey import Rekeying
 from coreo_results.chunks.service import Chunks
 from coreo_results.decisions.log import DecisionLog
@@ -33,15 +31,13 @@ from coreo_results.findings.service import Findings
 from coreo_results.fleet.service import Fleet
 from coreo_results.keys.errors import RootKeyError
 from coreo_results.keys.keeper import KeyKeeper
-from coreo_results.keys.root import open_root_keys
 from coreo_results.keys.seal import DamagedError
-from coreo_results.keys.service import Keys
-from coreo_results.keys.turnover import Turnovers
-from coreo_results.keys.vault import Vault, VaultError, open_vault
+from coreo_results.keys.vault import VaultError
 from coreo_results.ledger.service import Ledger
 from coreo_results.ledger.sweeper import Sweeper
 from coreo_results.life.keeper import LifeKeeper
 from coreo_results.life.service import Life
+from coreo_results.opening import Custody, open_custody
 from coreo_results.overrides.service import Overrides
 from coreo_results.services import Services
 from coreo_results.settings import ResultsSettings
@@ -73,13 +69,8 @@ def create_app(settings: ResultsSettings) -> FastAPI:
 
         app.state.begin_stop = begin_stop
         try:
-            async with (
-                open_root_keys(settings.root_key, settings.other_root_keys) as roots,
-                open_vault(settings.vault, roots) as vault,
-                open_stores(settings) as stores,
-            ):
-                events = Events(system_database, wakeup, stopping)
-                services = _wire(settings, database, system_database, vault, stores, events)
+            async with open_custody(settings, database, system_database) as custody:
+                services = _wire(settings, custody, Events(system_database, wakeup, stopping))
                 app.state.services = services
                 listener = EventListener(settings.system_database_url.get_secret_value(), wakeup)
                 keepers = (services.sweeper, services.life_keeper, services.key_keeper, services.backup_keeper)
@@ -117,24 +108,15 @@ def create_app(settings: ResultsSettings) -> FastAPI:
     return app
 
 
-def _wire(
-    settings: ResultsSettings,
-    database: Database,
-    system_database: Database,
-    vault: Vault,
-    stores: BackupStores | None,
-    events: Events,
-) -> Services:
-    keys = Keys(database, vault)
+def _wire(settings: ResultsSettings, custody: Custody, events: Events) -> Services:
+    database, system_database, keys = custody.database, custody.system_database, custody.keys
     life = Life(database, keys)
-    backups = None if stores is None else Backups(database, keys, life, stores, custody_of(settings))
-    turnovers = Turnovers(database, keys, vault, before_destroying=[] if backups is None else [backups.renew_ledger])
     suppressions = Suppressions(database, keys)
     return Services(
         database=database,
         system_database=system_database,
         keys=keys,
-        turnovers=turnovers,
+        turnovers=custody.turnovers,
         rekeying=Rekeying(database, keys),
         ledger=Ledger(database, keys, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts),
         chunks=Chunks(database, keys),
@@ -144,11 +126,11 @@ def _wire(
         overrides=Overrides(database, keys),
         log=DecisionLog(database, keys),
         life_keeper=LifeKeeper(system_database, life, interval_seconds=settings.sweep_seconds),
-        key_keeper=KeyKeeper(system_database, keys, turnovers, interval_seconds=settings.sweep_seconds),
-        backups=backups,
+        key_keeper=KeyKeeper(system_database, keys, custody.turnovers, interval_seconds=settings.sweep_seconds),
+        backups=custody.backups,
         backup_keeper=None
-        if backups is None
-        else BackupKeeper(system_database, database, backups, interval_seconds=settings.backup_seconds),
+        if custody.backups is None
+        else BackupKeeper(system_database, database, custody.backups, interval_seconds=settings.backup_seconds),
         events=events,
         fleet=Fleet(system_database),
         sweeper=Sweeper(

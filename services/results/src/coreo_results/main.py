@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 
 from coreo_results.backups import commands as backup_commands
+from coreo_results.integrity import commands as integrity_commands
+from coreo_results.keys import commands as key_commands
 from coreo_shared.observability.logs import configure_logging
 from coreo_shared.settings import load_settings
 
@@ -18,6 +20,10 @@ def run() -> None:
         _migrate()
     elif arguments.command in backup_commands.NAMES:
         backup_commands.run(arguments)
+    elif arguments.command in key_commands.NAMES:
+        key_commands.run(arguments)
+    elif arguments.command in integrity_commands.NAMES:
+        integrity_commands.run(arguments)
     else:
         _create_root_key(arguments.path, keep=arguments.keep)
 
@@ -31,6 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("serve", help="serve the internal HTTP API on COREO_HOST:COREO_PORT until SIGTERM")
     commands.add_parser("migrate", help="bring the database COREO_MIGRATION_DATABASE_URL to the newest schema")
+    key_commands.add_to(commands)
+    integrity_commands.add_to(commands)
     backup_commands.add_to(commands)
     root_key = commands.add_parser(
         "create-root-key", help="write a new root key to a file, for installations without AWS KMS"

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coreo_results.backups.heads import Head, HeadRepository
 from coreo_results.backups.log import entry_hash, entry_object, sign_entry
-from coreo_results.backups.snapshots import Custody, Snapshots
+from coreo_results.backups.snapshots import Custodian, Snapshots
 from coreo_results.stores import NotStoredError, ObjectStore, StoreConflictError
 from coreo_shared.contracts.backups import Logged
 from coreo_shared.db import Database
@@ -36,11 +36,11 @@ class LogAheadError(Exception):
 class Journal:
     """The logs of all teams. All calls need the team's lock (`heads.team_lock`)."""
 
-    def __init__(self, database: Database, store: ObjectStore, snapshots: Snapshots, custody: Custody) -> None:
+    def __init__(self, database: Database, store: ObjectStore, snapshots: Snapshots, custodian: Custodian) -> None:
         self._database = database
         self._store = store
         self._snapshots = snapshots
-        self._custody = custody
+        self._custodian = custodian
 
     async def append(self, team_id: UUID, decide: Decide) -> bool:
         """Adds an entry, and stores it; False if there was nothing to say. Raises LogAheadError."""
@@ -52,7 +52,7 @@ class Journal:
             if what is None:
                 return False
             previous = None if head.entry is None else entry_hash(head.entry)
-            entry = sign_entry(self._custody.signer, (team_id, head.seq, previous), what, by=self._custody.by)
+            entry = sign_entry(self._custodian.signer, (team_id, head.seq, previous), what, by=self._custodian.by)
             await heads.pend(head.seq, entry)
         await self.settle(team_id)
         return True

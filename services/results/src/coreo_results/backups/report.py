@@ -8,6 +8,7 @@ from coreo_results.backups.reading import TeamBackups
 from coreo_results.backups.restorer import RestoreReport
 from coreo_results.backups.service import Cycle
 from coreo_results.backups.verification import TeamVerdict
+from coreo_shared.contracts.backups import BackedUpRun
 
 _MOST = 50  # differences that are written out
 
@@ -27,6 +28,14 @@ def team_line(backups: TeamBackups) -> str:
     return (
         f"team {backups.team_id}: {_count(len(log.runs), 'run')}, {_count(findings, 'finding')}, {_size(size)}; "
         f"log of {_count(log.seq, 'entry')} until {log.at}; key ledger {snapshot.number} of {snapshot.at}"
+    )
+
+
+def run_line(run: BackedUpRun) -> str:
+    """A run."""
+    return (
+        f"  run {run.run_id}: ended {run.ended_at}, {_count(run.findings, 'finding')}, {run.bytes:,} bytes, "
+        f"kept until {run.expires_at}"
     )
 
 

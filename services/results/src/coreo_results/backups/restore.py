@@ -30,7 +30,7 @@ from coreo_results.chunks.sealing import ChunkPlace, PackedChunk, seal_packed
 from coreo_results.keys.repository import WrappedRunKey
 from coreo_results.keys.seal import DamagedError
 from coreo_results.keys.service import TAGS, Keys, RunKey
-from coreo_results.keys.wrapping import TeamKey
+from coreo_results.keys.wrapping import BACKUP_KEYS, TeamKey, WrappedKey
 from coreo_results.stores import ObjectStore
 from coreo_shared.contracts.backups import BackedUpRun
 from coreo_shared.contracts.results import Counts
@@ -98,14 +98,25 @@ class TeamRestore:
         tags = await self.keys.team_secret(team_id, TAGS)
         key, wrapped = self.keys.fresh_run_key(team_id, run.run_id, team_key, tags)
         try:
-            work = _RunWork(self, loader, run, key, wrapped, past)
-            await work.follow(records(self.store, team_id, run, await self.ledger_keys.of(run.run_id)))
+            backup_key = await self.ledger_keys.of(run.run_id)
+            keys = _NewKeys(key, wrapped, BACKUP_KEYS.wrap(team_key, team_id, run.run_id, backup_key))
+            work = _RunWork(self, loader, run, keys, past)
+            await work.follow(records(self.store, team_id, run, backup_key))
         except DamagedError as error:
             raise DamagedError(f"run {run.run_id} of team {team_id}: {error}") from error
         self.done.runs += 1
         self.done.bytes += run.bytes
         self.done.findings += run.findings if work.is_shown else 0
         self.done.without_content += not work.is_shown
+
+
+@dataclass(frozen=True)
+class _NewKeys:
+    """A run's keys in the database that is filled: of its display copy, and of its backup."""
+
+    data: RunKey
+    wrapped: WrappedRunKey
+    backup: WrappedKey
 
 
 @dataclass
@@ -115,8 +126,7 @@ class _RunWork:
     team: TeamRestore
     loader: Loader
     run: BackedUpRun
-    key: RunKey
-    wrapped: WrappedRunKey
+    keys: _NewKeys
     past: PlanPast | None
     row: dict[str, Any] = field(default_factory=dict)
     is_shown: bool = False
@@ -157,9 +167,9 @@ class _RunWork:
         entry = RunEntry(
             row=self.row | changes,
             units=record.units if self.is_shown else [],
-            key=self.wrapped if self.is_shown else None,
+            key=self.keys.wrapped if self.is_shown else None,
             backup=self._backup(),
-            backup_key=self.team.backups.ledger.keys[self.run.run_id],
+            backup_key=self.keys.backup,
         )
         await self.loader.run(self.run.run_id, entry)
 
@@ -187,7 +197,7 @@ class _RunWork:
         if not batch:
             return
         team_id, run_id = self.team.backups.team_id, self.run.run_id
-        made = await asyncio.to_thread(_sealed, team_id, run_id, batch, self.key)
+        made = await asyncio.to_thread(_sealed, team_id, run_id, batch, self.keys.data)
         for chunk, _ in made:
             for group in chunk.groups:
                 self.counts[group.status, group.severity] += group.count

@@ -14,8 +14,8 @@ from coreo_results.backups.reading import BackupsRefusedError, TeamBackups, read
 from coreo_results.backups.restore import Restored, TeamRestore
 from coreo_results.backups.service import BackupStores
 from coreo_results.backups.verification import TeamVerdict, Verifier
+from coreo_results.keys.adoption import Adoption
 from coreo_results.keys.material import Sealed
-from coreo_results.keys.repository import KeyRepository
 from coreo_results.keys.service import Keys
 from coreo_results.keys.vault import Vault
 from coreo_results.keys.wrapping import WrappedKey
@@ -97,10 +97,15 @@ class Restorer:
             )
 
     async def _team(self, backups: TeamBackups, *, with_expired: bool) -> Restored:
-        keys = Keys(self.target.database, self.vault)
-        await self._register_keys(backups)
+        team_id, snapshot, database = backups.team_id, backups.ledger.snapshot, self.target.database
+        keys = Keys(database, self.vault)
+        adoption = Adoption(database, keys, self.vault)
+        await adoption.versions(team_id)
+        for secret in snapshot.secrets:
+            wrapped = WrappedKey(secret.team_key_version, Sealed(secret.wrapped))
+            await adoption.secret(team_id, secret.name, wrapped)
         restore = TeamRestore(
-            database=self.target.database,
+            database=database,
             keys=keys,
             store=self.stores.backups,
             backups=backups,
@@ -108,31 +113,20 @@ class Restorer:
             shown_since=None if with_expired else datetime.now(UTC) - timedelta(days=90),
         )
         done = await restore.run(at_once=_TOGETHER)
-        async with self.target.database.transaction(backups.team_id) as connection:
-            newest = await KeyRepository(connection).newest_version(backups.team_id)
-            if newest is not None:
-                await KeyRepository(connection).retire_before(backups.team_id, newest.version)
-        self.say(f"team {backups.team_id}: restored, {done.runs} runs")
+        async with database.transaction(team_id) as connection:
+            await HeadRepository(connection, team_id).put(_head(backups))
+        self.say(f"team {team_id}: restored, {done.runs} runs")
         return done
 
-    async def _register_keys(self, backups: TeamBackups) -> None:
-        """The team's keys, secrets and log, as they are when its newest snapshot has been used."""
-        team_id, snapshot = backups.team_id, backups.ledger.snapshot
-        alive = {each.version async for each in self.vault.versions(team_id) if not each.is_destroyed}
-        async with self.target.database.transaction(team_id) as connection:
-            repository = KeyRepository(connection)
-            for version in snapshot.key_versions:
-                if version.version in alive:
-                    await repository.add_version(team_id, version.version, self.vault.roots.current.name)
-            for secret in snapshot.secrets:
-                wrapped = WrappedKey(secret.team_key_version, Sealed(secret.wrapped))
-                await repository.add_secret(team_id, secret.name, wrapped)
-            is_pending = backups.end != snapshot.log_entry
-            head = Head(
-                seq=backups.log.seq - is_pending,
-                entry=backups.end,
-                pending=snapshot.log_entry if is_pending else None,
-                snapshot=snapshot.number,
-                snapshot_at=None,
-            )
-            await HeadRepository(connection, team_id).put(head)
+
+def _head(backups: TeamBackups) -> Head:
+    """Where the log is. The entry that the snapshot carries may still have to be stored."""
+    snapshot = backups.ledger.snapshot
+    is_pending = backups.end != snapshot.log_entry
+    return Head(
+        seq=backups.log.seq - is_pending,
+        entry=backups.end,
+        pending=snapshot.log_entry if is_pending else None,
+        snapshot=snapshot.number,
+        snapshot_at=None,
+    )

@@ -12,7 +12,7 @@ from coreo_results.backups.heads import HeadRepository, team_lock
 from coreo_results.backups.journal import Journal
 from coreo_results.backups.log import run_folder, written
 from coreo_results.backups.repository import DEFAULT_DAYS, BackupRepository, DueRun, StoredRun, Written
-from coreo_results.backups.snapshots import Custody, Snapshots
+from coreo_results.backups.snapshots import Custodian, Snapshots
 from coreo_results.backups.together import together
 from coreo_results.backups.writer import Writer, new_object
 from coreo_results.keys.material import SecretKey
@@ -56,14 +56,14 @@ class Cycle:
 class Backups:
     """The backups of all teams."""
 
-    def __init__(self, database: Database, keys: Keys, life: Life, stores: BackupStores, custody: Custody) -> None:
+    def __init__(self, database: Database, keys: Keys, life: Life, stores: BackupStores, custodian: Custodian) -> None:
         self._database = database
         self._keys = keys
         self._life = life
         self._stores = stores
         self._writer = Writer(keys, stores.backups)
-        self.snapshots = Snapshots(database, stores.ledger, custody)
-        self.journal = Journal(database, stores.backups, self.snapshots, custody)
+        self.snapshots = Snapshots(database, stores.ledger, custodian)
+        self.journal = Journal(database, stores.backups, self.snapshots, custodian)
 
     async def cycle(self, team_id: UUID, *, wait: bool = False, stopping: asyncio.Event | None = None) -> Cycle:
         """Does all that is due for the team, in batches. Another process that is at it is left alone, or waited for.

@@ -35,7 +35,7 @@ _REFRESH = timedelta(days=2)
 
 
 @dataclass(frozen=True)
-class Custody:
+class Custodian:
     """Who signs, and whose signatures are believed. `by`: this host, for people to read."""
 
     signer: Signer
@@ -46,10 +46,10 @@ class Custody:
 class Snapshots:
     """Snapshots in the ledger store. All calls need the team's lock (`heads.team_lock`)."""
 
-    def __init__(self, database: Database, store: ObjectStore, custody: Custody) -> None:
+    def __init__(self, database: Database, store: ObjectStore, custodian: Custodian) -> None:
         self._database = database
         self._store = store
-        self._custody = custody
+        self._custodian = custodian
 
     async def write(self, team_id: UUID, log_seq: int, log_entry: str | None) -> int:
         """A snapshot that goes with this entry of the log, the one that is about to be stored; its number."""
@@ -66,11 +66,19 @@ class Snapshots:
             ledger = LedgerRepository(connection, team_id)
             versions, secrets = await ledger.key_versions(), await ledger.secrets()
         snapshot = LedgerSnapshot(
-            version=LEDGER_VERSION, team_id=team_id, number=number, at=written(datetime.now(UTC)), by=self._custody.by,
-            log_seq=log_seq, log_entry=log_entry, keys=sum(page.keys for page in pages), pages=pages,
-            key_versions=versions, secrets=secrets,
-        )  # fmt: skip
-        signed = self._custody.signer.sign(snapshot, typ=LEDGER_SNAPSHOT_TYPE)
+            version=LEDGER_VERSION,
+            team_id=team_id,
+            number=number,
+            at=written(datetime.now(UTC)),
+            by=self._custodian.by,
+            log_seq=log_seq,
+            log_entry=log_entry,
+            keys=sum(page.keys for page in pages),
+            pages=pages,
+            key_versions=versions,
+            secrets=secrets,
+        )
+        signed = self._custodian.signer.sign(snapshot, typ=LEDGER_SNAPSHOT_TYPE)
         await self._store.put(snapshot_object(team_id, number), signed.encode())
         async with self._database.transaction(team_id) as connection:
             await HeadRepository(connection, team_id).snapped(number)
@@ -84,7 +92,7 @@ class Snapshots:
         readable = []
         for number in numbers[-_KEEP:]:
             try:
-                readable.append(await read_snapshot(self._store, team_id, number, self._custody.statements))
+                readable.append(await read_snapshot(self._store, team_id, number, self._custodian.statements))
             except LedgerError as error:  # it helps nobody, and goes once there are enough newer ones
                 _log.error("ledger_snapshot_damaged", problem=str(error), security_event="ledger_snapshot_damaged")
         oldest = datetime.now(UTC) - timedelta(days=_KEEP_DAYS)
@@ -99,7 +107,7 @@ class Snapshots:
             if await LedgerRepository(connection, team_id).keys_under(without):
                 raise DamagedError("the key ledger still has keys under a version that is to be destroyed")
         number = await self.write(team_id, log_seq, log_entry)
-        await self._keep(team_id, [await read_snapshot(self._store, team_id, number, self._custody.statements)])
+        await self._keep(team_id, [await read_snapshot(self._store, team_id, number, self._custodian.statements)])
         return number
 
     async def _keep(self, team_id: UUID, snapshots: list[LedgerSnapshot]) -> None:
@@ -119,7 +127,7 @@ class Snapshots:
         if not numbers:
             return {}
         try:
-            newest = await read_snapshot(self._store, team_id, numbers[-1], self._custody.statements)
+            newest = await read_snapshot(self._store, team_id, numbers[-1], self._custodian.statements)
         except LedgerError as error:  # then all pages are written anew
             _log.error("ledger_snapshot_damaged", problem=str(error), security_event="ledger_snapshot_damaged")
             return {}

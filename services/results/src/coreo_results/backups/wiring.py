@@ -1,17 +1,14 @@
-"""Opens the stores of the settings, and what works on them."""
+"""Opens the stores of the settings."""
 
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from coreo_results.backups.service import Backups, BackupStores
-from coreo_results.backups.snapshots import Custody
-from coreo_results.keys.service import Keys
-from coreo_results.life.service import Life
-from coreo_results.settings import KeySettings, StoreSettings
+from coreo_results.backups.service import BackupStores
+from coreo_results.backups.snapshots import Custodian
+from coreo_results.settings import StoreSettings
 from coreo_results.stores import StoreSetupError, open_store
 from coreo_shared.crypto.statements import Statements
-from coreo_shared.db import Database
 from coreo_shared.settings import signer_of
 
 
@@ -30,17 +27,8 @@ async def open_stores(settings: StoreSettings) -> AsyncIterator[BackupStores | N
         yield BackupStores(backups, ledger)
 
 
-def custody_of(settings: StoreSettings) -> Custody:
+def custodian_of(settings: StoreSettings) -> Custodian:
     """Who signs, and whose signatures are believed. The settings must want backups."""
     if settings.custody_key is None:
-        raise ValueError("there is no custody key")
-    return Custody(signer_of(settings.custody_key), Statements(settings.custody_keys()), socket.gethostname())
-
-
-@asynccontextmanager
-async def open_backups(
-    settings: KeySettings, database: Database, keys: Keys, life: Life
-) -> AsyncIterator[Backups | None]:
-    """The backups of all teams, None where the settings want none. Raises as `open_stores`."""
-    async with open_stores(settings) as stores:
-        yield None if stores is None else Backups(database, keys, life, stores, custody_of(settings))
+        raise StoreSetupError("COREO_CUSTODY_KEY is missing")
+    return Custodian(signer_of(settings.custody_key), Statements(settings.custody_keys()), socket.gethostname())

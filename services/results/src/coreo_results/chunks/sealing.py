@@ -77,8 +77,8 @@ def seal_chunk(team_id: UUID, run_id: UUID, chunk: PutChunk, key: RunKey) -> Sea
         place=place,
         groups=columns.groups,
         findings=len(chunk.findings),
-        resource_hashes=_resource_hashes(columns, key.resources),
-        tags=_tags(columns.fingerprints, key.fingerprints),
+        resource_hashes=resource_hashes(columns, key.resources),
+        tags=tags(columns.fingerprints, key.fingerprints),
         listed=not any(_says_unlisted(finding, chunk.unit) for finding in chunk.findings),
         sealed=seal(key.data, pack(columns), place.context()),
     )
@@ -87,7 +87,7 @@ def seal_chunk(team_id: UUID, run_id: UUID, chunk: PutChunk, key: RunKey) -> Sea
 def seal_packed(place: ChunkPlace, packed: bytes, key: RunKey, *, listed: bool) -> PackedChunk:
     """A chunk from columns that were packed before, as `seal_chunk` made it then."""
     columns = unpack(packed)
-    hashes = _resource_hashes(columns, key.resources)
+    hashes = resource_hashes(columns, key.resources)
     return PackedChunk(
         place=place,
         groups=columns.groups,
@@ -107,7 +107,7 @@ def unseal_chunk(place: ChunkPlace, sealed: bytes, key: RunKey) -> Columns:
 def reseal_chunk(place: ChunkPlace, sealed: bytes, old: RunKey, new: RunKey) -> ResealedChunk:
     """The chunk under another key of its run. Raises DamagedError."""
     packed = unseal(old.data, sealed, place.context())
-    hashes = _resource_hashes(unpack(packed), new.resources)
+    hashes = resource_hashes(unpack(packed), new.resources)
     return ResealedChunk(place, hashes, seal(new.data, packed, place.context()))
 
 
@@ -124,7 +124,8 @@ def _hash(resource: str, key: bytes) -> int:
     return int.from_bytes(digest, "big", signed=True) or 1
 
 
-def _tags(fingerprints: bytes, key: SecretKey) -> list[UUID]:
+def tags(fingerprints: bytes, key: SecretKey) -> list[UUID]:
+    """Keyed hashes of fingerprints (16 bytes each): the same in all runs of the team."""
     return [UUID(bytes=digest) for digest in _tag_digests(fingerprints, key)]
 
 
@@ -140,7 +141,8 @@ def _says_unlisted(finding: Finding, unit: str) -> bool:
     return finding.resource_id == unit and finding.status is FindingStatus.NOT_EVALUATED
 
 
-def _resource_hashes(columns: Columns, key: SecretKey) -> list[int]:
+def resource_hashes(columns: Columns, key: SecretKey) -> list[int]:
+    """See SealedChunk."""
     material = key.reveal()
     ids, arns = columns.resource_ids, columns.resource_arns
     hashes: dict[str | None, int] = {name: _hash(name, material) for name in {*ids, *arns} if name is not None}

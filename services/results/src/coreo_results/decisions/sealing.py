@@ -47,7 +47,13 @@ class Opener:
 
     def open(self, text: SealedText, kind: type[T], *place: UUID | str) -> T:
         """The value that `seal_text` was given. Raises DamagedError."""
+        return msgspec.json.decode(self._opened(text, *place), type=kind)
+
+    def check(self, text: SealedText, *place: UUID | str) -> None:
+        """Whether it opens. Raises DamagedError."""
+        self._opened(text, *place)
+
+    def _opened(self, text: SealedText, *place: UUID | str) -> bytes:
         if self._key is None:
             raise ValueError("this opener was made for no texts")
-        plain = unseal(self._key, Sealed(text.sealed), bind("decision", *place))
-        return msgspec.json.decode(plain, type=kind)
+        return unseal(self._key, Sealed(text.sealed), bind("decision", *place))

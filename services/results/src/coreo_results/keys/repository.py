@@ -42,8 +42,10 @@ _NEWEST = text(
     f"SELECT {_VERSION_COLUMNS} FROM team_keys WHERE team_id = :team ORDER BY version DESC LIMIT 1"  # noqa: S608  constants
 )
 _VERSION = text(f"SELECT {_VERSION_COLUMNS} FROM team_keys WHERE team_id = :team AND version = :version")  # noqa: S608  constants
+# For an hour after it was moved a key stays, for processes of an older version of Coreo.
+_LEAVING = "in_database AND (in_vault_at IS NULL OR in_vault_at < now() - interval '1 hour')"
 _IN_DATABASE = text(
-    f"SELECT {_VERSION_COLUMNS} FROM team_keys WHERE team_id = :team AND in_database ORDER BY version"  # noqa: S608  constants
+    f"SELECT {_VERSION_COLUMNS} FROM team_keys WHERE team_id = :team AND {_LEAVING} ORDER BY version"  # noqa: S608  constants
 )
 _ADD = text(
     "INSERT INTO team_keys (team_id, version, root_key, in_database, in_vault_at)"
@@ -53,9 +55,14 @@ _MOVED = text(
     "UPDATE team_keys SET in_vault_at = now(), root_key = :root_key"
     " WHERE team_id = :team AND version = :version AND in_vault_at IS NULL"
 )
+_ROOT = text("UPDATE team_keys SET root_key = :root_key WHERE team_id = :team AND version = :version")
 _RETIRE = text("""
     UPDATE team_keys SET retired_at = now(), wrapped = NULL, in_database = false
     WHERE team_id = :team AND version < :version AND retired_at IS NULL
+""")
+_RETIRE_THESE = text("""
+    UPDATE team_keys SET retired_at = now(), wrapped = NULL, in_database = false
+    WHERE team_id = :team AND version = ANY (CAST(:versions AS int[])) AND retired_at IS NULL
 """)
 _RETIRED_VERSIONS = text("""
     SELECT version FROM team_keys WHERE team_id = :team AND retired_at IS NOT NULL AND destroyed_at IS NULL
@@ -67,12 +74,11 @@ _DESTROYED = text("""
 """)
 _LEFT = text("""
     UPDATE team_keys SET wrapped = NULL, in_database = false
-    WHERE team_id = :team AND version = :version
-        AND in_vault_at < now() - make_interval(secs => CAST(:seconds AS float8))
+    WHERE team_id = :team AND version = :version AND in_vault_at IS NOT NULL
 """)
-_DUE = text("""
-    SELECT DISTINCT team_id FROM team_keys WHERE in_database OR (retired_at IS NOT NULL AND destroyed_at IS NULL)
-""")
+_DUE = text(
+    f"SELECT DISTINCT team_id FROM team_keys WHERE {_LEAVING} OR (retired_at IS NOT NULL AND destroyed_at IS NULL)"  # noqa: S608  constants
+)
 _LATELY_RETIRED = text("""
     SELECT team_id, version FROM team_keys WHERE retired_at > now() - make_interval(secs => CAST(:seconds AS float8))
 """)
@@ -94,7 +100,7 @@ _ADD_SECRET = text(
 
 
 async def due_teams(connection: AsyncConnection) -> list[UUID]:
-    """Teams with a key in the database or with a retired version that is not destroyed; for the system role."""
+    """Teams with a key that is to leave the database, or is retired and not destroyed; for the system role."""
     return list((await connection.execute(_DUE)).scalars())
 
 
@@ -131,14 +137,14 @@ class KeyRepository:
         row = (await self._connection.execute(_VERSION, {"team": team_id, "version": version})).one_or_none()
         return None if row is None else _version(row)
 
-    async def versions_in_database(self, team_id: UUID) -> list[TeamKeyVersion]:
-        """Versions whose wrapped key the database still has."""
+    async def leaving_versions(self, team_id: UUID) -> list[TeamKeyVersion]:
+        """Versions whose wrapped key is to be moved from the database, or was moved long enough ago to go."""
         rows = await self._connection.execute(_IN_DATABASE, {"team": team_id})
         return [_version(row) for row in rows]
 
-    async def forget_wrapped(self, team_id: UUID, version: int, *, after_seconds: float) -> None:
-        """Drops the version's key from the database, if it has been in the vault for so long."""
-        await self._connection.execute(_LEFT, {"team": team_id, "version": version, "seconds": after_seconds})
+    async def forget_wrapped(self, team_id: UUID, version: int) -> None:
+        """Drops the version's key from the database. It must be in the vault."""
+        await self._connection.execute(_LEFT, {"team": team_id, "version": version})
 
     async def add_version(self, team_id: UUID, version: int, root_key: str) -> None:
         """Registers a version that is in the vault, unless it is registered."""
@@ -148,9 +154,17 @@ class KeyRepository:
         """Notes that the vault has the version, wrapped by this root key."""
         await self._connection.execute(_MOVED, {"team": team_id, "version": version, "root_key": root_key})
 
+    async def mark_root(self, team_id: UUID, version: int, root_key: str) -> None:
+        """Notes which root key wraps the version in the vault."""
+        await self._connection.execute(_ROOT, {"team": team_id, "version": version, "root_key": root_key})
+
     async def retire_before(self, team_id: UUID, version: int) -> None:
         """Retires all versions before this one, once nobody is storing anything under them any more."""
         await self._connection.execute(_RETIRE, {"team": team_id, "version": version})
+
+    async def retire(self, team_id: UUID, versions: list[int]) -> None:
+        """Retires just these."""
+        await self._connection.execute(_RETIRE_THESE, {"team": team_id, "versions": versions})
 
     async def retired_versions(self, team_id: UUID) -> list[int]:
         """Versions that are retired and not destroyed."""

@@ -35,7 +35,6 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 W = TypeVar("W", bound=WrappedKey)
 CACHE_SECONDS = 300.0  # how long a disabled root key still works for a team in use
-LEAVE_DATABASE_SECONDS = 3600.0
 FIRST_VERSION = 1
 TAGS, DECISIONS = "tags", "decisions"
 # The team's secrets that versions of Coreo without team secrets derived from the first version, and from what. They
@@ -75,15 +74,19 @@ class Keys:
 
     async def newest_team_key(self, team_id: UUID) -> TeamKey:
         """The key that wraps what is new, made if the team has none. Raises KeyUnavailableError, DamagedError."""
-        async with self._database.transaction(team_id) as connection:
-            stored = await KeyRepository(connection).newest_version(team_id)
-        if stored is None:
-            stored = await self._make_team_key(team_id)
-        try:
-            return TeamKey(stored.version, await self._in_clear(team_id, stored))
-        except KeyDestroyedError:
-            # The register is older than the vault: a copy of the database was put in its place.
-            raise DamagedError("the newest key of this team that the database knows was destroyed") from None
+        tried = 0
+        while True:
+            async with self._database.transaction(team_id) as connection:
+                stored = await KeyRepository(connection).newest_version(team_id)
+            if stored is None:
+                stored = await self._make_team_key(team_id)
+            try:
+                return TeamKey(stored.version, await self._in_clear(team_id, stored))
+            except KeyDestroyedError:  # a whole turnover since we looked?
+                if stored.version == tried:
+                    # No: the register is older than the vault, as a copy of the database is that was put back.
+                    raise DamagedError("the newest key of this team that the database knows was destroyed") from None
+                tried = stored.version
 
     async def team_key(self, team_id: UUID, version: int) -> TeamKey:
         """A version of the team's key. Raises KeyDestroyedError, KeyUnavailableError, DamagedError."""
@@ -223,20 +226,18 @@ class Keys:
     async def leave_database(self, team_id: UUID) -> None:
         """Moves keys that an older version of Coreo left in the database into the vault.
 
-        They go from the database an hour later, when no process of such a version needs them any more.
+        Called again an hour later it drops them, when no process of such a version needs them any more.
         Raises KeyUnavailableError, DamagedError.
         """
         async with self._database.transaction(team_id) as connection:
-            found = await KeyRepository(connection).versions_in_database(team_id)
+            found = await KeyRepository(connection).leaving_versions(team_id)
         for stored in found:
             if not stored.in_vault:
                 await self._move(team_id, stored)
                 continue
             await self._vault.load(team_id, stored.version)  # it can be had from there: the other copy may go
             async with self._database.transaction(team_id) as connection:
-                await KeyRepository(connection).forget_wrapped(
-                    team_id, stored.version, after_seconds=LEAVE_DATABASE_SECONDS
-                )
+                await KeyRepository(connection).forget_wrapped(team_id, stored.version)
 
     def forget_version(self, team_id: UUID, version: int) -> None:
         """Drops the version from memory."""
@@ -248,15 +249,15 @@ class Keys:
 
     async def _under_team_key(self, team_id: UUID, stored: Callable[[], Awaitable[W]]) -> tuple[W, TeamKey]:
         """What is stored, and the key that wraps it. It may be re-wrapped, and its version destroyed, in between."""
-        found = await stored()
-        try:
-            return found, await self.team_key(team_id, found.team_key_version)
-        except KeyDestroyedError:
+        tried = 0
+        while True:
             found = await stored()
-        try:
-            return found, await self.team_key(team_id, found.team_key_version)
-        except KeyDestroyedError:
-            raise DamagedError("this is under a version of the team's key that was destroyed") from None
+            try:
+                return found, await self.team_key(team_id, found.team_key_version)
+            except KeyDestroyedError:
+                if found.team_key_version == tried:
+                    raise DamagedError("this is under a version of the team's key that was destroyed") from None
+                tried = found.team_key_version
 
     async def _make_team_key(self, team_id: UUID) -> TeamKeyVersion:
         # Vault and root key are asked outside any transaction: they may take seconds. If two processes make a key

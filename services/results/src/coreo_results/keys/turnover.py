@@ -11,6 +11,7 @@ from uuid import UUID
 
 from coreo_results.keys.errors import KeyDestroyedError, KeyRetiredError
 from coreo_results.keys.repository import KeyRepository
+from coreo_results.keys.seal import DamagedError
 from coreo_results.keys.service import DERIVED_SECRETS, Keys
 from coreo_results.keys.turnover_repository import TurnoverRepository, Wrapped
 from coreo_results.keys.vault import Vault
@@ -101,7 +102,7 @@ class Turnovers:
         async with self._database.transaction(team_id) as connection:
             repository = TurnoverRepository(connection, team_id, wrapping)
             versions = await repository.old_versions(new.version)
-        olds = {version: await self._keys.team_key(team_id, version) for version in versions}
+        olds = {key.version: key for key in [await self._old_key(team_id, version) for version in versions] if key}
         if not olds:
             return False
         try:
@@ -116,12 +117,25 @@ class Turnovers:
             pass  # another turnover began; the next batch takes its version
         return True
 
+    async def _old_key(self, team_id: UUID, version: int) -> TeamKey | None:
+        try:
+            return await self._keys.team_key(team_id, version)
+        except KeyDestroyedError:
+            # By another replica, and then nothing is under it any more; or what is under it is of an old copy of the
+            # database that was put back, and lost.
+            _log.info("old_team_key_gone", team_id=str(team_id), version=version)
+            return None
+
 
 def _rewrapped(
     wrapping: Wrapping, team_id: UUID, olds: dict[int, TeamKey], new: TeamKey, rows: list[Wrapped]
 ) -> list[Wrapped]:
-    return [
-        Wrapped(row.which, new.version, wrapping.wrap(new, team_id, row.which, key).wrapped)
-        for row in rows
-        for key in [wrapping.unwrap(olds[row.version], team_id, row.which, row.wrapped)]
-    ]
+    anew = []
+    for row in rows:
+        try:
+            key = wrapping.unwrap(olds[row.version], team_id, row.which, row.wrapped)
+        except DamagedError:
+            # To go on would be to destroy what may be good in a copy. Whoever deletes these results lets it go on.
+            raise DamagedError(f"the {wrapping.kind} {row.which} does not open, so no key can be destroyed") from None
+        anew.append(Wrapped(row.which, new.version, wrapping.wrap(new, team_id, row.which, key).wrapped))
+    return anew

@@ -28,6 +28,7 @@ class TurnoverRepository:
         self._team_id = team_id
         self._table = wrapping.table
         self._id = wrapping.id_column
+        self._id_type = wrapping.id_type
 
     async def old_versions(self, newest: int) -> list[int]:
         """Versions before `newest` that rows are under."""
@@ -47,10 +48,9 @@ class TurnoverRepository:
 
     async def replace(self, version: int, rows: list[Wrapped]) -> None:
         """Stores what these locked rows are now. Raises KeyRetiredError."""
-        kind = "text" if rows and isinstance(rows[0].which, str) else "uuid"
         statement = text(f"""
             UPDATE {self._table} t SET team_key_version = :version, wrapped = anew.wrapped
-            FROM unnest(CAST(:which AS {kind}[]), CAST(:wrapped AS bytea[])) AS anew (which, wrapped)
+            FROM unnest(CAST(:which AS {self._id_type}[]), CAST(:wrapped AS bytea[])) AS anew (which, wrapped)
             WHERE t.team_id = :team AND t.{self._id} = anew.which
         """)  # noqa: S608  names of ours
         values = {"which": [row.which for row in rows], "wrapped": [row.wrapped for row in rows]}

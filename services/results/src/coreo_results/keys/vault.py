@@ -120,7 +120,7 @@ class Vault:
         if await self._open(team_id, version, root) != key:
             raise DamagedError("a team key does not come back from the vault as it was stored")
         for other in await self._list(folder):
-            if other != _path(team_id, version, root.name):
+            if other not in {_path(team_id, version, root.name), folder + _DESTROYED}:
                 await self._delete(other)
 
     async def versions(self, team_id: UUID | None = None) -> AsyncIterator[VaultVersion]:
@@ -139,15 +139,21 @@ class Vault:
             yield _version(*place, names)
 
     async def _find(self, team_id: UUID, version: int) -> SecretKey | None:
-        if await self._get(_folder(team_id, version) + _DESTROYED) is not None:
-            raise KeyDestroyedError
-        for root in self._roots:
-            found = await self._open(team_id, version, root)
-            if found is not None:
-                return found
-        if await self._list(_folder(team_id, version)):
-            raise VaultUnavailableError("another root key than those in the settings wraps it")
-        return None
+        mark = _folder(team_id, version) + _DESTROYED
+        known = {_path(team_id, version, root.name) for root in self._roots}
+        while True:
+            if await self._get(mark) is not None:
+                raise KeyDestroyedError
+            for root in self._roots:
+                found = await self._open(team_id, version, root)
+                if found is not None:
+                    return found
+            there = set(await self._list(_folder(team_id, version)))
+            if not there:
+                return None
+            if not there & {*known, mark}:
+                raise VaultUnavailableError("another root key than those in the settings wraps it")
+            # While we looked it went from one root key to another, or was destroyed: look again.
 
     async def _open(self, team_id: UUID, version: int, root: RootKey) -> SecretKey | None:
         content = await self._get(_path(team_id, version, root.name))
@@ -155,9 +161,10 @@ class Vault:
             return None
         try:
             entry = msgspec.json.decode(content, type=_Entry)
-        except msgspec.DecodeError:
+        except ValueError:  # no JSON, no UTF-8, or not of this type
             raise DamagedError("a key in the vault is no entry of one") from None
-        if (entry.format, entry.root_key) != (_FORMAT, root.name):
+        # Base64 and JSON have more than one spelling of the same.
+        if (entry.format, entry.root_key) != (_FORMAT, root.name) or msgspec.json.encode(entry) != content:
             raise DamagedError("a key in the vault is not what its place says")
         return await root.unwrap(entry.wrapped, KeyPlace(team_id, version))
 

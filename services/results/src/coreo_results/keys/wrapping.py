@@ -34,6 +34,7 @@ class Wrapping:
     kind: str  # what its context begins with
     table: str
     id_column: str  # with team_id the table's key
+    id_type: str  # of that column
     purpose: str | None  # of the key, derived from the team's, that wraps; None: the team's itself
 
     def wrap(self, team: TeamKey, team_id: UUID, which: UUID | str, key: SecretKey) -> WrappedKey:
@@ -51,9 +52,9 @@ class Wrapping:
         return bind(self.kind, team_id, which, team.version)
 
 
-RUN_KEYS = Wrapping("run-key", "run_keys", "run_id", None)
-BACKUP_KEYS = Wrapping("backup-key", "backup_keys", "run_id", "backup")
-TEAM_SECRETS = Wrapping("team-secret", "team_secrets", "name", "team")
+RUN_KEYS = Wrapping("run-key", "run_keys", "run_id", "uuid", None)
+BACKUP_KEYS = Wrapping("backup-key", "backup_keys", "run_id", "uuid", "backup")
+TEAM_SECRETS = Wrapping("team-secret", "team_secrets", "name", "text", "team")
 
 # What a turnover wraps anew: every table with the trigger.
 ALL_WRAPPINGS = (RUN_KEYS, BACKUP_KEYS, TEAM_SECRETS)

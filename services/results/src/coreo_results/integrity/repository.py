@@ -1,0 +1,112 @@
+"""Queries of who looks through everything that is stored."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from coreo_results.chunks.columns import Group
+from coreo_results.chunks.repository import SEVERITIES
+from coreo_results.chunks.sealing import ChunkPlace
+from coreo_results.integrity.chunk import StoredChunk
+from coreo_shared.contracts.terms import FindingStatus
+
+
+@dataclass(frozen=True)
+class SealedThing:
+    """A decision's text where it stands."""
+
+    table: str
+    id: UUID
+    key_version: int
+    sealed: bytes
+
+
+_TEAMS = text("SELECT team_id FROM runs UNION SELECT team_id FROM team_keys ORDER BY team_id")
+_RUNS = text("""
+    SELECT run_id, EXISTS (SELECT FROM run_keys k WHERE k.team_id = r.team_id AND k.run_id = r.run_id) AS has_key,
+        EXISTS (SELECT FROM chunks c WHERE c.team_id = r.team_id AND c.run_id = r.run_id) AS has_chunks
+    FROM runs r WHERE team_id = :team AND run_id > :after AND purged_at IS NULL ORDER BY run_id LIMIT :limit
+""")
+# One statement, so that a chunk that is deleted meanwhile takes its groups along.
+_CHUNKS = text("""
+    SELECT c.unit, c.chunk_index, c.final, c.findings, c.resource_hashes, c.tags, c.sealed,
+        ARRAY(SELECT (g.first, g.findings, g.rule_id, g.status, g.severity_order, g.region) FROM finding_groups g
+            WHERE g.team_id = c.team_id AND g.run_id = c.run_id AND g.unit = c.unit AND g.chunk_index = c.chunk_index
+            ORDER BY g.first) AS groups
+    FROM chunks c
+    WHERE c.team_id = :team AND c.run_id = :run AND (c.unit, c.chunk_index) > (:unit, CAST(:index AS int))
+    ORDER BY c.unit, c.chunk_index LIMIT :limit
+""")
+_INCOMPLETE = text("""
+    SELECT u.unit FROM units u
+    LEFT JOIN chunks c ON c.team_id = u.team_id AND c.run_id = u.run_id AND c.unit = u.unit
+    WHERE u.team_id = :team AND u.run_id = :run GROUP BY u.unit, u.chunks
+    HAVING count(c.unit) <> u.chunks OR max(c.chunk_index) <> u.chunks - 1
+        OR max(c.chunk_index) FILTER (WHERE c.final) IS DISTINCT FROM u.chunks - 1
+    ORDER BY u.unit
+""")
+_SECRETS = text("SELECT name FROM team_secrets WHERE team_id = :team ORDER BY name")
+# What the texts of decisions are bound to, by table.
+DECISIONS = {
+    "suppressions": ("suppression", "suppression_id"),
+    "severity_overrides": ("override", "override_id"),
+    "decisions": ("log", "decision_id"),
+}
+
+
+async def all_teams(connection: AsyncConnection) -> list[UUID]:
+    """Teams with anything stored; for the system role."""
+    return list((await connection.execute(_TEAMS)).scalars())
+
+
+class IntegrityRepository:
+    """All that the connection's team has."""
+
+    def __init__(self, connection: AsyncConnection, team_id: UUID) -> None:
+        self._connection = connection
+        self._team_id = team_id
+
+    async def runs(self, after: UUID, limit: int) -> list[tuple[UUID, bool, bool]]:
+        """(run, whether it has a key, whether it has chunks) of the next runs."""
+        values = {"team": self._team_id, "after": after, "limit": limit}
+        return [(row.run_id, row.has_key, row.has_chunks) for row in await self._connection.execute(_RUNS, values)]
+
+    async def chunks(self, run_id: UUID, after: tuple[str, int], limit: int) -> list[StoredChunk]:
+        """The run's next chunks after (unit, index)."""
+        unit, index = after
+        values = {"team": self._team_id, "run": run_id, "unit": unit, "index": index, "limit": limit}
+        return [
+            StoredChunk(
+                place=ChunkPlace(self._team_id, run_id, row.unit, row.chunk_index, row.final),
+                findings=row.findings,
+                resource_hashes=row.resource_hashes,
+                tags=row.tags,
+                groups=[_group(*parts) for parts in row.groups],
+                sealed=row.sealed,
+            )
+            for row in await self._connection.execute(_CHUNKS, values)
+        ]
+
+    async def incomplete_units(self, run_id: UUID) -> list[str]:
+        """Units that are done, and have not just the chunks that they were done with."""
+        return list((await self._connection.execute(_INCOMPLETE, {"team": self._team_id, "run": run_id})).scalars())
+
+    async def secrets(self) -> list[str]:
+        """Names of the team's secrets."""
+        return list((await self._connection.execute(_SECRETS, {"team": self._team_id})).scalars())
+
+    async def decisions(self, table: str, after: UUID, limit: int) -> list[SealedThing]:
+        """The next texts of a table of DECISIONS."""
+        _, column = DECISIONS[table]
+        statement = text(
+            f"SELECT {column} AS id, key_version, sealed FROM {table}"  # noqa: S608  names of ours
+            f" WHERE team_id = :team AND {column} > :after ORDER BY {column} LIMIT :limit"
+        )
+        rows = await self._connection.execute(statement, {"team": self._team_id, "after": after, "limit": limit})
+        return [SealedThing(table, row.id, row.key_version, row.sealed) for row in rows]
+
+
+def _group(first: int, count: int, rule_id: str, status: str, severity: int, region: str) -> Group:
+    return Group(rule_id, FindingStatus(status), SEVERITIES[severity], region, first, count)

@@ -1,0 +1,406 @@
+"""A team's key is turned over while the team is served: nothing is lost, and the old version is gone for good."""
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import count
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from sqlalchemy import text
+
+from coreo_results.keys.adoption import Adoption
+from coreo_results.keys.errors import KeyDestroyedError, KeyRetiredError, NoTeamKeyError
+from coreo_results.keys.material import SecretKey
+from coreo_results.keys.repository import KeyRepository
+from coreo_results.keys.root import open_root_keys
+from coreo_results.keys.seal import DamagedError
+from coreo_results.keys.service import DECISIONS, TAGS, Keys
+from coreo_results.keys.turnover import Turnovers
+from coreo_results.keys.vault import Vault
+from coreo_results.keys.wrapping import RUN_KEYS, TEAM_SECRETS, TeamKey
+from coreo_results.services import Services
+from coreo_results.settings import ResultsSettings
+from coreo_results.stores import open_store
+from coreo_shared.contracts.terms import FindingStatus
+from coreo_shared.db import Database
+from coreo_shared.ids import new_id
+from tests.support.crashes import Crash, Crasher, CrashingDatabase, CrashingStore
+from tests.support.postgres import ServiceDatabase
+from tests.support.results import (
+    ResultsService,
+    RunClient,
+    Tokens,
+    make_chunk,
+    make_finding,
+    make_root_key,
+    make_settings,
+    running,
+)
+
+
+@pytest.fixture
+def tokens() -> Tokens:
+    return Tokens()
+
+
+@pytest.fixture
+def settings(results_database: ServiceDatabase, tokens: Tokens, tmp_path: Path) -> ResultsSettings:
+    """Of any number of replicas."""
+    return make_settings(results_database, tokens, make_root_key(tmp_path))
+
+
+@pytest.fixture
+async def service(settings: ResultsSettings, tokens: Tokens) -> AsyncIterator[ResultsService]:
+    async with running(settings) as app:
+        yield ResultsService(app, tokens)
+
+
+@asynccontextmanager
+async def parts(settings: ResultsSettings, crasher: Crasher | None = None) -> AsyncIterator[tuple[Keys, Turnovers]]:
+    """What a process has that knows nothing yet, and dies where the crasher says."""
+    crasher = crasher or Crasher()
+    database = CrashingDatabase(settings.database_url.get_secret_value(), crasher)
+    try:
+        async with open_root_keys(settings.root_key) as roots, open_store(settings.vault) as store:
+            vault = Vault(CrashingStore(store, crasher), roots)
+            keys = Keys(database, vault)
+            yield keys, Turnovers(database, keys, vault)
+    finally:
+        await database.close()
+
+
+def services(service: ResultsService) -> Services:
+    wired: Services = service.app.state.services
+    return wired
+
+
+async def ended(run: RunClient, *statuses: FindingStatus) -> RunClient:
+    answer = await run.say("claim", {"worker_id": "w", "rules": ["s3-bucket-public"]})
+    fence = answer.json()["fence"]
+    findings = [make_finding(number, status=status) for number, status in enumerate(statuses)]
+    await run.stored(make_chunk(fence, findings))
+    assert (await run.say("finish", {"fence": fence, "outcome": "completed", "units_total": 1})).status_code == 200
+    return run
+
+
+async def versions(database: Database, team_id: UUID) -> dict[int, str]:
+    """What the register says of each version."""
+    async with database.transaction(team_id) as connection:
+        rows = await connection.execute(text("SELECT version, retired_at, destroyed_at FROM team_keys"))
+        return {
+            row.version: "destroyed" if row.destroyed_at else "retired" if row.retired_at else "live" for row in rows
+        }
+
+
+async def under(database: Database, team_id: UUID) -> set[int]:
+    """The versions that anything is under."""
+    query = "SELECT team_key_version FROM run_keys UNION SELECT team_key_version FROM team_secrets"
+    async with database.transaction(team_id) as connection:
+        return set((await connection.execute(text(query))).scalars())
+
+
+async def test_all_that_a_team_has_can_be_read_after_turnovers_and_the_old_version_is_nowhere(
+    settings: ResultsSettings, tokens: Tokens, service: ResultsService, tmp_path: Path
+) -> None:
+    team = new_id()
+    old = await ended(service.run(team), FindingStatus.FAIL, FindingStatus.FAIL)
+    at_work = service.run(team)
+    fence = await at_work.claimed()
+    await at_work.stored(make_chunk(fence, index=0, final=False))
+    other = await ended(service.run(), FindingStatus.FAIL)
+    suppression = {"resource": "bucket-0", "reason": "known", "author": "ann"}
+    answer = await service.call("POST", "/suppressions", tokens.team(team), suppression)
+    assert answer.status_code == 200
+    whole = (await old.findings(full="true")).json()
+
+    destroyed: list[list[int]] = []
+    turnovers = services(service).turnovers
+    for _ in range(2):
+        turnover = await turnovers.begin(team)
+        destroyed.append(await turnovers.finish(team))
+        assert destroyed[-1] == [turnover.old]
+    assert destroyed == [[1], [2]]
+    database = services(service).database
+    assert await versions(database, team) == {1: "destroyed", 2: "destroyed", 3: "live"}
+    assert await under(database, team) == {3}
+    assert await versions(database, other.team_id) == {1: "live"}
+    files = sorted(
+        str(path.relative_to(tmp_path / "vault" / "teams" / str(team)))
+        for path in (tmp_path / "vault" / "teams" / str(team)).rglob("*")
+        if path.is_file()
+    )
+    assert files[:2] == ["0000000001/destroyed", "0000000002/destroyed"]
+    assert len(files) == 3
+
+    async with running(settings) as app:  # nothing cached
+        for each in (service, ResultsService(app, tokens)):
+            assert (await each.run(team, old.run_id).findings(full="true")).json() == whole
+            listed = await each.call("GET", "/suppressions", tokens.team(team))
+            assert [item["reason"] for item in listed.json()["items"]] == ["known"]
+        assert (await each.run(other.team_id, other.run_id).findings()).json()["total"] == 1
+        # Who is at work goes on, and later runs know the findings again.
+        await each.run(team, at_work.run_id).stored(make_chunk(fence, [make_finding(9)], index=1))
+        later = await ended(each.run(team), FindingStatus.PASS, FindingStatus.FAIL)
+        said = await each.call("GET", f"/runs/{later.run_id}/changes", tokens.team(team))
+        assert said.json()["counts"] == {"new": 0, "unchanged": 1, "changed": 0, "resolved": 1, "not_seen": 0}
+
+
+async def test_a_copy_of_the_database_from_before_opens_nothing(
+    settings: ResultsSettings, service: ResultsService
+) -> None:
+    team = new_id()
+    run = await ended(service.run(team), FindingStatus.FAIL)
+    database = services(service).database
+    async with database.transaction(team) as connection:
+        copy = await KeyRepository(connection).run_key(team, run.run_id)
+        secret = await KeyRepository(connection).secret(team, TAGS)
+    assert copy is not None
+    assert secret is not None
+    await services(service).turnovers.run(team)
+    async with parts(settings) as (keys, _):
+        newest = await keys.newest_team_key(team)
+        for version in (copy.team_key_version, newest.version):
+            with pytest.raises(DamagedError):
+                RUN_KEYS.unwrap(TeamKey(version, newest.key), team, run.run_id, copy.wrapped)
+            with pytest.raises(DamagedError):
+                TEAM_SECRETS.unwrap(TeamKey(version, newest.key), team, TAGS, secret.wrapped)
+        with pytest.raises(KeyDestroyedError):
+            await keys.team_key(team, copy.team_key_version)
+
+
+async def test_a_turnover_that_dies_anywhere_loses_nothing_and_goes_on(
+    settings: ResultsSettings, service: ResultsService
+) -> None:
+    """Before and after every change that it makes, in the database and in the vault."""
+    team = new_id()
+    runs = [await ended(service.run(team), FindingStatus.FAIL) for _ in range(3)]
+    database = services(service).database
+
+    async def material(keys: Keys) -> list[SecretKey]:
+        found = [(await keys.run_key(team, run.run_id)).data for run in runs]
+        return [*found, await keys.team_secret(team, TAGS), await keys.team_secret(team, DECISIONS)]
+
+    expected = await material(services(service).keys)
+    crashes = 0
+    for after in (False, True):
+        for at in count(1):
+            crasher = Crasher(at, after=after)
+            try:
+                async with parts(settings, crasher) as (_, turnovers):
+                    await turnovers.run(team)
+            except Crash:
+                crashes += 1
+            else:
+                break
+            async with parts(settings) as (keys, turnovers):  # another process
+                assert await material(keys) == expected, (at, after)
+                await service.run(team).claimed()
+                await turnovers.finish(team)
+                for kept in (keys._run_keys, keys._secrets, keys._team_keys):
+                    kept._entries.clear()
+                assert await material(keys) == expected, (at, after)
+            states = await versions(database, team)
+            live = max(states)
+            assert [states[version] for version in range(1, live)] == ["destroyed"] * (live - 1), (at, after)
+            assert await under(database, team) == {live}, (at, after)
+    assert crashes > 20
+
+
+async def test_nothing_can_be_stored_under_a_version_once_it_is_retired(
+    service: ResultsService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wired, run = services(service), service.run()
+    await run.claimed()
+    old = await wired.keys.newest_team_key(run.team_id)
+    turnover = await wired.turnovers.begin(run.team_id)
+    second = service.run(run.team_id)
+
+    async def store() -> None:
+        async with wired.database.transaction(run.team_id) as connection:
+            wrapped = wired.keys.new_run_key(run.team_id, run.run_id, old)
+            await KeyRepository(connection).replace_run_key(run.team_id, run.run_id, wrapped)
+
+    with pytest.raises(KeyRetiredError):
+        await store()
+
+    newest = wired.keys.newest_team_key
+    answers = [old]
+
+    async def late(team_id: UUID) -> TeamKey:
+        return answers.pop() if answers else await newest(team_id)
+
+    monkeypatch.setattr(wired.keys, "newest_team_key", late)
+    await second.claimed()  # which had the old key in hand
+    assert answers == []
+    async with wired.database.transaction(run.team_id) as connection:
+        stored = await KeyRepository(connection).run_key(run.team_id, second.run_id)
+    assert stored is not None
+    assert stored.team_key_version == turnover.new
+
+
+async def test_a_turnover_waits_for_who_is_just_storing_something_under_the_old_version(
+    service: ResultsService,
+) -> None:
+    wired, first = services(service), service.run()
+    await first.claimed()
+    team, late = first.team_id, service.run(first.team_id)
+    await late.cancel()  # so that the ledger knows the run, and it has no key
+    async with wired.database.transaction(team) as connection:
+        wrapped = wired.keys.new_run_key(team, late.run_id, await wired.keys.newest_team_key(team))
+        await KeyRepository(connection).add_run_key(team, late.run_id, wrapped)
+        turning = asyncio.create_task(wired.turnovers.run(team))
+        assert not (await asyncio.wait({turning}, timeout=0.5))[0]
+    await turning
+    assert await under(wired.database, team) == {2}
+    assert await wired.keys.run_key(team, late.run_id)
+
+
+async def test_what_a_hook_cannot_do_keeps_the_old_version_alive(settings: ResultsSettings) -> None:
+    team, called = new_id(), []
+
+    async def fails(team_id: UUID, retired: list[int]) -> None:
+        called.append((team_id, retired))
+        raise RuntimeError("no snapshot")
+
+    async with parts(settings) as (keys, _):
+        await keys.newest_team_key(team)
+        turnovers = Turnovers(keys._database, keys, keys._vault, before_destroying=[fails])
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="no snapshot"):
+                await turnovers.run(team)
+        assert called == [(team, [1]), (team, [1, 2])]
+        assert await versions(keys._database, team) == {1: "retired", 2: "retired", 3: "live"}
+        assert await keys._vault.load(team, 1)
+        assert await Turnovers(keys._database, keys, keys._vault).finish(team) == [1, 2]
+
+
+async def test_the_keeper_finishes_what_others_began_and_forgets_the_old_keys(service: ResultsService) -> None:
+    run = service.run()
+    await run.claimed()
+    wired = services(service)
+    await wired.turnovers.begin(run.team_id)
+    assert wired.keys._team_keys.peek((run.team_id, 1))
+    await wired.key_keeper.keep()
+    assert wired.keys._team_keys.peek((run.team_id, 1)) is None
+    assert await versions(wired.database, run.team_id) == {1: "destroyed", 2: "live"}
+    await run.stored(make_chunk(1))
+
+
+async def test_a_team_without_a_key_has_none_to_turn_over(service: ResultsService) -> None:
+    with pytest.raises(NoTeamKeyError):
+        await services(service).turnovers.run(new_id())
+
+
+async def test_a_database_older_than_the_vault_is_told_from_one_that_is_whole(
+    settings: ResultsSettings, service: ResultsService
+) -> None:
+    """As after a restore of the database alone: closed, and a turnover takes a version that the vault never had."""
+    run = service.run()
+    await run.claimed()
+    team, wired = run.team_id, services(service)
+    await wired.turnovers.run(team)
+    async with parts(settings) as (keys, turnovers):
+        await keys._vault.create(team, 3)
+        await keys._vault.destroy(team, 3)
+        turnover = await turnovers.begin(team)
+        assert (turnover.old, turnover.new) == (2, 4)
+        with pytest.raises(KeyDestroyedError):
+            await keys._vault.create(team, 3)
+        await keys._vault.destroy(team, 4)
+    async with running(settings) as app:
+        answer = await ResultsService(app, service.tokens).run(team).claim()
+        assert (answer.status_code, answer.json()["code"]) == (500, "data_damaged")
+
+
+async def test_a_new_database_takes_over_versions_and_secrets_from_the_vault_and_a_copy(
+    settings: ResultsSettings, service: ResultsService, results_database: ServiceDatabase
+) -> None:
+    run = service.run()
+    await run.claimed()
+    team, wired = run.team_id, services(service)
+    await wired.keys.team_secret(team, "access")
+    await wired.turnovers.run(team)
+    secrets = {name: await wired.keys.team_secret(team, name) for name in (TAGS, DECISIONS, "access")}
+    async with wired.database.transaction(team) as connection:
+        copies = {name: await KeyRepository(connection).secret(team, name) for name in secrets}
+    async with parts(settings) as (keys, turnovers):
+        await keys._vault.create(team, 3)  # a turnover that was broken off
+    admin = Database(results_database.url("postgres"))
+    async with admin.transaction() as connection:
+        await connection.execute(text("TRUNCATE team_keys, team_secrets, runs CASCADE"))
+    await admin.close()
+
+    async with parts(settings) as (keys, turnovers):
+        adoption = Adoption(keys._database, keys, keys._vault)
+        assert await adoption.versions(team) == 3
+        assert await adoption.versions(new_id()) is None
+        assert await versions(keys._database, team) == {1: "destroyed", 2: "retired", 3: "live"}
+        for name, copy in copies.items():
+            assert copy is not None
+            for _ in range(2):
+                await adoption.secret(team, name, copy)
+        with pytest.raises(DamagedError):
+            await adoption.secret(
+                team, TAGS, TEAM_SECRETS.wrap(await keys.team_key(team, 3), team, TAGS, secrets["access"])
+            )
+        assert {name: await keys.team_secret(team, name) for name in secrets} == secrets
+        assert await turnovers.finish(team) == [2]
+        await service.run(team).claimed()
+
+
+async def test_two_replicas_turn_over_and_key_anew_while_runs_are_claimed_stored_and_read(
+    settings: ResultsSettings, tokens: Tokens, service: ResultsService
+) -> None:
+    """Every claim, chunk and page is right, whatever happens to the keys meanwhile; and nothing deadlocks."""
+    chance, team = random.Random(5), new_id()  # noqa: S311  a test's dice
+    done = asyncio.Event()
+    finished: list[UUID] = []
+    async with running(settings) as app:
+        both = (service, ResultsService(app, tokens))
+
+        async def works(number: int) -> None:
+            for _ in range(4):
+                run_id = new_id()
+                fence = await chance.choice(both).run(team, run_id).claimed()
+                for index in range(3):
+                    chunk = make_chunk(fence, [make_finding(index)], index=index, final=index == 2)
+                    await chance.choice(both).run(team, run_id).stored(chunk)
+                for _ in range(2):
+                    page = await chance.choice(both).run(team, run_id).findings(resource="bucket-1")
+                    assert page.status_code == 200, page.text
+                    assert [item["message"] for item in page.json()["findings"]] == ["bucket-1 is public"]
+                finished.append(run_id)
+
+        async def turns(wired: Services) -> int:
+            turned = 0
+            while not done.is_set():
+                await wired.turnovers.run(team)
+                turned += 1
+            return turned
+
+        async def rekeys(wired: Services) -> int:
+            rekeyed = 0
+            while not done.is_set():
+                run_id = chance.choice(finished) if finished else new_id()
+                rekeyed += await wired.rekeying.run(team, run_id) is not None
+            return rekeyed
+
+        await service.run(team).claimed()
+        around = [asyncio.create_task(part(services(each))) for part in (turns, rekeys) for each in both]
+        try:
+            await asyncio.wait_for(asyncio.gather(*(works(number) for number in range(4))), 60)
+        finally:
+            done.set()
+            turned = await asyncio.gather(*around)
+        assert min(turned) > 0, turned
+        await services(service).turnovers.finish(team)
+    async with running(settings) as app:
+        fresh = ResultsService(app, tokens)
+        for run_id in finished:
+            assert (await fresh.run(team, run_id).findings()).json()["total"] == 3
+        states = await versions(services(fresh).database, team)
+        assert sorted(states.values()) == ["destroyed"] * (len(states) - 1) + ["live"]
+        assert await under(services(fresh).database, team) == {max(states)}

@@ -1,0 +1,76 @@
+"""Processes that die at a chosen point: parts that count the steps taken through them, and end at one of them."""
+
+from collections.abc import AsyncIterable, AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from coreo_results.stores import ObjectStore, StoredObject
+from coreo_shared.db import Database
+
+
+class Crash(BaseException):
+    """No `except Exception` keeps a process alive that was killed."""
+
+
+class Crasher:
+    """Dies at the `at`th step: a transaction, or a change of a store. `after`: when the step's effect is there."""
+
+    def __init__(self, at: int = 0, *, after: bool = False) -> None:
+        self._at = at
+        self._after = after
+        self.steps = 0
+
+    @asynccontextmanager
+    async def step(self) -> AsyncIterator[None]:
+        """Around what has an effect."""
+        self.steps += 1
+        is_last = self.steps == self._at
+        if is_last and not self._after:
+            raise Crash
+        yield
+        if is_last:
+            raise Crash
+
+
+class CrashingDatabase(Database):
+    """A database whose transactions are steps."""
+
+    def __init__(self, url: str, crasher: Crasher) -> None:
+        super().__init__(url, pool_size=2)
+        self._crasher = crasher
+
+    @asynccontextmanager
+    async def transaction(self, team_id: UUID | None = None) -> AsyncIterator[AsyncConnection]:
+        async with self._crasher.step(), super().transaction(team_id) as connection:
+            yield connection
+
+
+class CrashingStore:
+    """An ObjectStore whose changes are steps."""
+
+    def __init__(self, store: ObjectStore, crasher: Crasher) -> None:
+        self._store = store
+        self._crasher = crasher
+        self.name = store.name
+
+    async def keeps_versions(self) -> bool:
+        return await self._store.keeps_versions()
+
+    async def put(self, key: str, data: bytes | AsyncIterable[bytes]) -> None:
+        async with self._crasher.step():
+            await self._store.put(key, data)
+
+    async def get(self, key: str) -> bytes:
+        return await self._store.get(key)
+
+    def read(self, key: str) -> AsyncIterator[bytes]:
+        return self._store.read(key)
+
+    def list(self, prefix: str = "", after: str = "") -> AsyncIterator[StoredObject]:
+        return self._store.list(prefix, after)
+
+    async def delete(self, key: str) -> None:
+        async with self._crasher.step():
+            await self._store.delete(key)
