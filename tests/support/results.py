@@ -78,6 +78,7 @@ def make_settings(database: ServiceDatabase, tokens: Tokens, root_key: str, **ch
         "fleet_jwks": json.dumps(fleet),
         "root_key": root_key,
         "sweep_seconds": 3600,
+        "backup_store": "none",
     }
     if "vault" not in changes:
         values["vault"] = make_vault(Path(root_key.removeprefix("file:")).parent / "vault")
@@ -96,6 +97,18 @@ def make_vault(path: Path) -> str:
     """An empty vault in a directory, made if it is not there, as COREO_VAULT wants it."""
     path.mkdir(mode=0o700, exist_ok=True)
     return f"dir:{path}"
+
+
+def backup_settings(directory: Path, custody_jwk: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What `make_settings` needs to know for backups into this directory; nothing is backed up unless asked for."""
+    for name in ("backups", "ledger"):
+        (directory / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+    return {
+        "backup_store": f"dir:{directory / 'backups'}",
+        "ledger_store": f"dir:{directory / 'ledger'}",
+        "custody_key": json.dumps(custody_jwk or generate_key()),
+        "backup_seconds": 3600,
+    }
 
 
 @asynccontextmanager

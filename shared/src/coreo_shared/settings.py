@@ -68,5 +68,6 @@ def load_settings(kind: type[S]) -> S:
     except ValidationError as error:
         for problem in error.errors(include_input=False, include_url=False):
             name = "COREO_" + "_".join(str(part) for part in problem["loc"]).upper()
-            print(f"{name}: {problem['msg']}", file=sys.stderr)  # noqa: T201  logging is not set up yet
+            message = f"{name}: {problem['msg']}" if problem["loc"] else problem["msg"].removeprefix("Value error, ")
+            print(message, file=sys.stderr)  # noqa: T201  logging is not set up yet
         raise SystemExit(2) from None

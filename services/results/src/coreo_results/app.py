@@ -22,6 +22,7 @@ import coreo_results.overrides.endpoints as override_endpoints
 import coreo_results.suppressions.endpoints as suppression_endpoints
 from coreo_results import health
 from coreo_results.auth import Authenticator
+from coreo_results.backups.keeper import BackupKeeper
 from coreo_results.chunks.rekey import Rekeying
 from coreo_results.chunks.service import Chunks
 from coreo_results.decisions.log import DecisionLog
@@ -76,8 +77,9 @@ def create_app(settings: ResultsSettings) -> FastAPI:
                 services = _wire(settings, custody, Events(system_database, wakeup, stopping))
                 app.state.services = services
                 listener = EventListener(settings.system_database_url.get_secret_value(), wakeup)
-                keepers = (services.sweeper, services.life_keeper, services.key_keeper)
-                async with _background(listener.run(stopping), *(keeper.run(stopping) for keeper in keepers)):
+                keepers = (services.sweeper, services.life_keeper, services.key_keeper, services.backup_keeper)
+                jobs = (keeper.run(stopping) for keeper in keepers if keeper is not None)
+                async with _background(listener.run(stopping), *jobs):
                     try:
                         yield
                     finally:
@@ -86,7 +88,7 @@ def create_app(settings: ResultsSettings) -> FastAPI:
             _log.critical("root_key_unusable", problem=str(error))
             raise
         except (VaultError, StoreSetupError) as error:
-            _log.critical("vault_unusable", problem=str(error))
+            _log.critical("store_unusable", problem=str(error))
             raise
         finally:
             await system_database.close()
@@ -135,6 +137,10 @@ def _wire(settings: ResultsSettings, custody: Custody, events: Events) -> Servic
         log=DecisionLog(database, keys),
         life_keeper=LifeKeeper(system_database, life, interval_seconds=settings.sweep_seconds),
         key_keeper=KeyKeeper(system_database, keys, custody.turnovers, interval_seconds=settings.sweep_seconds),
+        backups=custody.backups,
+        backup_keeper=None
+        if custody.backups is None
+        else BackupKeeper(system_database, database, custody.backups, interval_seconds=settings.backup_seconds),
         events=events,
         fleet=Fleet(system_database),
         sweeper=Sweeper(

@@ -4,6 +4,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from coreo_results.backups import commands as backup_commands
 from coreo_results.integrity import commands as integrity_commands
 from coreo_results.keys import commands as key_commands
 from coreo_shared.observability.logs import configure_logging
@@ -17,6 +18,8 @@ def run() -> None:
         _serve()
     elif arguments.command == "migrate":
         _migrate()
+    elif arguments.command in backup_commands.NAMES:
+        backup_commands.run(arguments)
     elif arguments.command in key_commands.NAMES:
         key_commands.run(arguments)
     elif arguments.command in integrity_commands.NAMES:
@@ -36,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("migrate", help="bring the database COREO_MIGRATION_DATABASE_URL to the newest schema")
     key_commands.add_to(commands)
     integrity_commands.add_to(commands)
+    backup_commands.add_to(commands)
     root_key = commands.add_parser(
         "create-root-key", help="write a new root key to a file, for installations without AWS KMS"
     )

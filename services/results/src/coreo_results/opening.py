@@ -4,10 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from coreo_results.backups.service import Backups
+from coreo_results.backups.wiring import custodian_of, open_stores
 from coreo_results.keys.root import open_root_keys
 from coreo_results.keys.service import Keys
 from coreo_results.keys.turnover import Turnovers
 from coreo_results.keys.vault import Vault, open_vault
+from coreo_results.life.service import Life
 from coreo_results.settings import KeySettings
 from coreo_shared.db import Database
 
@@ -23,6 +26,7 @@ class Custody:
     vault: Vault
     keys: Keys
     turnovers: Turnovers
+    backups: Backups | None  # None where the settings want none
 
 
 @asynccontextmanager
@@ -31,9 +35,15 @@ async def open_custody(settings: KeySettings, database: Database, system_databas
     async with (
         open_root_keys(settings.root_key, settings.other_root_keys) as roots,
         open_vault(settings.vault, roots) as vault,
+        open_stores(settings) as stores,
     ):
         keys = Keys(database, vault)
-        yield Custody(database, system_database, vault, keys, Turnovers(database, keys, vault))
+        backups = None
+        if stores is not None:
+            backups = Backups(database, keys, Life(database, keys), stores, custodian_of(settings))
+        hooks = [] if backups is None else [backups.renew_ledger]
+        turnovers = Turnovers(database, keys, vault, before_destroying=hooks)
+        yield Custody(database, system_database, vault, keys, turnovers, backups)
 
 
 @asynccontextmanager

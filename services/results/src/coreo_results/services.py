@@ -5,6 +5,8 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from coreo_results.backups.keeper import BackupKeeper
+from coreo_results.backups.service import Backups
 from coreo_results.chunks.rekey import Rekeying
 from coreo_results.chunks.service import Chunks
 from coreo_results.decisions.log import DecisionLog
@@ -41,6 +43,8 @@ class Services:
     findings: Findings
     life: Life
     suppressions: Suppressions
+    backups: Backups | None  # None where COREO_BACKUP_STORE is none
+    backup_keeper: BackupKeeper | None
     overrides: Overrides
     log: DecisionLog
     life_keeper: LifeKeeper

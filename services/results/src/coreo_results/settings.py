@@ -1,16 +1,17 @@
 """Settings of the results service, all from COREO_… variables."""
 
+import itertools
 import json
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from coreo_results.keys.root import check_root_location
 from coreo_results.stores import Location
 from coreo_shared.contracts.terms import Pool
-from coreo_shared.crypto.jose import load_jwks
-from coreo_shared.settings import DatabaseUrl, KeySet, ServiceSettings
+from coreo_shared.crypto.jose import load_jwks, public_jwk
+from coreo_shared.settings import DatabaseUrl, KeySet, ServiceSettings, SigningKey
 
 
 def _listed(value: object) -> object:
@@ -25,15 +26,44 @@ RootLocation = Annotated[str, AfterValidator(check_root_location)]
 StoreLocation = Annotated[str, AfterValidator(_store)]
 
 
-class KeySettings(ServiceSettings):
-    """What it takes to reach stored results: the database, and the keys to what is in it."""
+class StoreSettings(ServiceSettings):
+    """Where keys and backups are: enough to read backups when everything else is lost."""
 
-    database_url: DatabaseUrl  # postgresql+asyncpg://…, role coreo_results
-    system_database_url: DatabaseUrl  # the same database, role coreo_results_system
     root_key: RootLocation  # "file:PATH" or "kms:KEY_ARN"; there is no default and no other is ever tried
     # More of the same, with commas between: they open what they wrapped, while one root key takes over from another.
     other_root_keys: Annotated[tuple[RootLocation, ...], NoDecode, BeforeValidator(_listed)] = ()
     vault: StoreLocation  # "dir:PATH" or "s3://BUCKET/PREFIX": the team keys, and nothing else
+    backup_store: StoreLocation | Literal["none"]  # as the vault; "none" only where results may be lost for good
+    ledger_store: StoreLocation | None = None  # snapshots of the key ledger; needed unless there are no backups
+    custody_key: SigningKey | None = None  # private Ed25519 JWK that signs log and snapshots; likewise
+    custody_jwks: KeySet | None = None  # public keys of earlier custody keys, whose signatures are still believed
+
+    @model_validator(mode="after")
+    def _check_stores(self) -> Self:
+        if self.backup_store == "none":
+            return self
+        for name in ("ledger_store", "custody_key"):
+            if getattr(self, name) is None:
+                raise ValueError(f"COREO_{name.upper()} is needed unless COREO_BACKUP_STORE is none")
+        places = {"COREO_VAULT": self.vault, "COREO_BACKUP_STORE": self.backup_store}
+        places["COREO_LEDGER_STORE"] = str(self.ledger_store)
+        for (one, here), (other, there) in itertools.combinations(places.items(), 2):
+            if Location.parse(here).overlaps(Location.parse(there)):
+                raise ValueError(f"{one} and {other} are the same place, or one is inside the other: keep them apart")
+        return self
+
+    def custody_keys(self) -> list[dict[str, Any]]:
+        """Public keys whose signatures on logs, snapshots and receipts are believed, the present one first."""
+        own = [] if self.custody_key is None else [public_jwk(json.loads(self.custody_key.get_secret_value()))]
+        others = [] if self.custody_jwks is None else load_jwks(self.custody_jwks)
+        return own + [jwk for jwk in others if jwk["kid"] not in {key["kid"] for key in own}]
+
+
+class KeySettings(StoreSettings):
+    """What it takes to reach stored results: the database, and the keys to what is in it."""
+
+    database_url: DatabaseUrl  # postgresql+asyncpg://…, role coreo_results
+    system_database_url: DatabaseUrl  # the same database, role coreo_results_system
 
 
 class ResultsSettings(KeySettings):
@@ -47,6 +77,7 @@ class ResultsSettings(KeySettings):
     max_attempts: Annotated[int, Field(ge=1)] = 5  # claims of one run
     abandon_after_seconds: Annotated[float, Field(ge=0)] = 900  # after its lease ran out, a run is lost
     sweep_seconds: Annotated[float, Field(gt=0)] = 5  # between two looks for such runs
+    backup_seconds: Annotated[float, Field(gt=0)] = 300  # between two looks for runs to back up
 
     @field_validator("fleet_jwks")
     @classmethod
@@ -67,6 +98,10 @@ class MigrationSettings(ServiceSettings):
     """What `coreo-results migrate` needs."""
 
     migration_database_url: DatabaseUrl  # role coreo_results_owner
+
+
+class DrillSettings(KeySettings, MigrationSettings):
+    """What `coreo-results backups drill` needs: it makes the scratch database's tables itself."""
 
 
 def _fleet_keys(value: str) -> dict[Pool, list[dict[str, Any]]]:

@@ -56,17 +56,14 @@ class Signer:
         return jws.serialize_compact(header, encode_json(claims), self._key, algorithms=[ALGORITHM])
 
 
-class Verifier:
-    """Checks tokens of one issuer against a set of public keys."""
+class PublicKeys:
+    """A set of public keys to check signatures against."""
 
-    def __init__(self, public_jwks: list[dict[str, Any]], *, issuer: str) -> None:
+    def __init__(self, public_jwks: list[dict[str, Any]]) -> None:
         self._keys = {str(jwk["kid"]): OKPKey.import_key(jwk) for jwk in public_jwks}
-        self._issuer = issuer
 
-    def verify(self, token: str, kind: type[T], *, typ: str, audience: str, now: float | None = None) -> T:
-        """The claims as a `kind`, or TokenError. Signature first: nothing unsigned is looked at further."""
-        if len(token) > _MAX_TOKEN_BYTES:
-            raise TokenError("malformed")
+    def payload(self, token: str, *, typ: str) -> bytes:
+        """What was signed, by one of the keys and as this type. Raises TokenError."""
         try:
             header = jws.extract_compact(token.encode("ascii")).headers()
         except (JoseError, ValueError, UnicodeError, KeyError, TypeError):
@@ -82,6 +79,21 @@ class Verifier:
             payload = jws.deserialize_compact(token, key, algorithms=[ALGORITHM]).payload
         except (JoseError, ValueError):
             raise TokenError("bad_signature") from None
+        return payload or b""
+
+
+class Verifier:
+    """Checks tokens of one issuer against a set of public keys."""
+
+    def __init__(self, public_jwks: list[dict[str, Any]], *, issuer: str) -> None:
+        self._keys = PublicKeys(public_jwks)
+        self._issuer = issuer
+
+    def verify(self, token: str, kind: type[T], *, typ: str, audience: str, now: float | None = None) -> T:
+        """The claims as a `kind`, or TokenError. Signature first: nothing unsigned is looked at further."""
+        if len(token) > _MAX_TOKEN_BYTES:
+            raise TokenError("malformed")
+        payload = self._keys.payload(token, typ=typ)
         return self._check(payload, kind, audience, time.time() if now is None else now)
 
     def _check(self, payload: bytes, kind: type[T], audience: str, now: float) -> T:

@@ -120,3 +120,13 @@ def pack(columns: Columns) -> bytes:
 def unpack(data: bytes) -> Columns:
     """The columns from `pack`'s bytes, which were authenticated before."""
     return msgspec.msgpack.decode(zstd.decompress(data), type=Columns)
+
+
+def compress(data: bytes) -> bytes:
+    """As packed columns are."""
+    return zstd.compress(data, level=_LEVEL)
+
+
+def decompress(data: bytes) -> bytes:
+    """What `compress` was given; the data was authenticated before."""
+    return zstd.decompress(data)

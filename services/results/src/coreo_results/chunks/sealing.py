@@ -1,5 +1,6 @@
 """From a chunk to what the database gets, and back. What stays in clear: the groups, and a keyed hash per resource."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from uuid import UUID
@@ -47,6 +48,19 @@ class SealedChunk:
 
 
 @dataclass(frozen=True)
+class PackedChunk:
+    """As SealedChunk, in the form that many are stored in soonest: arrays as PostgreSQL writes them, tags in hex."""
+
+    place: ChunkPlace
+    groups: list[Group]
+    findings: int
+    resource_hashes: str
+    tags: list[str]
+    listed: bool
+    sealed: Sealed
+
+
+@dataclass(frozen=True)
 class ResealedChunk:
     """What changes of a stored chunk when its run gets another key."""
 
@@ -67,6 +81,21 @@ def seal_chunk(team_id: UUID, run_id: UUID, chunk: PutChunk, key: RunKey) -> Sea
         tags=tags(columns.fingerprints, key.fingerprints),
         listed=not any(_says_unlisted(finding, chunk.unit) for finding in chunk.findings),
         sealed=seal(key.data, pack(columns), place.context()),
+    )
+
+
+def seal_packed(place: ChunkPlace, packed: bytes, key: RunKey, *, listed: bool) -> PackedChunk:
+    """A chunk from columns that were packed before, as `seal_chunk` made it then."""
+    columns = unpack(packed)
+    hashes = resource_hashes(columns, key.resources)
+    return PackedChunk(
+        place=place,
+        groups=columns.groups,
+        findings=len(columns.resource_ids),
+        resource_hashes=f"{{{','.join(map(str, hashes))}}}",
+        tags=[digest.hex() for digest in _tag_digests(columns.fingerprints, key.fingerprints)],
+        listed=listed,
+        sealed=seal(key.data, packed, place.context()),
     )
 
 
@@ -96,10 +125,15 @@ def _hash(resource: str, key: bytes) -> int:
 
 
 def tags(fingerprints: bytes, key: SecretKey) -> list[UUID]:
+    """Keyed hashes of fingerprints (16 bytes each): the same in all runs of the team."""
+    return [UUID(bytes=digest) for digest in _tag_digests(fingerprints, key)]
+
+
+def _tag_digests(fingerprints: bytes, key: SecretKey) -> Iterator[bytes]:
     """128 bits of keyed BLAKE2b for each fingerprint (16 bytes each): the same in all runs of the team."""
     material, size = key.reveal(), FINGERPRINT_BYTES
-    parts = (fingerprints[start : start + size] for start in range(0, len(fingerprints), size))
-    return [UUID(bytes=blake2b(part, key=material, digest_size=16).digest()) for part in parts]
+    for start in range(0, len(fingerprints), size):
+        yield blake2b(fingerprints[start : start + size], key=material, digest_size=16).digest()
 
 
 def _says_unlisted(finding: Finding, unit: str) -> bool:

@@ -130,6 +130,19 @@ class Keys:
 
         return await self._run_keys.get((team_id, run_id), load)
 
+    async def open_run_key(self, team_id: UUID, run_id: UUID, stored: WrappedRunKey) -> RunKey:
+        """The run's keys from what a transaction read, which has to `confirm` them in the end.
+
+        Raises StaleRunKeyError where the team's key that wraps it was destroyed meanwhile, KeyUnavailableError,
+        DamagedError.
+        """
+        try:
+            team = await self.team_key(team_id, stored.team_key_version)
+        except KeyDestroyedError:
+            raise StaleRunKeyError from None
+        data = RUN_KEYS.unwrap(team, team_id, run_id, stored.wrapped)
+        return _run_key(data, await self.team_secret(team_id, TAGS), stored.generation)
+
     async def with_run_key(self, team_id: UUID, run_id: UUID, work: Callable[[RunKey], Awaitable[T]]) -> T:
         """What `work` gives with the run's keys; it is done again where the run was keyed anew meanwhile.
 
@@ -155,6 +168,14 @@ class Keys:
         """A fresh data key for the run, wrapped."""
         made = RUN_KEYS.wrap(team, team_id, run_id, SecretKey.generate())
         return WrappedRunKey(made.team_key_version, made.wrapped)
+
+    def fresh_run_key(
+        self, team_id: UUID, run_id: UUID, team: TeamKey, tags: SecretKey
+    ) -> tuple[RunKey, WrappedRunKey]:
+        """As `new_run_key`, in clear too. `tags`: the team's secret of that name."""
+        key = _run_key(SecretKey.generate(), tags, 1)
+        made = RUN_KEYS.wrap(team, team_id, run_id, key.data)
+        return key, WrappedRunKey(made.team_key_version, made.wrapped)
 
     def next_run_key(self, team_id: UUID, run_id: UUID, team: TeamKey, old: RunKey) -> tuple[RunKey, WrappedRunKey]:
         """The run's keys with another data key, of the next generation, in clear and as it is stored."""

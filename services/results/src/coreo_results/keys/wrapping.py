@@ -57,4 +57,4 @@ BACKUP_KEYS = Wrapping("backup-key", "backup_keys", "run_id", "uuid", "backup")
 TEAM_SECRETS = Wrapping("team-secret", "team_secrets", "name", "text", "team")
 
 # What a turnover wraps anew: every table with the trigger.
-ALL_WRAPPINGS = (RUN_KEYS, TEAM_SECRETS)
+ALL_WRAPPINGS = (RUN_KEYS, BACKUP_KEYS, TEAM_SECRETS)

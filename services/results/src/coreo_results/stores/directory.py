@@ -11,7 +11,7 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
@@ -27,13 +27,14 @@ from coreo_results.stores.port import (
     check_key,
     check_prefix,
     digest_of,
-    in_parts,
+    rechunked,
 )
 
 _PARTIAL = ".partial"  # no key begins with a dot
 _DELETING = ".deleting"
 _STALE_SECONDS = 24 * 3600.0  # no write takes as long
 _LIST_BATCH = 500
+_WRITE_BYTES = PIECE_BYTES
 
 
 class DirectoryStore:
@@ -63,18 +64,14 @@ class DirectoryStore:
     async def put(self, key: str, data: bytes | AsyncIterable[bytes]) -> None:
         """See ObjectStore."""
         target, partial = self._path(key), self._root / _PARTIAL / secrets.token_hex(16)
-        with self._errors(key):
-            writer = await asyncio.to_thread(_Writer, partial)
-        try:
-            async for part in in_parts(data):  # what the source raises is its own
-                with self._errors(key):
-                    await asyncio.to_thread(writer.write, part)
+        parts = rechunked(data, _WRITE_BYTES)
+        first = await anext(parts, b"")  # what the source raises is its own
+        if len(first) < _WRITE_BYTES:
             with self._errors(key):
-                await asyncio.to_thread(writer.sync)
-                linked = await asyncio.to_thread(self._link, partial, target)
-        finally:
-            await asyncio.to_thread(writer.discard)
-        if not linked and await digest_of(self, key) != writer.digest():
+                linked, digest = await asyncio.to_thread(self._put_at_once, partial, target, first)
+        else:
+            linked, digest = await self._put_in_parts(partial, target, first, parts)
+        if not linked and await digest_of(self, key) != digest:
             raise StoreConflictError(key)
 
     async def get(self, key: str) -> bytes:
@@ -135,6 +132,30 @@ class DirectoryStore:
                     left.unlink(missing_ok=True)
         except OSError as error:
             raise StoreSetupError(f"store {self.name} cannot be written: {error.strerror}") from None
+
+    def _put_at_once(self, partial: Path, target: Path, data: bytes) -> tuple[bool, bytes]:
+        writer = _Writer(partial)
+        try:
+            writer.write(data)
+            return writer.finish(self._link, target), writer.digest()
+        finally:
+            writer.discard()
+
+    async def _put_in_parts(
+        self, partial: Path, target: Path, first: bytes, parts: AsyncIterator[bytes]
+    ) -> tuple[bool, bytes]:
+        with self._errors(target.name):
+            writer = await asyncio.to_thread(_Writer, partial)
+        try:
+            part: bytes | None = first
+            while part is not None:
+                with self._errors(target.name):
+                    await asyncio.to_thread(writer.write, part)
+                part = await anext(parts, None)
+            with self._errors(target.name):
+                return await asyncio.to_thread(writer.finish, self._link, target), writer.digest()
+        finally:
+            await asyncio.to_thread(writer.discard)
 
     def _link(self, partial: Path, target: Path) -> bool:
         """Gives the file its name; False if something has that name."""
@@ -209,8 +230,9 @@ class _Writer:
         while view:
             view = view[os.write(self._descriptor, view) :]
 
-    def sync(self) -> None:
+    def finish(self, link: Callable[[Path, Path], bool], target: Path) -> bool:
         os.fsync(self._descriptor)
+        return link(self._path, target)
 
     def discard(self) -> None:
         os.close(self._descriptor)

@@ -125,6 +125,18 @@ async def in_parts(data: bytes | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
             yield part
 
 
+async def rechunked(data: bytes | AsyncIterable[bytes], size: int) -> AsyncIterator[bytes]:
+    """What `put` takes, in parts of this size, the last one shorter; nothing for nothing."""
+    buffer = bytearray()
+    async for part in in_parts(data):
+        buffer += part
+        while len(buffer) >= size:
+            yield bytes(buffer[:size])
+            del buffer[:size]
+    if buffer:
+        yield bytes(buffer)
+
+
 async def digest_of(store: ObjectStore, key: str) -> bytes | None:
     """SHA-256 of a stored object, read in pieces; None when there is none."""
     digest = hashlib.sha256()

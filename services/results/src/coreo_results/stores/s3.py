@@ -26,7 +26,7 @@ from coreo_results.stores.port import (
     check_key,
     check_prefix,
     digest_of,
-    in_parts,
+    rechunked,
 )
 from coreo_shared.observability.logs import get_logger
 
@@ -80,7 +80,7 @@ class S3Store:
     async def put(self, key: str, data: bytes | AsyncIterable[bytes]) -> None:
         """See ObjectStore."""
         name, digest = self._name(key), hashlib.sha256()
-        parts = _rechunked(data)
+        parts = rechunked(data, _PART_BYTES)
         first = await anext(parts, b"")
         digest.update(first)
         try:
@@ -197,18 +197,6 @@ class S3Store:
             if key is not None and cause in _MISSING:
                 raise NotStoredError(key) from None
             raise StoreUnavailableError(self.name, cause) from error
-
-
-async def _rechunked(data: bytes | AsyncIterable[bytes]) -> AsyncIterator[bytes]:
-    """The data in parts of _PART_BYTES, the last one shorter; one empty part for none."""
-    buffer = bytearray()
-    async for part in in_parts(data):
-        buffer += part
-        while len(buffer) >= _PART_BYTES:
-            yield bytes(buffer[:_PART_BYTES])
-            del buffer[:_PART_BYTES]
-    if buffer:
-        yield bytes(buffer)
 
 
 def _cause(error: Exception) -> str:

@@ -1,0 +1,119 @@
+"""Queries on how far each team's log is, and the lock under which it grows."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import TextClause, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from coreo_shared.db import Database
+
+
+@dataclass(frozen=True)
+class Head:
+    """Where a team's log is. Entries are as they are stored."""
+
+    seq: int
+    entry: str | None
+    pending: str | None
+    snapshot: int
+    snapshot_at: datetime | None
+
+
+_TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:key, 0))")
+_LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
+_READ = text("SELECT seq, entry, pending, snapshot, snapshot_at FROM backup_heads WHERE team_id = :team")
+_MAKE = text("INSERT INTO backup_heads (team_id) VALUES (:team) ON CONFLICT DO NOTHING")
+_PEND = text(
+    "UPDATE backup_heads SET pending = :entry WHERE team_id = :team AND pending IS NULL AND seq = :before RETURNING 1"
+)
+_ADVANCE = text(
+    "UPDATE backup_heads SET seq = seq + 1, entry = pending, pending = NULL"
+    " WHERE team_id = :team AND pending = :entry RETURNING 1"
+)
+_NUMBER = text("UPDATE backup_heads SET snapshot = snapshot + 1 WHERE team_id = :team RETURNING snapshot")
+_SNAPPED = text("UPDATE backup_heads SET snapshot_at = now() WHERE team_id = :team AND snapshot = :number")
+_PUT = text(
+    "INSERT INTO backup_heads (team_id, seq, entry, pending, snapshot)"
+    " VALUES (:team, :seq, :entry, :pending, :snapshot)"
+)
+_DONE = text("UPDATE backup_heads SET backed_up_at = now(), problem = NULL, problem_at = NULL WHERE team_id = :team")
+_FAILED = text("UPDATE backup_heads SET problem = :problem, problem_at = now() WHERE team_id = :team")
+
+
+class HeadMovedError(Exception):
+    """Somebody else wrote to the team's log though we hold its lock: the connection that held it was lost."""
+
+
+@asynccontextmanager
+async def team_lock(database: Database, team_id: UUID, *, wait: bool) -> AsyncIterator[bool]:
+    """Whether this process alone may write the team's log and snapshots while the block runs; without `wait` at once.
+
+    The transaction holds nothing but the lock, and so hinders nobody.
+    """
+    async with database.transaction(team_id) as connection:
+        key = {"key": f"backups {team_id}"}
+        if wait:
+            await connection.execute(_LOCK, key)
+            yield True
+        else:
+            yield bool((await connection.execute(_TRY_LOCK, key)).scalar_one())
+
+
+class HeadRepository:
+    """The head of the connection's team."""
+
+    def __init__(self, connection: AsyncConnection, team_id: UUID) -> None:
+        self._connection = connection
+        self._team = {"team": team_id}
+
+    async def read(self) -> Head | None:
+        """None for a team that never had a backup."""
+        row = (await self._connection.execute(_READ, self._team)).one_or_none()
+        return None if row is None else Head(row.seq, row.entry, row.pending, row.snapshot, row.snapshot_at)
+
+    async def read_or_make(self) -> Head:
+        """The head, made where there is none."""
+        found = await self.read()
+        if found is None:
+            await self._connection.execute(_MAKE, self._team)
+            found = await self.read()
+        if found is None:
+            raise HeadMovedError
+        return found
+
+    async def pend(self, before: int, entry: str) -> None:
+        """Notes the entry that shall follow. Raises HeadMovedError."""
+        await self._must(_PEND, {"before": before, "entry": entry})
+
+    async def advance(self, entry: str) -> None:
+        """The pending entry is stored. Raises HeadMovedError."""
+        await self._must(_ADVANCE, {"entry": entry})
+
+    async def next_snapshot(self) -> int:
+        """A number for a snapshot that nobody else gets."""
+        return int((await self._connection.execute(_NUMBER, self._team)).scalar_one())
+
+    async def snapped(self, number: int) -> None:
+        """That snapshot is stored."""
+        await self._connection.execute(_SNAPPED, {**self._team, "number": number})
+
+    async def put(self, head: Head) -> None:
+        """The head of a team that has none."""
+        values = {"seq": head.seq, "entry": head.entry, "pending": head.pending, "snapshot": head.snapshot}
+        await self._connection.execute(_PUT, {**self._team, **values})
+
+    async def done(self) -> None:
+        """All that was due is in the backups."""
+        await self._connection.execute(_DONE, self._team)
+
+    async def failed(self, problem: str) -> None:
+        """It did not work; for people to see."""
+        await self._connection.execute(_FAILED, {**self._team, "problem": problem})
+
+    async def _must(self, statement: TextClause, values: dict[str, object]) -> None:
+        if (await self._connection.execute(statement, {**self._team, **values})).first() is None:
+            raise HeadMovedError

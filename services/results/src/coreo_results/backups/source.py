@@ -1,0 +1,185 @@
+"""A run's content as records, read from the database in one transaction; memory holds a few chunks at a time."""
+
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from sqlalchemy import Row, text
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from coreo_results.backups.records import ChunkRecord, EndRecord, Past, Record, ResolvedRecord, RunRecord, UnitRow
+from coreo_results.chunks.columns import compress
+from coreo_results.chunks.sealing import ChunkPlace
+from coreo_results.keys.material import Sealed
+from coreo_results.keys.repository import WrappedRunKey
+from coreo_results.keys.seal import DamagedError, unseal
+from coreo_results.keys.service import RunKey
+
+_CHUNKS = 8  # read together
+_RESOLVED = 2_000
+_OF_RUN = "team_id = :team AND run_id = :run"
+_HEAD = text("""
+    SELECT r.cloud_account_id, r.plan_id, to_jsonb(r)::text AS row,
+        coalesce((r.changes ->> 'resolved')::int, 0) AS resolved,
+        k.team_key_version, k.wrapped, k.generation, u.units, u.chunks, u.done_at
+    FROM runs r LEFT JOIN run_keys k USING (team_id, run_id)
+    CROSS JOIN LATERAL (
+        SELECT array_agg(unit ORDER BY unit) AS units, array_agg(chunks ORDER BY unit) AS chunks,
+            array_agg((extract(epoch FROM done_at) * 1000000)::bigint ORDER BY unit) AS done_at
+        FROM units u WHERE u.team_id = r.team_id AND u.run_id = r.run_id
+    ) AS u
+    WHERE r.team_id = :team AND r.run_id = :run
+""")
+# What an attempt that was given up left of a unit is not shown to anybody, and is not backed up.
+_BATCH = text("""
+    SELECT c.unit, c.chunk_index, c.final, c.listed, c.findings, c.sealed, c.tags, cc.codes
+    FROM chunks c JOIN units u USING (team_id, run_id, unit)
+    LEFT JOIN chunk_changes cc USING (team_id, run_id, unit, chunk_index)
+    WHERE c.team_id = :team AND c.run_id = :run AND (c.unit, c.chunk_index) > (:unit, CAST(:index AS int))
+    ORDER BY c.unit, c.chunk_index LIMIT :limit
+""")
+# A row for each run that saw any of them first: few, with many tags each.
+_PAST = text("""
+    SELECT first_run, (extract(epoch FROM first_seen) * 1000000)::bigint AS first_seen, array_agg(tag) AS tags,
+        array_agg(tag) FILTER (WHERE has_failed) AS failed_tags,
+        array_agg(failed_run) FILTER (WHERE has_failed) AS failed_runs,
+        array_agg(failed_unit) FILTER (WHERE has_failed) AS failed_units,
+        array_agg(failed_chunk) FILTER (WHERE has_failed) AS failed_chunks,
+        array_agg(failed_position) FILTER (WHERE has_failed) AS failed_positions
+    FROM (
+        SELECT l.*, l.last_run = :run AND l.status NOT IN ('PASS', 'FAIL') AND l.failed_run IS NOT NULL AS has_failed
+        FROM finding_life l
+        WHERE l.team_id = :team AND l.cloud_account_id = :cloud_account AND l.plan_id = :plan AND l.tag = ANY (ARRAY(
+            SELECT unnest(c.tags) FROM chunks c
+            WHERE c.team_id = :team AND c.run_id = :run AND (c.unit, c.chunk_index) > (:unit, CAST(:index AS int))
+                AND (c.unit, c.chunk_index) <= (:last_unit, CAST(:last_index AS int))
+        ))
+    ) AS l
+    GROUP BY first_run, first_seen
+""")
+_RESOLVED_ROWS = text(f"""
+    SELECT severity_order, rule_id, tag, to_jsonb(r)::text AS row FROM resolved_findings r
+    WHERE {_OF_RUN} AND (severity_order, rule_id, tag)
+        > (CAST(:severity AS smallint), CAST(:rule AS text), CAST(:tag AS uuid))
+    ORDER BY severity_order, rule_id, tag LIMIT :limit
+""")  # noqa: S608  constants
+
+
+@dataclass(frozen=True)
+class RunHead:
+    """A run before its findings. `key`: of its display copy as it is stored; None if it has none (any more)."""
+
+    cloud_account_id: UUID
+    plan_id: UUID | None
+    row: str
+    units: list[UnitRow]
+    resolved: int
+    key: WrappedRunKey | None
+
+
+@dataclass(frozen=True)
+class RunSource:
+    """A run of the connection's team. It must have ended."""
+
+    connection: AsyncConnection
+    team_id: UUID
+    run_id: UUID
+
+    async def head(self) -> RunHead:
+        """What comes first."""
+        row = (await self.connection.execute(_HEAD, self._run())).one()
+        units = zip(row.units or (), row.chunks or (), row.done_at or (), strict=True)
+        key = None
+        if row.wrapped is not None:
+            key = WrappedRunKey(row.team_key_version, Sealed(row.wrapped), row.generation)
+        unit_rows = [UnitRow(*unit) for unit in units]
+        return RunHead(row.cloud_account_id, row.plan_id, row.row, unit_rows, row.resolved, key)
+
+    async def records(self, head: RunHead, key: RunKey | None) -> AsyncIterator[Record]:
+        """All of it, in the order of the object. `key`: the head's, in clear.
+
+        Raises DamagedError where a chunk does not open or the chunks are not those that its units should have.
+        """
+        yield RunRecord(row=head.row, units=head.units)
+        chunks = findings = resolved = 0
+        async for chunk in self._chunks(head, key):
+            chunks, findings = chunks + 1, findings + chunk.findings
+            yield chunk
+        async for batch in self._resolved(head):
+            resolved += len(batch.rows)
+            yield batch
+        yield EndRecord(units=len(head.units), chunks=chunks, findings=findings, resolved=resolved)
+
+    async def _chunks(self, head: RunHead, key: RunKey | None) -> AsyncIterator[ChunkRecord]:
+        plan = {"cloud_account": head.cloud_account_id, "plan": head.plan_id}
+        after, found, expected = ("", -1), 0, sum(unit.chunks for unit in head.units)
+        while found < expected:
+            place = {"unit": after[0], "index": after[1], "limit": _CHUNKS}
+            rows = (await self.connection.execute(_BATCH, {**self._run(), **place})).all()
+            if not rows:
+                raise DamagedError("chunks of a run are missing")
+            if key is None:
+                raise DamagedError("the key of a run that has findings is missing")
+            last = (rows[-1].unit, rows[-1].chunk_index)
+            known = _Known()
+            if any(row.codes is not None for row in rows):
+                values = {**plan, **place, "last_unit": last[0], "last_index": last[1]}
+                known = _Known.of(await self.connection.execute(_PAST, {**self._run(), **values}))
+            for row in rows:
+                yield self._chunk(row, key, known)
+            after, found = last, found + len(rows)
+
+    def _chunk(self, row: Row[Any], key: RunKey, known: "_Known") -> ChunkRecord:
+        place = ChunkPlace(self.team_id, self.run_id, row.unit, row.chunk_index, row.final)
+        return ChunkRecord(
+            unit=row.unit,
+            index=row.chunk_index,
+            final=row.final,
+            listed=row.listed,
+            findings=row.findings,
+            packed=unseal(key.data, row.sealed, place.context()),
+            past=None if row.codes is None else compress(msgspec.msgpack.encode(known.past(row.codes, row.tags))),
+        )
+
+    async def _resolved(self, head: RunHead) -> AsyncIterator[ResolvedRecord]:
+        severity, rule, tag = -1, "", UUID(int=0)
+        while head.resolved:
+            place = {"severity": severity, "rule": rule, "tag": tag, "limit": _RESOLVED}
+            rows = (await self.connection.execute(_RESOLVED_ROWS, {**self._run(), **place})).all()
+            if rows:
+                yield ResolvedRecord(rows=[row.row for row in rows])
+            if len(rows) < _RESOLVED:
+                return
+            severity, rule, tag = rows[-1].severity_order, rows[-1].rule_id, rows[-1].tag
+
+    def _run(self) -> dict[str, Any]:
+        return {"team": self.team_id, "run": self.run_id}
+
+
+@dataclass
+class _Known:
+    """What is known of the findings of some chunks, by tag."""
+
+    firsts: list[tuple[UUID, int]] = field(default_factory=list)
+    first_of: dict[UUID, int] = field(default_factory=dict)
+    failed: dict[UUID, tuple[UUID, str, int, int]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, rows: Iterable[Row[Any]]) -> "_Known":
+        known = cls()
+        for number, row in enumerate(rows):
+            known.firsts.append((row.first_run, row.first_seen))
+            known.first_of.update(dict.fromkeys(row.tags, number))
+            if row.failed_tags:
+                places = zip(row.failed_runs, row.failed_units, row.failed_chunks, row.failed_positions, strict=True)
+                known.failed.update(zip(row.failed_tags, places, strict=True))
+        return known
+
+    def past(self, codes: list[int], tags: list[UUID]) -> Past:
+        """Of a chunk's findings."""
+        failed = {}
+        if self.failed:
+            failed = {position: self.failed[tag] for position, tag in enumerate(tags) if tag in self.failed}
+        return Past(codes, self.firsts, [self.first_of.get(tag, -1) for tag in tags], failed)

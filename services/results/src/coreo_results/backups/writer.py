@@ -1,0 +1,83 @@
+"""Writes the object of a run: its records, sealed one by one on their way from the database to the store."""
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from coreo_results.backups.format import Kind, Sealer
+from coreo_results.backups.log import run_folder
+from coreo_results.backups.records import ChunkRecord, encode
+from coreo_results.backups.repository import Written
+from coreo_results.backups.source import RunSource
+from coreo_results.keys.errors import StaleRunKeyError
+from coreo_results.keys.material import SecretKey
+from coreo_results.keys.service import Keys
+from coreo_results.stores import ObjectStore
+
+_INLINE = 256 * 1024  # bytes that are sealed sooner than a thread begins
+
+
+def new_object(team_id: UUID, run_id: UUID) -> str:
+    """A name for the run's object that no earlier try of it had."""
+    return f"{run_folder(team_id)}{run_id}-{secrets.token_hex(6)}.bin"
+
+
+@dataclass
+class _Tally:
+    """Of what was written so far."""
+
+    digest: "hashlib._Hash" = field(default_factory=hashlib.sha256)
+    bytes: int = 0
+    findings: int = 0
+
+
+class Writer:
+    """Writes runs' objects."""
+
+    def __init__(self, keys: Keys, store: ObjectStore) -> None:
+        self._keys = keys
+        self._store = store
+
+    async def write(
+        self, connection: AsyncConnection, team_id: UUID, run_id: UUID, name: str, key: SecretKey
+    ) -> Written:
+        """The run as it is, stored under this name and key. The name may be used once.
+
+        Raises DamagedError for a run that cannot be read, and what keys and store raise; nothing is stored then.
+        """
+        source = RunSource(connection, team_id, run_id)
+        while True:
+            tally = _Tally()
+            try:
+                await self._store.put(name, self._segments(source, Sealer(key, team_id, run_id), tally))
+            except StaleRunKeyError:  # the run was keyed anew while it was read
+                continue
+            return Written(run_id, name, tally.digest.digest(), tally.bytes, tally.findings)
+
+    async def _segments(self, source: RunSource, sealer: Sealer, tally: _Tally) -> AsyncIterator[bytes]:
+        head, key = await source.head(), None
+        if head.key is not None:
+            key = await self._keys.open_run_key(source.team_id, source.run_id, head.key)
+        async for record in source.records(head, key):
+            kind, payload = encode(record)
+            if kind is Kind.END and key is not None:  # all that was read was under this key
+                await self._keys.confirm(source.connection, source.team_id, source.run_id, key)
+            if len(payload) > _INLINE:
+                segment = await asyncio.to_thread(_sealed, sealer, kind, payload, tally)
+            else:
+                segment = _sealed(sealer, kind, payload, tally)
+            if isinstance(record, ChunkRecord):
+                tally.findings += record.findings
+            yield segment
+
+
+def _sealed(sealer: Sealer, kind: Kind, payload: bytes, tally: _Tally) -> bytes:
+    segment = sealer.segment(kind, payload)
+    tally.digest.update(segment)
+    tally.bytes += len(segment)
+    return segment
