@@ -25,6 +25,7 @@ class ResultsSettings(ServiceSettings):
     max_attempts: Annotated[int, Field(ge=1)] = 5  # claims of one run
     abandon_after_seconds: Annotated[float, Field(ge=0)] = 900  # after its lease ran out, a run is lost
     sweep_seconds: Annotated[float, Field(gt=0)] = 5  # between two looks for such runs
+    retention_seconds: Annotated[float, Field(gt=0)] = 60  # between two looks for results whose time is over
 
     @field_validator("fleet_jwks")
     @classmethod
