@@ -22,6 +22,10 @@ class AccessRecord:
             seconds=_ASK_AGAIN_SECONDS, max_entries=_MAX_REMEMBERED
         )
 
+    async def read_findings(self, team_id: UUID, actor: Actor, run_id: UUID, *, export: bool) -> None:
+        """As `read`; `export`: the reader says that they will be taken away."""
+        await self.read(team_id, actor, AccessAction.EXPORT if export else AccessAction.READ_FINDINGS, run_id)
+
     async def read(self, team_id: UUID, actor: Actor, action: AccessAction, run_id: UUID) -> None:
         """Sees to it that the record says of this read. Without that no answer is given: what it raises, stays."""
         await self._noted_once(team_id, actor, action, (ObjectKind.RUN, run_id))
