@@ -1,13 +1,13 @@
 """How long results are kept and for whom, what became of those that are gone, and the record of who touched them."""
 
 from datetime import datetime
-from enum import StrEnum
 from typing import Annotated
 from uuid import UUID
 
 from msgspec import UNSET, Meta, UnsetType
 
 from coreo_shared.contracts.base import Message
+from coreo_shared.contracts.terms import AccessAction, GoneWhy, ObjectKind
 
 Time = Annotated[datetime, Meta(tz=True)]
 
@@ -58,14 +58,6 @@ class PlanCustodyPatch(Message, frozen=True, kw_only=True):
     backup: bool | UnsetType = UNSET
 
 
-class GoneWhy(StrEnum):
-    """Why a run's results are gone."""
-
-    EXPIRED = "expired"  # their time was over
-    REQUESTED = "requested"  # somebody of the team had the run's, or its plan's, deleted
-    ACCOUNT = "account"  # so was said when the cloud account was disconnected
-
-
 class ResultsGone(Message, frozen=True, kw_only=True):
     """What became of a run's results. `by` is the name of the token that asked."""
 
@@ -78,31 +70,6 @@ class Deleted(Message, frozen=True, kw_only=True):
     """How many runs had results until now; said again, there are none."""
 
     runs: int
-
-
-class AccessAction(StrEnum):
-    """What somebody did to results, or to what decides about them."""
-
-    READ_FINDINGS = "READ_FINDINGS"  # findings of a run, or what it resolved
-    READ_SUMMARY = "READ_SUMMARY"  # counts of a run alone: by rule, status, change or control
-    READ_DOCUMENT = "READ_DOCUMENT"  # what a run left beside findings
-    EXPORT = "EXPORT"  # findings that the reader said would be taken away
-    DELETE = "DELETE"  # on request
-    EXPIRE = "EXPIRE"  # their time was over
-    EXCLUDE = "EXCLUDE"  # from backups
-    SETTINGS = "SETTINGS"
-    RESTORE = "RESTORE"
-    DRILL = "DRILL"
-    READ_RECORD = "READ_RECORD"  # this record
-
-
-class ObjectKind(StrEnum):
-    """What it was done to."""
-
-    RUN = "run"
-    PLAN = "plan"
-    CLOUD_ACCOUNT = "cloud_account"
-    TEAM = "team"
 
 
 class AccessEntry(Message, frozen=True, kw_only=True):

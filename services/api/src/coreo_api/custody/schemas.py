@@ -8,7 +8,8 @@ from pydantic import ConfigDict, Field
 
 from coreo_api.pages import PageQuery
 from coreo_api.schemas import Body, NotNull, View
-from coreo_shared.contracts.custody import MAX_DAYS, AccessAction, ObjectKind
+from coreo_shared.contracts.custody import MAX_DAYS
+from coreo_shared.contracts.terms import AccessAction, ObjectKind
 
 Days = Annotated[int, Field(ge=1, le=MAX_DAYS, description=f"1 to {MAX_DAYS}, which is five years.")]
 

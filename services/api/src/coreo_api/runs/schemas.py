@@ -8,8 +8,7 @@ from pydantic import ConfigDict, Field
 
 from coreo_api.pages import PageQuery
 from coreo_api.schemas import Body, View
-from coreo_shared.contracts.custody import GoneWhy
-from coreo_shared.contracts.terms import FindingStatus, RunState, Severity
+from coreo_shared.contracts.terms import FindingStatus, GoneWhy, RunState, Severity
 
 
 class StartRun(Body):

@@ -10,7 +10,7 @@ from coreo_results.access.record import Wanted
 from coreo_results.auth import ByActor, TeamToken
 from coreo_results.bodies import json_answer
 from coreo_results.services import Wired
-from coreo_shared.contracts.custody import AccessAction
+from coreo_shared.contracts.terms import AccessAction
 from coreo_shared.web import StrictRoute
 
 router = APIRouter(prefix="/internal/v1/access", route_class=StrictRoute)

@@ -14,7 +14,8 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coreo_results.auth import Actor
-from coreo_shared.contracts.custody import AccessAction, AccessEntry, ObjectKind
+from coreo_shared.contracts.custody import AccessEntry
+from coreo_shared.contracts.terms import AccessAction, ObjectKind
 from coreo_shared.crypto.access_chain import FIRST_PREVIOUS, entry_hash
 
 Detail = dict[str, str | int | bool | None]

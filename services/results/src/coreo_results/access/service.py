@@ -5,7 +5,8 @@ from uuid import UUID
 from coreo_results.access.record import NewEntry, Wanted, note_unless_recent, page
 from coreo_results.auth import Actor
 from coreo_results.keys.cache import ExpiringCache
-from coreo_shared.contracts.custody import AccessAction, AccessPage, ObjectKind
+from coreo_shared.contracts.custody import AccessPage
+from coreo_shared.contracts.terms import AccessAction, ObjectKind
 from coreo_shared.db import Database
 
 ONE_ENTRY_SECONDS = 600.0  # reads of the same by the same actor are one entry within that time

@@ -8,15 +8,8 @@ from msgspec import UNSET
 from coreo_results.access.record import NewEntry, note
 from coreo_results.auth import Actor
 from coreo_results.custody.repository import CustodyRepository
-from coreo_shared.contracts.custody import (
-    MAX_DAYS,
-    AccessAction,
-    CustodyPatch,
-    CustodySettings,
-    ObjectKind,
-    PlanCustody,
-    PlanCustodyPatch,
-)
+from coreo_shared.contracts.custody import MAX_DAYS, CustodyPatch, CustodySettings, PlanCustody, PlanCustodyPatch
+from coreo_shared.contracts.terms import AccessAction, ObjectKind
 from coreo_shared.db import Database
 from coreo_shared.web.problems import invalid
 

@@ -11,9 +11,8 @@ from coreo_results.bodies import json_answer
 from coreo_results.findings.filters import Filters
 from coreo_results.findings.service import Paging
 from coreo_results.services import Wired
-from coreo_shared.contracts.custody import AccessAction
 from coreo_shared.contracts.life import Change
-from coreo_shared.contracts.terms import FindingStatus, Severity
+from coreo_shared.contracts.terms import AccessAction, FindingStatus, Severity
 from coreo_shared.web import StrictRoute
 
 MAX_LIMIT = 1_000

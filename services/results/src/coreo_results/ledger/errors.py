@@ -3,7 +3,7 @@
 import math
 from datetime import UTC, datetime
 
-from coreo_shared.contracts.custody import GoneWhy, ObjectKind
+from coreo_shared.contracts.terms import GoneWhy, ObjectKind
 from coreo_shared.web import Problem
 
 

@@ -9,9 +9,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coreo_results.ledger.errors import ResultsGoneError
 from coreo_results.ledger.run import Run, RunIdentity
-from coreo_shared.contracts.custody import GoneWhy
 from coreo_shared.contracts.results import Counts
-from coreo_shared.contracts.terms import Pool, RunState
+from coreo_shared.contracts.terms import GoneWhy, Pool, RunState
 from coreo_shared.web.problems import not_found
 
 EVENTS_CHANNEL = "coreo_run_events"

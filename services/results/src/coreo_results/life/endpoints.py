@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from coreo_results.auth import ByActor, TeamToken
 from coreo_results.bodies import json_answer
 from coreo_results.services import Wired
-from coreo_shared.contracts.custody import AccessAction
+from coreo_shared.contracts.terms import AccessAction
 from coreo_shared.web import StrictRoute
 
 router = APIRouter(prefix="/internal/v1/runs/{run_id}", route_class=StrictRoute)

@@ -16,7 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from coreo_results.ledger.repository import EVENTS_CHANNEL
 from coreo_results.life.repository import lock_life
 from coreo_results.suppressions.repository import lock_hits
-from coreo_shared.contracts.custody import DEFAULT_DISPLAY_DAYS, GoneWhy, ObjectKind
+from coreo_shared.contracts.custody import DEFAULT_DISPLAY_DAYS
+from coreo_shared.contracts.terms import GoneWhy, ObjectKind
 
 # Runs of the onboard pool have no results.
 _SCOPES = {

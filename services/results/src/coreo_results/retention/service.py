@@ -14,7 +14,8 @@ from coreo_results.access.record import NewEntry, note
 from coreo_results.auth import Actor
 from coreo_results.ledger.errors import RunAtWorkError, RunsAtWorkError
 from coreo_results.retention.repository import PlanInAccount, Reason, RetentionRepository, Scope
-from coreo_shared.contracts.custody import AccessAction, Deleted, GoneWhy, ObjectKind
+from coreo_shared.contracts.custody import Deleted
+from coreo_shared.contracts.terms import AccessAction, GoneWhy, ObjectKind
 from coreo_shared.db import Database
 from coreo_shared.observability.logs import get_logger
 from coreo_shared.web.problems import not_found
