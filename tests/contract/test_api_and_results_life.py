@@ -70,8 +70,7 @@ class World:
     async def run(self, *findings: Finding, unit: str = UNIT, units_total: int = 1) -> str:
         """The id of a run that has found this."""
         (run,) = await self.team.start(self.plan)
-        await until(lambda: any(job.run_id == UUID(run["id"]) for job in self.api.queue.jobs()))
-        job: Job = next(job for job in self.api.queue.jobs() if job.run_id == UUID(run["id"]))
+        job = await self.job_of(run)
         worker = self.service.run(job.team_id, job.run_id)
         worker.token = job.run_token
         claim = await worker.say("claim", {"worker_id": "w", "rules": job.work.rules})  # type: ignore[union-attr]  # an audit
@@ -84,6 +83,11 @@ class World:
 
         await until(has_ended)
         return str(run["id"])
+
+    async def job_of(self, run: Mapping[str, Any]) -> Job:
+        """The run's job, once it is on the queue."""
+        await until(lambda: any(job.run_id == UUID(run["id"]) for job in self.api.queue.jobs()))
+        return next(job for job in self.api.queue.jobs() if job.run_id == UUID(run["id"]))
 
     async def get(self, path: str, **parameters: Any) -> Any:
         """What a path below /v1 answers."""
@@ -220,8 +224,7 @@ async def test_a_run_that_was_started_without_backup_is_so_in_the_ledger(api: Ap
             (run,) = ok(await world.team.http.post(f"/v1/plans/{world.plan['id']}/runs", json={"backup": wish}), 202)[
                 "runs"
             ]
-            await until(lambda run=run: any(job.run_id == UUID(run["id"]) for job in api.queue.jobs()))
-            job = next(job for job in api.queue.jobs() if job.run_id == UUID(run["id"]))
+            job = await world.job_of(run)
             worker = service.run(job.team_id, job.run_id)
             worker.token = job.run_token
             await worker.claimed()

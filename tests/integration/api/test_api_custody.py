@@ -35,7 +35,7 @@ async def test_the_results_service_is_told_which_token_asks(api: Api, team: Team
     run = await team.started_run()
     ann, asked = api.client(made["token"]), {"team_id": team.id, "actor_id": UUID(made["id"]), "actor": "ann's laptop"}
     plan = f"/v1/plans/{run['plan_id']}"
-    calls = [("GET", f"/v1/runs/{run['id']}/{path}", None) for path in RUN_READS]
+    calls: list[tuple[str, str, Any]] = [("GET", f"/v1/runs/{run['id']}/{path}", None) for path in RUN_READS]
     calls += [("DELETE", f"/v1/runs/{run['id']}/results", None), ("DELETE", f"{plan}/results", None)]
     calls += [("GET", "/v1/custody/settings", None), ("PATCH", "/v1/custody/settings", {"display_days": 30})]
     calls += [("GET", f"{plan}/custody", None), ("PATCH", f"{plan}/custody", {"backup": False})]
