@@ -1,5 +1,6 @@
 """Results that go: when their time is over, and on request; first their key, then all the rest, and never back."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -8,8 +9,10 @@ from uuid import UUID
 import asyncpg
 import pytest
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from coreo_results.retention.repository import RetentionRepository
+from coreo_results.retention.sweeper import RetentionSweeper
 from coreo_shared.contracts.base import decode_json
 from coreo_shared.contracts.custody import ResultsGone
 from coreo_shared.contracts.life import ResolvedPage
@@ -92,6 +95,29 @@ async def test_many_plans_and_teams_are_swept_oldest_first_in_batches(
         assert (await said(run, "rules"))[0] == 410
     for run in kept:
         assert (await said(run, "rules"))[0] == 200
+
+
+async def test_the_sweeper_looks_every_interval_and_outlives_a_failure(
+    team: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = team.service.app.state.services
+    sweeper = RetentionSweeper(services.system_database, services.retention, interval_seconds=0.01)
+    sweep, stopping, calls = sweeper.sweep, asyncio.Event(), list[int]()
+
+    async def fails_once(stop: asyncio.Event | None = None) -> int:
+        calls.append(len(calls))
+        if len(calls) == 1:
+            raise ConnectionError("the database is away")
+        expired: int = await sweep(stop)
+        stopping.set()
+        return expired
+
+    monkeypatch.setattr(sweeper, "sweep", fails_once)
+    run = await team.run(days=91)
+    with capture_logs() as logs:
+        await asyncio.wait_for(sweeper.run(stopping), 20)
+    assert [log["event"] for log in logs if log["log_level"] == "error"] == ["retention_failed"]
+    await is_gone(run, "results_expired")
 
 
 async def test_a_run_that_cannot_be_deleted_holds_up_no_other(team: Kept, monkeypatch: pytest.MonkeyPatch) -> None:

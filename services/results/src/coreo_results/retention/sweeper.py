@@ -5,6 +5,7 @@ One in each replica: who has a run in hand is passed over by the others.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from uuid import UUID
 
 from coreo_results.retention.repository import due_runs, teams_with_counts, uncleared_runs
@@ -25,16 +26,18 @@ class RetentionSweeper:
         self._interval_seconds = interval_seconds
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """A sweep every interval, until `stopping`; a failure is logged and tried again."""
+        """A sweep after every interval, until `stopping`; a failure is logged and tried again.
+
+        Not one at once: who has just put in this version has the interval's time to say how long to keep results.
+        """
         while not stopping.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), self._interval_seconds)
+                return
             try:
                 await self.sweep(stopping)
             except Exception as error:  # noqa: BLE001  one failure, whatever it is, must not end all sweeps
                 _log.error("retention_failed", exc_info=error)
-            try:
-                await asyncio.wait_for(stopping.wait(), self._interval_seconds)
-            except TimeoutError:
-                continue
 
     async def sweep(self, stopping: asyncio.Event | None = None) -> int:
         """Deletes all that is due, batch by batch; says how many runs expired."""
