@@ -253,10 +253,10 @@ async def test_a_large_run_goes_in_bounded_steps(team: Kept, monkeypatch: pytest
     steps: list[int] = []
     clear = RetentionRepository.clear
 
-    async def counted(self: RetentionRepository, run_id: UUID) -> bool:
-        there_is_more = await clear(self, run_id)
+    async def counted(self: RetentionRepository, run_id: UUID) -> bool | None:
+        cleared = await clear(self, run_id)
         steps.append(await self._connection.scalar(CHUNKS, {"run": run_id}))
-        return there_is_more
+        return cleared
 
     monkeypatch.setattr(RetentionRepository, "clear", counted)
     await team.call("DELETE", f"/runs/{run.run_id}/results")

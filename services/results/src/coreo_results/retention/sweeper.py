@@ -44,7 +44,8 @@ class RetentionSweeper:
         expired = 0
         while found := await self._expire_some(stopping):
             expired += found
-        await self._clear_some(stopping)
+        while await self._clear_some(stopping):
+            pass
         async with self._database.transaction() as connection:
             teams = await teams_with_counts(connection)
         for team_id in teams:
@@ -56,19 +57,14 @@ class RetentionSweeper:
             due = await due_runs(connection, _BATCH)
         return sum([await self._each(self._expire, run, stopping) for run in due])
 
-    async def _clear_some(self, stopping: asyncio.Event | None) -> None:
+    async def _clear_some(self, stopping: asyncio.Event | None) -> int:
         async with self._database.transaction() as connection:
             left = await uncleared_runs(connection, _BATCH)
-        for run in left:
-            await self._each(self._clear, run, stopping)
+        return sum([await self._each(self._retention.clear, run, stopping) for run in left])
 
     async def _expire(self, team_id: UUID, run_id: UUID) -> bool:
         if not await self._retention.expire(team_id, run_id):
             return False
-        await self._retention.clear(team_id, run_id)
-        return True
-
-    async def _clear(self, team_id: UUID, run_id: UUID) -> bool:
         await self._retention.clear(team_id, run_id)
         return True
 
