@@ -78,6 +78,7 @@ class ResultsSettings(KeySettings):
     abandon_after_seconds: Annotated[float, Field(ge=0)] = 900  # after its lease ran out, a run is lost
     sweep_seconds: Annotated[float, Field(gt=0)] = 5  # between two looks for such runs
     backup_seconds: Annotated[float, Field(gt=0)] = 300  # between two looks for runs to back up
+    retention_seconds: Annotated[float, Field(gt=0)] = 60  # between two looks for results whose time is over
 
     @field_validator("fleet_jwks")
     @classmethod

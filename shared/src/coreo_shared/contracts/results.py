@@ -8,6 +8,7 @@ from typing import Literal
 from uuid import UUID
 
 from coreo_shared.contracts.base import Message
+from coreo_shared.contracts.custody import ResultsGone
 from coreo_shared.contracts.deploys import DeployClaim, DeployView
 from coreo_shared.contracts.findings import Finding
 from coreo_shared.contracts.onboarding import Report
@@ -115,7 +116,10 @@ class Counts(Message, frozen=True, kw_only=True):
 
 
 class RunEvent(Message, frozen=True, kw_only=True, omit_defaults=True):
-    """One entry of the durable feed: the run as it stood after a change. Later ones supersede earlier ones."""
+    """One entry of the durable feed: the run as it stood after a change. Later ones supersede earlier ones.
+
+    `results_gone` is there from when the results of a run that has ended were deleted; its `at` is not the run's end.
+    """
 
     cursor: str
     run_id: UUID
@@ -130,6 +134,7 @@ class RunEvent(Message, frozen=True, kw_only=True, omit_defaults=True):
     counts: Counts
     report: Report | None = None
     deploy: DeployView | None = None  # of the deploy pool's runs
+    results_gone: ResultsGone | None = None
 
 
 class EventPage(Message, frozen=True, kw_only=True):

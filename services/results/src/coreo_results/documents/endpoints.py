@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from coreo_results.auth import RunToken, TeamToken
+from coreo_results.auth import ByActor, RunToken, TeamToken
 from coreo_results.bodies import json_answer, json_body
 from coreo_results.ledger.deploy_endpoints import check_checkpoint
 from coreo_results.services import Wired
@@ -19,6 +19,7 @@ from coreo_shared.contracts.deploys import (
     PutDocument,
     PutEvents,
 )
+from coreo_shared.contracts.terms import AccessAction
 from coreo_shared.templates import preview_hash
 from coreo_shared.web import StrictRoute
 from coreo_shared.web.problems import invalid
@@ -70,14 +71,20 @@ async def put_events(
 
 
 @router.get("/documents/{name}")
-async def show_document(run_id: UUID, name: DocumentName, team_id: TeamToken, services: Wired) -> Response:
+async def show_document(
+    run_id: UUID, name: DocumentName, team_id: TeamToken, actor: ByActor, services: Wired
+) -> Response:
     """A contracts.deploys.Document; 404 no_document."""
-    return Response(await services.documents.document(team_id, run_id, name), media_type="application/json")
+    document = await services.documents.document(team_id, run_id, name)
+    await services.access.read(team_id, actor, AccessAction.READ_DOCUMENT, run_id)
+    return Response(document, media_type="application/json")
 
 
 @router.get("/stack-events")
 async def list_events(
-    run_id: UUID, team_id: TeamToken, services: Wired, query: Annotated[EventQuery, Query()]
+    run_id: UUID, team_id: TeamToken, actor: ByActor, services: Wired, query: Annotated[EventQuery, Query()]
 ) -> Response:
     """A contracts.deploys.StackEventPage."""
-    return json_answer(await services.documents.events(team_id, run_id, after=query.after, limit=query.limit))
+    page = await services.documents.events(team_id, run_id, after=query.after, limit=query.limit)
+    await services.access.read(team_id, actor, AccessAction.READ_DOCUMENT, run_id)
+    return json_answer(page)

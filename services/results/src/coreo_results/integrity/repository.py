@@ -26,7 +26,8 @@ class SealedThing:
 _TEAMS = text("SELECT team_id FROM runs UNION SELECT team_id FROM team_keys ORDER BY team_id")
 _RUNS = text("""
     SELECT run_id, EXISTS (SELECT FROM run_keys k WHERE k.team_id = r.team_id AND k.run_id = r.run_id) AS has_key,
-        EXISTS (SELECT FROM chunks c WHERE c.team_id = r.team_id AND c.run_id = r.run_id) AS has_chunks
+        EXISTS (SELECT FROM chunks c WHERE c.team_id = r.team_id AND c.run_id = r.run_id)
+            OR EXISTS (SELECT FROM run_documents d WHERE d.team_id = r.team_id AND d.run_id = r.run_id) AS has_chunks
     FROM runs r WHERE team_id = :team AND run_id > :after AND purged_at IS NULL ORDER BY run_id LIMIT :limit
 """)
 # One statement, so that a chunk that is deleted meanwhile takes its groups along.

@@ -8,6 +8,8 @@ from uuid import UUID
 import msgspec
 
 from coreo_results.decisions.sealing import Opener, SealedText
+from coreo_results.documents.repository import DocumentRepository
+from coreo_results.documents.sealing import DocumentPlace, SealedDocument, unseal_document
 from coreo_results.integrity.chunk import StoredChunk, find_fault
 from coreo_results.integrity.repository import DECISIONS, IntegrityRepository, SealedThing, all_teams
 from coreo_results.keys.errors import KeyDestroyedError, KeyUnavailableError, NoRunKeyError
@@ -39,6 +41,7 @@ class Checked:
     chunks: int = 0
     findings: int = 0
     texts: int = 0  # of decisions
+    documents: int = 0  # of deploys
 
 
 class Integrity:
@@ -139,10 +142,39 @@ class Integrity:
                     yield Fault(
                         team_id=team_id, run_id=run_id, unit=chunk.place.unit, chunk=chunk.place.index, what=fault
                     )
+        async for fault in self._in_documents(team_id, run_id):
+            yield fault
         async with self._database.transaction(team_id) as connection:
             incomplete = await IntegrityRepository(connection, team_id).incomplete_units(run_id)
         for unit in incomplete:
             yield Fault(team_id=team_id, run_id=run_id, unit=unit, what="chunks of the unit are missing")
+
+    async def _in_documents(self, team_id: UUID, run_id: UUID) -> AsyncIterator[Fault]:
+        after = ("", -1)
+
+        async def look(key: RunKey) -> list[tuple[DocumentPlace, bool]]:
+            async with self._database.transaction(team_id) as connection:
+                stored = await DocumentRepository(connection).batch(team_id, run_id, after, _CHUNKS)
+                await self._keys.confirm(connection, team_id, run_id, key)
+            return await asyncio.to_thread(_opened, stored, key)
+
+        while True:
+            try:
+                looked_at = await self._keys.with_run_key(team_id, run_id, look)
+            except NoRunKeyError:
+                return  # deleted meanwhile
+            except KeyUnavailableError as error:
+                yield _unchecked(error, team_id, run_id)
+                return
+            if not looked_at:
+                return
+            self.checked.documents += len(looked_at)
+            for place, is_whole in looked_at:
+                after = (place.name, place.part)
+                if not is_whole:
+                    yield Fault(
+                        team_id=team_id, run_id=run_id, what=f"part {place.part} of document {place.name} does not decrypt"
+                    )
 
     async def _batch(
         self, team_id: UUID, run_id: UUID, after: tuple[str, int]
@@ -154,6 +186,18 @@ class Integrity:
             return stored, await asyncio.to_thread(_find_faults, stored, key)
 
         return await self._keys.with_run_key(team_id, run_id, look)
+
+
+def _opened(stored: list[SealedDocument], key: RunKey) -> list[tuple[DocumentPlace, bool]]:
+    return [(document.place, _is_whole(document, key)) for document in stored]
+
+
+def _is_whole(document: SealedDocument, key: RunKey) -> bool:
+    try:
+        unseal_document(document.place, document.sealed, key)
+    except DamagedError:
+        return False
+    return True
 
 
 def _find_faults(stored: list[StoredChunk], key: RunKey) -> list[str | None]:

@@ -103,9 +103,11 @@ async def settle(
 
 
 @router.get("/deploy")
-async def show_deploy(run_id: UUID, team_id: TeamToken, services: Wired) -> Response:
+async def show_deploy(run_id: UUID, team_id: TeamToken, actor: ByActor, services: Wired) -> Response:
     """A contracts.deploys.DeployStatus."""
-    return json_answer(await services.deploys.status(team_id, run_id))
+    status = await services.deploys.status(team_id, run_id)
+    await services.access.read(team_id, actor, AccessAction.READ_DOCUMENT, run_id)
+    return json_answer(status)
 
 
 def check_checkpoint(checkpoint: Checkpoint) -> None:

@@ -24,6 +24,7 @@ class RunIdentity:
     account_id: str
     pool: Pool
     terms: DeployTerms | None = None  # of a run of the deploy pool, known from its first claim on
+    backup: bool = True  # False: whoever started it wants no backup of it
 
     @classmethod
     def from_capability(cls, capability: RunCapability) -> "RunIdentity":
@@ -37,6 +38,7 @@ class RunIdentity:
             account_id=capability.account_id,
             pool=capability.pool,
             terms=capability.deploy,
+            backup=capability.backup,
         )
 
     @classmethod
