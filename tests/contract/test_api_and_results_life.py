@@ -8,11 +8,13 @@ from uuid import UUID
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from coreo_shared.contracts.findings import Finding
 from coreo_shared.contracts.jobs import Job
 from coreo_shared.contracts.results import FinishRun
 from coreo_shared.contracts.terms import FindingStatus, Severity
+from coreo_shared.crypto.access_chain import check_chain
 from tests.support.api import SIGNING_KEY, Api, ApiFactory, Team, ok, problem, until
 from tests.support.postgres import ServiceDatabase
 from tests.support.results import (
@@ -26,6 +28,7 @@ from tests.support.results import (
 )
 
 FAIL, PASS = FindingStatus.FAIL, FindingStatus.PASS
+FRAMEWORK = "cis-aws-5.0"
 RULE = "ec2-security-group-open-ssh"
 UNIT = "aws.ec2.security_group@eu-west-1"
 
@@ -67,8 +70,7 @@ class World:
     async def run(self, *findings: Finding, unit: str = UNIT, units_total: int = 1) -> str:
         """The id of a run that has found this."""
         (run,) = await self.team.start(self.plan)
-        await until(lambda: any(job.run_id == UUID(run["id"]) for job in self.api.queue.jobs()))
-        job: Job = next(job for job in self.api.queue.jobs() if job.run_id == UUID(run["id"]))
+        job = await self.job_of(run)
         worker = self.service.run(job.team_id, job.run_id)
         worker.token = job.run_token
         claim = await worker.say("claim", {"worker_id": "w", "rules": job.work.rules})  # type: ignore[union-attr]  # an audit
@@ -81,6 +83,11 @@ class World:
 
         await until(has_ended)
         return str(run["id"])
+
+    async def job_of(self, run: Mapping[str, Any]) -> Job:
+        """The run's job, once it is on the queue."""
+        await until(lambda: any(job.run_id == UUID(run["id"]) for job in self.api.queue.jobs()))
+        return next(job for job in self.api.queue.jobs() if job.run_id == UUID(run["id"]))
 
     async def get(self, path: str, **parameters: Any) -> Any:
         """What a path below /v1 answers."""
@@ -159,3 +166,69 @@ async def test_lists_of_decisions_come_in_pages(api: Api, service: ResultsServic
     problem(await world.team.http.post("/v1/suppressions", json=past), 422, "body.expires_at")
     problem(await world.team.http.post("/v1/suppressions", json={"tag": "x", "reason": "x"}), 422, "body.tag")
     problem(await world.team.http.post("/v1/suppressions", json={"rule_id": "*", "reason": "x"}), 422, "body.rule_id")
+
+
+async def test_results_are_deleted_by_name_and_everything_is_in_the_record(api: Api, service: ResultsService) -> None:
+    async with api.running():
+        world = await World.make(api, service)
+        http = world.team.http
+        made = ok(await http.post("/v1/tokens", json={"name": "ann"}), 201)
+        ann = api.client(made["token"])
+        first, second = await world.run(group(1, FAIL)), await world.run(group(1, FAIL), group(2, PASS))
+        ok(await ann.get(f"/v1/runs/{first}/findings", params={"export": True}))
+        for path in ("rules", f"compliance?framework={FRAMEWORK}", "resolved"):
+            ok(await ann.get(f"/v1/runs/{first}/{path}"))
+        ok(await ann.patch("/v1/custody/settings", json={"display_days": 30, "keep_counts": False}))
+        ok(await ann.patch(f"/v1/plans/{world.plan['id']}/custody", json={"display_days": 7}))
+        assert ok(await ann.delete(f"/v1/runs/{first}/results")) == {"runs": 1}
+
+        today = datetime.now(UTC).date()
+        for path in ("findings", "rules", "counts", "changes", "resolved", f"compliance?framework={FRAMEWORK}"):
+            gone = problem(await http.get(f"/v1/runs/{first}/{path}"), 410)
+            assert gone["code"] == "results_deleted"
+            assert gone["detail"] == f"The results of this run were deleted on {today}, as ann asked."
+
+        async def says_so() -> bool:
+            run = await world.get(f"runs/{first}")
+            return run["results_gone"] is not None and run["counts"]["by_status"] == {}
+
+        await until(says_so)
+        assert (await world.get(f"runs/{second}/findings"))["total"] == 2
+        assert ok(await ann.delete(f"/v1/plans/{world.plan['id']}/results")) == {"runs": 1}
+        pages = [await world.get("custody/access", limit=3)]
+        while pages[-1]["next_cursor"] is not None:
+            pages.append(await world.get("custody/access", limit=3, cursor=pages[-1]["next_cursor"]))
+        record = [item for page in pages for item in page["items"]][::-1]
+        assert check_chain(record)[0] == len(record) == 9
+        assert [(each["actor"], each["action"], each["object_id"]) for each in record] == [
+            ("ann", "EXPORT", first),
+            ("ann", "READ_SUMMARY", first),
+            ("ann", "READ_FINDINGS", first),
+            ("ann", "SETTINGS", str(world.team.id)),
+            ("ann", "SETTINGS", world.plan["id"]),
+            ("ann", "DELETE", first),
+            ("first token", "READ_FINDINGS", second),
+            ("ann", "DELETE", world.plan["id"]),
+            ("first token", "READ_RECORD", str(world.team.id)),
+        ]
+        assert {each["actor_id"] for each in record if each["actor"] == "ann"} == {made["id"]}
+        mine = await world.get("custody/access", token_id=made["id"], object_id=first)
+        assert [each["action"] for each in mine["items"]] == ["DELETE", "READ_FINDINGS", "READ_SUMMARY", "EXPORT"]
+
+
+async def test_a_run_that_was_started_without_backup_is_so_in_the_ledger(api: Api, service: ResultsService) -> None:
+    async with api.running():
+        world = await World.make(api, service)
+        backups = {}
+        for wish in (True, False):
+            (run,) = ok(await world.team.http.post(f"/v1/plans/{world.plan['id']}/runs", json={"backup": wish}), 202)[
+                "runs"
+            ]
+            job = await world.job_of(run)
+            worker = service.run(job.team_id, job.run_id)
+            worker.token = job.run_token
+            await worker.claimed()
+            async with service.app.state.services.database.transaction(world.team.id) as connection:
+                statement = text("SELECT backup FROM runs WHERE run_id = :run")
+                backups[wish] = (await connection.execute(statement, {"run": job.run_id})).scalar_one()
+        assert backups == {True: True, False: False}

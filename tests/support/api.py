@@ -29,6 +29,7 @@ from coreo_shared.contracts.results import CancelRun, Counts, EventPage, Finding
 from coreo_shared.contracts.terms import Pool, RunState
 from coreo_shared.contracts.tokens import RESULTS_AUDIENCE, SERVICE_TOKEN_TYPE, ServiceToken
 from coreo_shared.crypto.jose import Verifier, generate_key, public_jwk
+from tests.support.custody import FakeCustody
 from tests.support.decisions import FakeDecisions
 from tests.support.postgres import ServiceDatabase
 
@@ -97,6 +98,7 @@ class FakeResults:
     workers: list[dict[str, Any]] = field(default_factory=list)
     purges: list[tuple[UUID | None, UUID]] = field(default_factory=list)  # (team, cloud account)
     decisions: FakeDecisions = field(default_factory=FakeDecisions)
+    custody: FakeCustody = field(default_factory=FakeCustody)
     refusal: tuple[int, dict[str, Any]] | None = None
     requests: list[httpx.Request] = field(default_factory=list)
     tokens: list[ServiceToken] = field(default_factory=list)
@@ -147,8 +149,9 @@ class FakeResults:
             return httpx.Response(200, json={"workers": self.workers})
         assert token.scope == "team"
         assert token.team_id is not None
-        if (decided := self.decisions.answer(token.team_id, request)) is not None:
-            return decided
+        for part in (self.decisions, self.custody):
+            if (answered := part.answer(token.team_id, request)) is not None:
+                return answered
         if request.method == "DELETE" and path.startswith("/internal/v1/cloud-accounts/"):
             self.purges.append((token.team_id, UUID(path.split("/")[4])))
             return httpx.Response(204)

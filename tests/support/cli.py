@@ -294,6 +294,8 @@ def a_run(state: str = "SUCCEEDED", **fields: Any) -> dict[str, Any]:
         "cancel_requested": False,
         "dispatched_at": "2026-01-31T12:00:00Z",
         "expires_at": "2026-01-31T18:00:00Z",
+        "backup": True,
+        "results_gone": None,
     }
     return run | fields
 

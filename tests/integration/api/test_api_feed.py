@@ -13,7 +13,7 @@ import pytest
 
 from coreo_api.dispatch.background import Task, repeat
 from coreo_api.dispatch.projector import Projector, apply
-from coreo_api.results import ResultsUnavailableError
+from coreo_api.results import Asker, ResultsUnavailableError
 from coreo_api.runs import stream
 from coreo_api.teams.session import Caller
 from coreo_api.teams.tokens import hash_of
@@ -39,7 +39,7 @@ async def put(api: Api, *events: Any) -> None:
 def caller(api: Api, team: Team) -> Caller:
     token_hash = hash_of(team.token)
     assert token_hash is not None
-    return Caller(team.id, api.context, token_hash)
+    return Caller(Asker(team.id), api.context, token_hash)
 
 
 async def test_older_and_repeated_events_change_nothing(api: Api) -> None:
@@ -202,7 +202,7 @@ async def test_stream_ends_when_its_token_is_revoked(api: Api) -> None:
     made = ok(await team.http.post("/v1/tokens", json={"name": "ci"}), 201)
     token_hash = hash_of(made["token"])
     assert token_hash is not None
-    watcher = Caller(team.id, api.context, token_hash)
+    watcher = Caller(Asker(team.id), api.context, token_hash)
     async with aclosing(
         stream.events(api.context, watcher, UUID(run["id"]), after=None, keep_alive_seconds=0.05)
     ) as events:

@@ -17,13 +17,14 @@ from coreo_shared.crypto.jose import Signer, generate_key
 from coreo_shared.db import Database
 from coreo_shared.ids import new_id
 from tests.support.postgres import ServiceDatabase
-from tests.support.results import ResultsService, Tokens, make_chunk, make_finding
+from tests.support.results import PLAN, ResultsService, Tokens, make_chunk, make_finding
 
 Call = tuple[str, str, dict[str, Any] | None]
 TEAM_TABLES = (
     *("runs", "run_events", "team_keys", "team_secrets", "run_keys", "units", "chunks", "finding_groups"),
     *("finding_life", "chunk_changes", "resolved_findings"),
     *("suppressions", "suppression_hits", "suppression_marks", "severity_overrides", "decisions"),
+    *("custody_settings", "plan_custody_settings", "access_log"),
 )
 REGISTER = {"worker_id": "w", "pool": "audit", "version": "1", "host": "h", "started_at": "2026-01-01T00:00:00+00:00"}
 CANCEL: dict[str, Any] = {
@@ -61,6 +62,13 @@ TEAM_CALLS: list[Call] = [
     ("DELETE", "/severity-overrides/{override}", None),
     ("GET", "/decisions", None),
     ("DELETE", "/cloud-accounts/{account}/results", None),
+    ("DELETE", "/plans/{plan}/results", None),
+    ("DELETE", "/runs/{run}/results", None),
+    ("GET", "/custody/settings", None),
+    ("PATCH", "/custody/settings", {"display_days": 30}),
+    ("GET", "/plans/{plan}/custody", None),
+    ("PATCH", "/plans/{plan}/custody", {"backup": False}),
+    ("GET", "/access", None),
 ]
 FEED_CALLS: list[Call] = [("GET", "/events", None), ("GET", "/workers", None)]
 FLEET_CALLS: list[Call] = [("POST", "/workers", REGISTER)]
@@ -95,6 +103,7 @@ MAKERS: dict[str, Callable[..., str]] = {
 def _declared(path: str) -> str:
     return path.format(
         run="{run_id}",
+        plan="{plan_id}",
         account="{cloud_account_id}",
         suppression="{suppression_id}",
         override="{override_id}",
@@ -103,7 +112,7 @@ def _declared(path: str) -> str:
 
 def concrete(path: str) -> str:
     """A path of the table with ids in it."""
-    return path.format(run=RUN, account=RUN, suppression=RUN, override=RUN)
+    return path.format(run=RUN, plan=RUN, account=RUN, suppression=RUN, override=RUN)
 
 
 def test_every_route_is_in_the_table(service: ResultsService) -> None:
@@ -220,6 +229,8 @@ async def fill(service: ResultsService) -> UUID:
     token = service.tokens.team(team_id)
     for method, path, body in (("POST", "/suppressions", SUPPRESSION), ("PUT", "/severity-overrides", SEVERITY)):
         assert (await service.call(method, path, token, body)).status_code == 200
+    for path, patch in (("/custody/settings", {"backups": False}), (f"/plans/{PLAN}/custody", {"backup": False})):
+        assert (await service.call("PATCH", path, token, patch)).status_code == 200
     for run_id in runs:
         assert (await service.call("GET", f"/runs/{run_id}/counts", token)).status_code == 200
     return team_id
@@ -295,6 +306,10 @@ async def test_every_table_forces_row_level_security_but_the_fleets(
         ("coreo_results_system", "SELECT * FROM suppressions"),
         ("coreo_results_system", "SELECT * FROM severity_overrides"),
         ("coreo_results_system", "SELECT * FROM decisions"),
+        ("coreo_results_system", "SELECT * FROM access_log"),
+        ("coreo_results_system", "UPDATE custody_settings SET display_days = 1"),
+        ("coreo_results", "UPDATE access_log SET actor = 'x'"),
+        ("coreo_results", "DELETE FROM access_log"),
         ("coreo_results", "UPDATE decisions SET action = 'ADDED'"),
         ("coreo_results", "DELETE FROM decisions"),
         ("coreo_results", "UPDATE chunk_changes SET codes = '{}'"),

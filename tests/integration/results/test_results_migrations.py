@@ -217,3 +217,32 @@ async def test_a_team_that_a_replica_of_before_makes_after_the_migration(
         await app.state.services.turnovers.run(team_id)
         assert (await run.findings()).json()["total"] == 1
     assert await team_keys(database) == [(False, True, True), (False, True, False)]
+
+
+async def test_runs_of_before_custody_was_kept(database: ServiceDatabase, tmp_path: Path) -> None:
+    """What an older version purged is gone as it was; nobody had said anything, so that the defaults hold."""
+    tokens, root_key, team_id = Tokens(), make_root_key(tmp_path), new_id()
+    settings = make_settings(database, tokens, root_key)
+    async with running(settings) as app:
+        service = ResultsService(app, tokens)
+        purged, kept = [await ended_run(service, team_id, FindingStatus.FAIL) for _ in range(2)]
+    go_back(database, "0004")
+    admin = await asyncpg.connect(database.url("postgres").replace("+asyncpg", ""))
+    for statement in ("DELETE FROM run_keys WHERE run_id = $1", "UPDATE runs SET purged_at = now() WHERE run_id = $1"):
+        await admin.execute(statement, purged)
+    migrate(database.url("coreo_results_owner"))
+
+    async with running(settings) as app:
+        service = ResultsService(app, tokens)
+        answer = await service.run(team_id, purged).findings()
+        assert (answer.status_code, answer.json()["code"]) == (410, "results_purged")
+        assert (await service.run(team_id, kept).findings()).json()["total"] == 1
+        assert await app.state.services.retention_sweeper.sweep() == 0
+        row = await admin.fetchrow(
+            "SELECT backup, cleared_at IS NOT NULL AS cleared FROM runs WHERE run_id = $1", purged
+        )
+        assert tuple(row) == (True, True)
+        assert await admin.fetchval("SELECT count(*) FROM chunks") == 1
+        answer = await service.call("GET", "/custody/settings", tokens.team(team_id))
+        assert answer.json()["display_days"] == 90
+    await admin.close()

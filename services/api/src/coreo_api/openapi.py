@@ -36,10 +36,14 @@ _PROBLEM: dict[str, Any] = {
         },
     },
 }
+_OF_RESULTS = {
+    f"/v1/runs/{{run_id}}/{part}" for part in ("findings", "rules", "counts", "changes", "resolved", "compliance")
+}
 _WORDS = {
     "401": "No valid token.",
     "404": "There is no such thing for this team.",
     "409": "It clashes with the present state.",
+    "410": "The results of this run are gone: they expired, or were deleted.",
     "413": "The body is too large.",
     "422": "Some fields are not valid.",
     "503": "Something Coreo needs does not answer just now.",
@@ -60,20 +64,24 @@ def describe(app: FastAPI) -> None:
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)
             for path, operations in made["paths"].items():
-                for operation in operations.values():
-                    _describe_problems(path, operation)
+                for method, operation in operations.items():
+                    _describe_problems(method, path, operation)
             app.openapi_schema = made
         return app.openapi_schema
 
     app.openapi = document  # type: ignore[method-assign]  # FastAPI's documented way
 
 
-def _describe_problems(path: str, operation: dict[str, Any]) -> None:
+def _describe_problems(method: str, path: str, operation: dict[str, Any]) -> None:
     statuses = {"503"} if path.startswith("/health/") else {"401", "422", "503"}
     if "{" in path:
         statuses.add("404")
+    if method == "delete":
+        statuses.add("409")
     if "requestBody" in operation:
         statuses |= {"409", "413"}
+    if path in _OF_RESULTS and method == "get":
+        statuses.add("410")
     operation["responses"].pop("422", None)
     content = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     for status in sorted(statuses):

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TypeVar
 from uuid import UUID
@@ -10,6 +11,7 @@ import httpx
 import msgspec
 
 from coreo_shared.contracts.base import MalformedMessageError, Message, decode_json, encode_json
+from coreo_shared.contracts.custody import Deleted
 from coreo_shared.contracts.life import ListedPage, ResolvedPage, RunChanges
 from coreo_shared.contracts.results import CancelRun, Counts, EventPage, RunAnswer
 from coreo_shared.contracts.terms import FindingStatus, Pool, Severity
@@ -20,8 +22,18 @@ from coreo_shared.ids import new_id
 ISSUER = "coreo-api"
 _TOKEN_SECONDS = 60
 _TIMEOUT = httpx.Timeout(10, connect=3)
+_DELETION_TIMEOUT = httpx.Timeout(10, connect=3, read=60)  # of a plan with many findings
 T = TypeVar("T")
 Parameters = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Asker:
+    """For whom a call is made: a team and, where somebody asks, their token; the access record has its name."""
+
+    team_id: UUID
+    token_id: UUID | None = None
+    name: str | None = None
 
 
 class ResultsUnavailableError(Exception):
@@ -101,34 +113,34 @@ class ResultsClient:
         request.extensions["timeout"] = httpx.Timeout(10, connect=3, read=wait_seconds + 10).as_dict()
         return await self._send(request, EventPage)
 
-    async def findings(self, team_id: UUID, run_id: UUID, parameters: Parameters) -> ListedPage:
+    async def findings(self, asker: Asker, run_id: UUID, parameters: Parameters) -> ListedPage:
         """Findings of a run; `parameters` are the filters, cursor and limit."""
         path = f"/internal/v1/runs/{run_id}/findings"
-        return await self._send(self._request("GET", path, team_id, parameters), ListedPage)
+        return await self._send(self._request("GET", path, asker, parameters), ListedPage)
 
-    async def changes(self, team_id: UUID, run_id: UUID) -> RunChanges:
+    async def changes(self, asker: Asker, run_id: UUID) -> RunChanges:
         """A run beside the one before."""
         path = f"/internal/v1/runs/{run_id}/changes"
-        return await self._send(self._request("GET", path, team_id, ()), RunChanges)
+        return await self._send(self._request("GET", path, asker, ()), RunChanges)
 
-    async def resolved(self, team_id: UUID, run_id: UUID, parameters: Parameters) -> ResolvedPage:
+    async def resolved(self, asker: Asker, run_id: UUID, parameters: Parameters) -> ResolvedPage:
         """What a run resolved; `parameters` are cursor and limit."""
         path = f"/internal/v1/runs/{run_id}/resolved"
-        return await self._send(self._request("GET", path, team_id, parameters), ResolvedPage)
+        return await self._send(self._request("GET", path, asker, parameters), ResolvedPage)
 
-    async def rules(self, team_id: UUID, run_id: UUID) -> RuleCountsAnswer:
+    async def rules(self, asker: Asker, run_id: UUID) -> RuleCountsAnswer:
         """How each rule came out in a run."""
         path = f"/internal/v1/runs/{run_id}/rules"
-        return await self._send(self._request("GET", path, team_id, ()), RuleCountsAnswer)
+        return await self._send(self._request("GET", path, asker, ()), RuleCountsAnswer)
 
-    async def counts(self, team_id: UUID, run_id: UUID) -> Counts:
+    async def counts(self, asker: Asker, run_id: UUID) -> Counts:
         """A run's findings by status and severity, with the team's suppressions and severities as they are now."""
         path = f"/internal/v1/runs/{run_id}/counts"
-        return await self._send(self._request("GET", path, team_id, ()), Counts)
+        return await self._send(self._request("GET", path, asker, ()), Counts)
 
     async def ask(
         self,
-        team_id: UUID,
+        asker: Asker,
         method: str,
         path: str,
         kind: type[T],
@@ -137,30 +149,38 @@ class ResultsClient:
         body: object = None,
     ) -> T:
         """What the results service answers to a call for a team."""
-        return await self._send(self._request(method, path, team_id, parameters, body), kind)
+        return await self._send(self._request(method, path, asker, parameters, body), kind)
 
-    async def tell(self, team_id: UUID, method: str, path: str, *, parameters: Parameters = ()) -> None:
+    async def tell(self, asker: Asker, method: str, path: str, *, parameters: Parameters = ()) -> None:
         """A call for a team that has no answer."""
-        await self._answer(self._request(method, path, team_id, parameters))
+        await self._answer(self._request(method, path, asker, parameters))
 
-    async def cancel(self, team_id: UUID, run_id: UUID, wish: CancelRun) -> RunAnswer:
+    async def cancel(self, asker: Asker, run_id: UUID, wish: CancelRun) -> RunAnswer:
         """Asks for a run's end."""
-        request = self._request("POST", f"/internal/v1/runs/{run_id}/cancel", team_id, (), wish)
+        request = self._request("POST", f"/internal/v1/runs/{run_id}/cancel", asker, (), wish)
         return await self._send(request, RunAnswer)
 
     async def workers(self) -> list[WorkerStatus]:
         """All workers of all pools that were heard of within a day."""
         return (await self._send(self._request("GET", "/internal/v1/workers", None, ()), _Workers)).workers
 
-    async def purge(self, team_id: UUID, cloud_account_id: UUID) -> None:
+    async def purge(self, asker: Asker, cloud_account_id: UUID) -> None:
         """Has all results of a cloud account's runs destroyed."""
-        path = f"/internal/v1/cloud-accounts/{cloud_account_id}/results"
-        await self._answer(self._request("DELETE", path, team_id, ()))
+        await self._answer(self._deletion(asker, f"cloud-accounts/{cloud_account_id}"))
+
+    async def delete_results(self, asker: Asker, what: str) -> Deleted:
+        """Has results destroyed; `what` is `runs/ID` or `plans/ID`."""
+        return await self._send(self._deletion(asker, what), Deleted)
+
+    def _deletion(self, asker: Asker, what: str) -> httpx.Request:
+        request = self._request("DELETE", f"/internal/v1/{what}/results", asker, ())
+        request.extensions["timeout"] = _DELETION_TIMEOUT.as_dict()
+        return request
 
     def _request(
-        self, method: str, path: str, team_id: UUID | None, parameters: Parameters, body: object = None
+        self, method: str, path: str, asker: Asker | None, parameters: Parameters, body: object = None
     ) -> httpx.Request:
-        headers = {"authorization": f"Bearer {self._token(team_id)}"}
+        headers = {"authorization": f"Bearer {self._token(asker)}"}
         if body is not None:
             headers["content-type"] = "application/json"
         content = None if body is None else encode_json(body)
@@ -168,8 +188,8 @@ class ResultsClient:
             method, path, params=httpx.QueryParams(tuple(parameters)), content=content, headers=headers
         )
 
-    def _token(self, team_id: UUID | None) -> str:
-        """For one team's results or, without a team, for the event feed."""
+    def _token(self, asker: Asker | None) -> str:
+        """For one team's results or, without anybody who asks, for the event feed."""
         now = int(time.time())
         claims = ServiceToken(
             iss=ISSUER,
@@ -177,8 +197,10 @@ class ResultsClient:
             jti=str(new_id()),
             iat=now,
             exp=now + _TOKEN_SECONDS,
-            scope="feed" if team_id is None else "team",
-            team_id=team_id,
+            scope="feed" if asker is None else "team",
+            team_id=None if asker is None else asker.team_id,
+            actor_id=None if asker is None else asker.token_id,
+            actor=None if asker is None else asker.name,
         )
         return self._signer.sign(claims, typ=SERVICE_TOKEN_TYPE)
 

@@ -10,7 +10,9 @@ from fastapi import FastAPI, Request, Response
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+import coreo_results.access.endpoints as access_endpoints
 import coreo_results.chunks.endpoints as chunk_endpoints
+import coreo_results.custody.endpoints as custody_endpoints
 import coreo_results.decisions.endpoints as decision_endpoints
 import coreo_results.events.endpoints as event_endpoints
 import coreo_results.findings.endpoints as finding_endpoints
@@ -18,12 +20,15 @@ import coreo_results.fleet.endpoints as fleet_endpoints
 import coreo_results.ledger.endpoints as ledger_endpoints
 import coreo_results.life.endpoints as life_endpoints
 import coreo_results.overrides.endpoints as override_endpoints
+import coreo_results.retention.endpoints as retention_endpoints
 import coreo_results.suppressions.endpoints as suppression_endpoints
 from coreo_results import health
+from coreo_results.access.service import AccessRecord
 from coreo_results.auth import Authenticator
 from coreo_results.backups.keeper import BackupKeeper
 from coreo_results.chunks.rekey import Rekeying
 from coreo_results.chunks.service import Chunks
+from coreo_results.custody.service import Custody as TeamCustody
 from coreo_results.decisions.log import DecisionLog
 from coreo_results.events.listener import EventListener, Wakeup
 from coreo_results.events.service import Events
@@ -39,6 +44,8 @@ from coreo_results.life.keeper import LifeKeeper
 from coreo_results.life.service import Life
 from coreo_results.opening import Custody, open_custody
 from coreo_results.overrides.service import Overrides
+from coreo_results.retention.service import Retention
+from coreo_results.retention.sweeper import RetentionSweeper
 from coreo_results.services import Services
 from coreo_results.settings import ResultsSettings
 from coreo_results.stores import StoreSetupError
@@ -73,7 +80,10 @@ def create_app(settings: ResultsSettings) -> FastAPI:
                 services = _wire(settings, custody, Events(system_database, wakeup, stopping))
                 app.state.services = services
                 listener = EventListener(settings.system_database_url.get_secret_value(), wakeup)
-                keepers = (services.sweeper, services.life_keeper, services.key_keeper, services.backup_keeper)
+                keepers = (
+                    *(services.sweeper, services.life_keeper, services.key_keeper),
+                    *(services.retention_sweeper, services.backup_keeper),
+                )
                 jobs = (keeper.run(stopping) for keeper in keepers if keeper is not None)
                 async with _background(listener.run(stopping), *jobs):
                     try:
@@ -102,9 +112,9 @@ def create_app(settings: ResultsSettings) -> FastAPI:
         app.add_exception_handler(trouble, _on_database_down)
     parts = (ledger_endpoints, chunk_endpoints, finding_endpoints, life_endpoints, event_endpoints, fleet_endpoints)
     decisions = (suppression_endpoints, override_endpoints, decision_endpoints)
-    for part in (*parts, *decisions, health):
+    custody = (custody_endpoints, retention_endpoints, access_endpoints)
+    for part in (*parts, *decisions, *custody, health):
         app.include_router(part.router)
-    app.include_router(ledger_endpoints.accounts)
     return app
 
 
@@ -112,6 +122,7 @@ def _wire(settings: ResultsSettings, custody: Custody, events: Events) -> Servic
     database, system_database, keys = custody.database, custody.system_database, custody.keys
     life = Life(database, keys)
     suppressions = Suppressions(database, keys)
+    retention = Retention(database)
     return Services(
         database=database,
         system_database=system_database,
@@ -125,6 +136,10 @@ def _wire(settings: ResultsSettings, custody: Custody, events: Events) -> Servic
         suppressions=suppressions,
         overrides=Overrides(database, keys),
         log=DecisionLog(database, keys),
+        access=AccessRecord(database),
+        custody=TeamCustody(database),
+        retention=retention,
+        retention_sweeper=RetentionSweeper(system_database, retention, interval_seconds=settings.retention_seconds),
         life_keeper=LifeKeeper(system_database, life, interval_seconds=settings.sweep_seconds),
         key_keeper=KeyKeeper(system_database, keys, custody.turnovers, interval_seconds=settings.sweep_seconds),
         backups=custody.backups,

@@ -8,6 +8,7 @@ The team comes from the token alone. Every refusal is logged as a security event
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any, NoReturn
 from uuid import UUID
 
@@ -30,8 +31,17 @@ from coreo_shared.web import Problem
 
 API_ISSUER = "coreo-api"
 WORKER_ISSUER = "coreo-worker"
+_UNKNOWN = "unknown"  # of an api that does not say yet for whom it asks
 
 _log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Actor:
+    """For whom the api asks: the team's token by id and name, as the access record has it."""
+
+    id: UUID | None
+    name: str
 
 
 class Authenticator:
@@ -76,12 +86,24 @@ async def _run_token(request: Request, run_id: UUID) -> RunCapability:
     return claims
 
 
-async def _team_token(request: Request) -> UUID:
+async def _team_claims(request: Request) -> ServiceToken:
     claims = _service_token(request)
     if claims.scope != "team" or claims.team_id is None:
         _forbid(request, "wrong_scope", "This needs a token for a team.")
     structlog.contextvars.bind_contextvars(team_id=str(claims.team_id))
+    return claims
+
+
+_TeamClaims = Annotated[ServiceToken, Depends(_team_claims)]  # verified once for a request, however many depend on it
+
+
+async def _team_token(claims: _TeamClaims) -> UUID:
+    assert claims.team_id is not None  # noqa: S101  _team_claims has seen to it
     return claims.team_id
+
+
+async def _actor(claims: _TeamClaims) -> Actor:
+    return Actor(claims.actor_id, claims.actor or _UNKNOWN)
 
 
 async def _feed_token(request: Request) -> ServiceToken:
@@ -101,6 +123,7 @@ async def _worker_token(request: Request) -> FleetToken:
 
 RunToken = Annotated[RunCapability, Depends(_run_token)]
 TeamToken = Annotated[UUID, Depends(_team_token)]
+ByActor = Annotated[Actor, Depends(_actor)]  # beside a TeamToken
 FeedToken = Annotated[ServiceToken, Depends(_feed_token)]
 WorkerToken = Annotated[FleetToken, Depends(_worker_token)]
 

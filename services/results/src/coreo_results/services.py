@@ -5,10 +5,12 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from coreo_results.access.service import AccessRecord
 from coreo_results.backups.keeper import BackupKeeper
 from coreo_results.backups.service import Backups
 from coreo_results.chunks.rekey import Rekeying
 from coreo_results.chunks.service import Chunks
+from coreo_results.custody.service import Custody
 from coreo_results.decisions.log import DecisionLog
 from coreo_results.events.service import Events
 from coreo_results.findings.service import Findings
@@ -21,6 +23,8 @@ from coreo_results.ledger.sweeper import Sweeper
 from coreo_results.life.keeper import LifeKeeper
 from coreo_results.life.service import Life
 from coreo_results.overrides.service import Overrides
+from coreo_results.retention.service import Retention
+from coreo_results.retention.sweeper import RetentionSweeper
 from coreo_results.suppressions.service import Suppressions
 from coreo_shared.db import Database
 
@@ -43,6 +47,10 @@ class Services:
     backup_keeper: BackupKeeper | None
     overrides: Overrides
     log: DecisionLog
+    access: AccessRecord
+    custody: Custody
+    retention: Retention
+    retention_sweeper: RetentionSweeper
     life_keeper: LifeKeeper
     key_keeper: KeyKeeper
     events: Events

@@ -93,6 +93,10 @@ class Client:
         """Deletes what is at a path."""
         self._send("DELETE", path)
 
+    def delete_what(self, path: str) -> Json:
+        """Deletes what is at a path; what DELETE answers."""
+        return self._json(self._send("DELETE", path))
+
     def items(self, path: str, parameters: Parameters = (), *, limit: int | None = None) -> Iterator[Json]:
         """The items of a list, at most `limit`, page after page as they are asked for."""
         for page in self.pages(path, parameters, limit=limit):

@@ -7,7 +7,19 @@ from typing import Annotated, Any
 
 import typer
 
-from coreo_cli.commands import account, compliance, findings, login, pack, plan, rules, scan, suppression, token
+from coreo_cli.commands import (
+    account,
+    compliance,
+    custody,
+    findings,
+    login,
+    pack,
+    plan,
+    rules,
+    scan,
+    suppression,
+    token,
+)
 from coreo_cli.commands import run as runs
 from coreo_cli.errors import EXIT_ERROR, CliError
 from coreo_cli.groups import SectionedGroup
@@ -112,6 +124,7 @@ app.add_typer(rules.app, name="rules", rich_help_panel=_WORK)
 app.add_typer(pack.app, name="rule-pack", rich_help_panel=_WORK)
 app.command(rich_help_panel=_WORK, epilog=scan.EXAMPLES)(scan.scan)
 app.command(rich_help_panel=_TEAM)(login.team)
+app.add_typer(custody.app, name="custody", rich_help_panel=_TEAM)
 app.add_typer(token.app, name="token", rich_help_panel=_TEAM)
 app.command(rich_help_panel=_TEAM)(login.logout)
 

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from coreo_cli.errors import UsageMistakeError
 from coreo_cli.text import plain
 
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask whether you are sure.")]
@@ -23,6 +24,15 @@ RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, or `latest`.", show_default=False)
 ]
 LatestRunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, or `latest`.")]
+
+
+def confirm_for_good(question: str, *, yes: bool) -> None:
+    """As `confirm`, before what nobody can undo: with nobody to ask, --yes must say it. Raises UsageMistakeError."""
+    if not yes and not sys.stdin.isatty():
+        raise UsageMistakeError(
+            "This cannot be undone, and there is no terminal to ask on.", next_step="Add --yes if you are sure."
+        )
+    confirm(question, yes=yes)
 
 
 def examples(*commands: str, more: str = "") -> str:

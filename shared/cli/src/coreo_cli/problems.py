@@ -46,6 +46,10 @@ _OPTIONS = (
     ("query.region", "--region"),
     ("query.resource", "--resource"),
     ("query.limit", "--limit"),
+    ("query.object_id", "--run"),
+    ("query.token_id", "--token"),
+    ("body.display_days", "--display-days"),
+    ("body.backup_days", "--backup-days"),
     ("query.state", "--state"),
 )
 
@@ -90,6 +94,13 @@ _WORDS: Mapping[str, tuple[str | None, str]] = {
         "See which with `coreo plan list`; then change them (`coreo plan update PLAN --account OTHER`) or remove them.",
     ),
     "runs_at_work": (None, "See them with `coreo run list --active`; `coreo run cancel RUN` ends one."),
+    "run_at_work": ("The run has not ended.", "End it first: `coreo run cancel RUN`; or wait: `coreo run watch RUN`."),
+    "results_expired": (
+        None,
+        "Counts of runs: `coreo run list`. How long results are kept: `coreo custody settings show`.",
+    ),
+    "results_deleted": (None, "Who had them deleted, and when: `coreo custody access list --action DELETE`."),
+    "results_purged": (None, "Who had them deleted, and when: `coreo custody access list --action DELETE`."),
     "run_over": (None, "See how it ended: `coreo run show RUN`."),
     "last_token": (None, "`coreo token create --name NAME`, `coreo login` with it, then revoke this one."),
     "results_unavailable": (None, "Try again in a few seconds."),

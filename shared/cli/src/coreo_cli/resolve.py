@@ -34,6 +34,11 @@ RUN: Final = Kind("run", "/v1/runs", "coreo run list", ())
 TOKEN: Final = Kind("token", "/v1/tokens", "coreo token list", ("name",), has_page=False)
 
 
+def is_id(text: str) -> bool:
+    """Whether this is a whole id, which may be that of something that is not listed any more."""
+    return _ID.fullmatch(text.strip().lower()) is not None
+
+
 def resolve(client: "Client", kind: Kind, text: str) -> Json:
     """The thing that the argument means. Raises CliError that lists the candidates when there are several."""
     wanted = text.strip()

@@ -107,11 +107,23 @@ def show_run(run: Json, names: dict[str, str]) -> None:
             ("attempt", str(run["attempt"]) if run["attempt"] > 1 else None),
             ("units", f"{run['units_done']} of {total}"),
             ("failed", _failed(run)),
+            ("results", _gone(run)),
+            ("backup", None if run.get("backup", True) else "never: so was said when it started"),
             ("other findings", others or None),
             ("group", run["group_id"]),
         ],
     )
-    next_steps([f"coreo findings {run['id']}"] if is_final(run) else [f"coreo run watch {run['id']}"])
+    if run.get("results_gone") is None:
+        next_steps([f"coreo findings {run['id']}"] if is_final(run) else [f"coreo run watch {run['id']}"])
+
+
+def _gone(run: Json) -> Cell | None:
+    """What became of its findings; None while they can be read."""
+    gone = run.get("results_gone")
+    if gone is None:
+        return None
+    what = "expired" if gone["why"] == "expired" else "deleted"
+    return f"{what} on {local(gone['at'])}" + ("" if gone["by"] is None else f", as {plain(gone['by'])} asked")
 
 
 def _failed(run: Json) -> Cell:

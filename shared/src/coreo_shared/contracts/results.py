@@ -8,6 +8,7 @@ from typing import Literal
 from uuid import UUID
 
 from coreo_shared.contracts.base import Message
+from coreo_shared.contracts.custody import ResultsGone
 from coreo_shared.contracts.findings import Finding
 from coreo_shared.contracts.onboarding import Report
 from coreo_shared.contracts.terms import FindingStatus, Pool, RunState, Severity
@@ -104,8 +105,11 @@ class Counts(Message, frozen=True, kw_only=True):
     failed_by_severity: dict[Severity, int] = {}
 
 
-class RunEvent(Message, frozen=True, kw_only=True):
-    """One entry of the durable feed: the run as it stood after a change. Later ones supersede earlier ones."""
+class RunEvent(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """One entry of the durable feed: the run as it stood after a change. Later ones supersede earlier ones.
+
+    `results_gone` is there from when the results of a run that has ended were deleted; its `at` is not the run's end.
+    """
 
     cursor: str
     run_id: UUID
@@ -119,6 +123,7 @@ class RunEvent(Message, frozen=True, kw_only=True):
     units_total: int | None
     counts: Counts
     report: Report | None = None
+    results_gone: ResultsGone | None = None
 
 
 class EventPage(Message, frozen=True, kw_only=True):

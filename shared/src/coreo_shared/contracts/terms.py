@@ -1,4 +1,4 @@
-"""The closed vocabularies of the wire: run states, pools, finding statuses, severities."""
+"""The closed vocabularies of the wire: run states, pools, finding statuses, severities, what was done to results."""
 
 from enum import StrEnum
 
@@ -54,3 +54,36 @@ class Severity(StrEnum):
 
 
 _SEVERITY_RANKS = {severity: rank for rank, severity in enumerate(reversed(Severity))}
+
+
+class GoneWhy(StrEnum):
+    """Why a run's results are gone."""
+
+    EXPIRED = "expired"  # their time was over
+    REQUESTED = "requested"  # somebody of the team had the run's, or its plan's, deleted
+    ACCOUNT = "account"  # so was said when the cloud account was disconnected
+
+
+class AccessAction(StrEnum):
+    """What somebody did to results, or to what decides about them."""
+
+    READ_FINDINGS = "READ_FINDINGS"  # findings of a run, or what it resolved
+    READ_SUMMARY = "READ_SUMMARY"  # counts of a run alone: by rule, status, change or control
+    READ_DOCUMENT = "READ_DOCUMENT"  # what a run left beside findings
+    EXPORT = "EXPORT"  # findings that the reader said would be taken away
+    DELETE = "DELETE"  # on request
+    EXPIRE = "EXPIRE"  # their time was over
+    EXCLUDE = "EXCLUDE"  # from backups
+    SETTINGS = "SETTINGS"
+    RESTORE = "RESTORE"
+    DRILL = "DRILL"
+    READ_RECORD = "READ_RECORD"  # this record
+
+
+class ObjectKind(StrEnum):
+    """What it was done to."""
+
+    RUN = "run"
+    PLAN = "plan"
+    CLOUD_ACCOUNT = "cloud_account"
+    TEAM = "team"

@@ -16,7 +16,11 @@ FLEET_TOKEN_TYPE = "coreo-fleet+jwt"
 RESULTS_AUDIENCE = "coreo-results"
 
 
-class RunCapability(Message, frozen=True, kw_only=True):
+# What was added to the first version of a token is left out where it says nothing, so that whoever verifies it may be
+# older than whoever signs it.
+
+
+class RunCapability(Message, frozen=True, kw_only=True, omit_defaults=True):
     """Lets its holder claim, feed and finish one run; tells the ledger what the run is at its first claim."""
 
     iss: str
@@ -31,10 +35,14 @@ class RunCapability(Message, frozen=True, kw_only=True):
     cloud_account_id: UUID
     account_id: str
     pool: Pool
+    backup: bool = True  # False: whoever started the run wants no backup of it, ever
 
 
-class ServiceToken(Message, frozen=True, kw_only=True):
-    """The api's word to the results service, good for a minute. `scope`: "team" (needs team_id) or "feed"."""
+class ServiceToken(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """The api's word to the results service, good for a minute. `scope`: "team" (needs team_id) or "feed".
+
+    `actor_id` and `actor`: id and name of the team's token for which the api asks, for the access record.
+    """
 
     iss: str
     aud: str
@@ -43,6 +51,8 @@ class ServiceToken(Message, frozen=True, kw_only=True):
     exp: int
     scope: str
     team_id: UUID | None = None
+    actor_id: UUID | None = None
+    actor: str | None = None
 
 
 class FleetToken(Message, frozen=True, kw_only=True):

@@ -19,14 +19,18 @@ class Database:
         self._engine = create_async_engine(
             url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True, hide_parameters=True
         )
+        self._snapshots = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     @asynccontextmanager
-    async def transaction(self, team_id: UUID | None = None) -> AsyncIterator[AsyncConnection]:
+    async def transaction(
+        self, team_id: UUID | None = None, *, snapshot: bool = False
+    ) -> AsyncIterator[AsyncConnection]:
         """A transaction that commits when the block ends and rolls back when it raises.
 
-        With `team_id` only that team's rows exist; without, only what the role's own policies allow.
+        With `team_id` only that team's rows exist; without, only what the role's own policies allow. In a `snapshot`
+        all statements see the database as it was at the first, and can only read (REPEATABLE READ, READ ONLY).
         """
-        async with self._engine.begin() as connection:
+        async with (self._snapshots if snapshot else self._engine).begin() as connection:
             if team_id is not None:
                 await connection.execute(text("SELECT set_config('app.team_id', :team, true)"), {"team": str(team_id)})
             yield connection

@@ -43,7 +43,7 @@ async def show_compliance(
         asked = await service.ask(session, run_id, query.framework)
     counted = RuleCountsAnswer(rules=[])
     with unless_untaken():
-        counted = await context.results.rules(caller.team_id, run_id)
+        counted = await context.results.rules(caller.asker, run_id)
     return service.stand(asked, query.framework, counted)
 
 

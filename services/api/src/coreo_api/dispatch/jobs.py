@@ -33,6 +33,7 @@ def signed_job(signer: Signer, row: Row[Any], *, partition: str, now: datetime) 
         cloud_account_id=row.cloud_account_id,
         account_id=row.account_id,
         pool=Pool.AUDIT,
+        backup=row.backup,
     )
     job = Job(
         iss=ISSUER,

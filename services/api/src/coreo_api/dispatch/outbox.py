@@ -56,7 +56,8 @@ async def take_jobs(connection: AsyncConnection, team_id: UUID, now: datetime, l
     A job waits while its cloud account's role is not proven, or no longer.
     """
     statement = text(
-        "SELECT o.id, o.attempts, o.team_id, r.id AS run_id, r.plan_id, r.plan_revision, r.expires_at, g.spec, "
+        "SELECT o.id, o.attempts, o.team_id, r.id AS run_id, r.plan_id, r.plan_revision, r.expires_at, r.backup, "
+        "g.spec, "
         "c.id AS cloud_account_id, c.account_id, c.role_arn, c.external_id "
         "FROM outbox o JOIN runs r ON (r.team_id, r.id) = (o.team_id, o.run_id) "
         "JOIN run_groups g ON (g.team_id, g.id) = (r.team_id, r.group_id) "

@@ -27,11 +27,11 @@ _PAUSE_SECONDS = 0.05  # should the feed answer an empty page at once
 _APPLY = """
 UPDATE runs r
 SET state = e.state, reason = e.reason, attempt = e.attempt, units_done = e.units_done, units_total = e.units_total,
-    counts = e.counts, version = e.version, updated_at = e.at,
-    ended_at = CASE WHEN e.state NOT IN ('QUEUED', 'CLAIMED', 'RUNNING') THEN e.at END
+    counts = e.counts, version = e.version, updated_at = e.at, results_gone = e.results_gone,
+    ended_at = CASE WHEN e.state NOT IN ('QUEUED', 'CLAIMED', 'RUNNING') THEN coalesce(r.ended_at, e.at) END
 FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS e (
     run_id uuid, team_id uuid, version bigint, at timestamptz, state text, reason text, attempt integer,
-    units_done integer, units_total integer, counts jsonb
+    units_done integer, units_total integer, counts jsonb, results_gone jsonb
 )
 WHERE (r.team_id, r.id) = (e.team_id, e.run_id) AND r.version < e.version
 RETURNING r.id, r.ended_at

@@ -8,7 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coreo_api import signals
 from coreo_api.context import Context
-from coreo_api.results import ResultsRefusedError
+from coreo_api.results import Asker, ResultsRefusedError
 from coreo_shared.observability.logs import get_logger
 
 _log = get_logger(__name__)
@@ -18,7 +18,7 @@ _RETRY = timedelta(seconds=15)
 _NOTHING_THERE = 404
 
 _DUE = """
-SELECT team_id, id, cloud_account_id FROM account_history
+SELECT team_id, id, cloud_account_id, token_id, by_name FROM account_history
 WHERE kind = 'purge' AND state IS NOT NULL AND ended_at IS NULL AND due_at <= :now ORDER BY due_at LIMIT 1
 """
 
@@ -39,7 +39,8 @@ class Purges:
             if row is None:
                 return _LOOK_SECONDS
             try:
-                await self._context.results.purge(row.team_id, row.cloud_account_id)
+                asker = Asker(row.team_id, row.token_id, row.by_name)
+                await self._context.results.purge(asker, row.cloud_account_id)
             except ResultsRefusedError as error:
                 if error.status != _NOTHING_THERE:
                     await _postpone(connection, row, error, now)

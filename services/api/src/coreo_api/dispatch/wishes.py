@@ -14,7 +14,7 @@ from sqlalchemy import Row
 from coreo_api.context import Context
 from coreo_api.dispatch import outbox
 from coreo_api.dispatch.retries import retry_delay
-from coreo_api.results import ResultsRefusedError
+from coreo_api.results import Asker, ResultsRefusedError
 from coreo_shared.contracts.results import CancelRun
 from coreo_shared.contracts.terms import Pool
 from coreo_shared.observability.logs import get_logger
@@ -72,7 +72,7 @@ class Wishes:
             reason=row.reason,
         )
         try:
-            answer = await self._context.results.cancel(row.team_id, row.run_id, wish)
+            answer = await self._context.results.cancel(Asker(row.team_id), row.run_id, wish)
         except ResultsRefusedError as error:
             _log.error("wish_refused_by_results", run_id=str(row.run_id), kind=row.kind, code=error.code)
             seconds = retry_delay(row.attempts + 1, random.random())  # noqa: S311  no secret

@@ -34,7 +34,7 @@ async def list_findings(
     await check_run(caller, run_id)
     page = ListedPage(findings=[], total=0, next_cursor=None)
     with unless_untaken():
-        page = await context.results.findings(caller.team_id, run_id, query.parameters())
+        page = await context.results.findings(caller.asker, run_id, query.parameters())
     return _page(page)
 
 
@@ -44,7 +44,7 @@ async def list_rules(caller: TeamCaller, context: InContext, run_id: UUID) -> Re
     await check_run(caller, run_id)
     rules: list[RuleCounts] = []
     with unless_untaken():
-        rules = (await context.results.rules(caller.team_id, run_id)).rules
+        rules = (await context.results.rules(caller.asker, run_id)).rules
     return _json({"items": rules, "next_cursor": None})
 
 
@@ -57,7 +57,7 @@ async def show_counts(caller: TeamCaller, context: InContext, run_id: UUID) -> R
     await check_run(caller, run_id)
     counts = Counts()
     with unless_untaken():
-        counts = await context.results.counts(caller.team_id, run_id)
+        counts = await context.results.counts(caller.asker, run_id)
     return _json(counts)
 
 
@@ -70,7 +70,7 @@ async def show_changes(caller: TeamCaller, context: InContext, run_id: UUID) -> 
     await check_run(caller, run_id)
     changes = RunChanges(run_id=run_id, previous_run_id=None, counts=None)
     with unless_untaken():
-        changes = await context.results.changes(caller.team_id, run_id)
+        changes = await context.results.changes(caller.asker, run_id)
     return _json(changes)
 
 
@@ -82,7 +82,7 @@ async def list_resolved(
     await check_run(caller, run_id)
     page = ResolvedPage(findings=[], total=0, next_cursor=None)
     with unless_untaken():
-        page = await context.results.resolved(caller.team_id, run_id, query.parameters())
+        page = await context.results.resolved(caller.asker, run_id, query.parameters())
     return _page(page)
 
 

@@ -13,7 +13,6 @@ from coreo_shared.web.problems import not_found
 
 _RETRY_SECONDS = 5
 _GONE = 410
-_PURGED = "The findings of this run were destroyed, as somebody of your team asked when the account was disconnected."
 _log = get_logger(__name__)
 
 
@@ -35,7 +34,7 @@ def plain_words() -> Iterator[None]:
         raise Problem(503, "results_unavailable", detail, title="Findings unavailable", headers=headers) from None
     except ResultsRefusedError as error:
         if error.status == _GONE:
-            raise Problem(410, "results_purged", _PURGED, title="Findings destroyed") from None
+            raise Problem(_GONE, error.code, error.detail, title="The results of this run are gone") from None
         if error.status != 422:
             raise
         errors = tuple(FieldError(each.field, each.message) for each in error.errors)

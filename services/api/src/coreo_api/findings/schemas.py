@@ -15,6 +15,8 @@ _Name = Annotated[str, StringConstraints(min_length=1, max_length=128, pattern=r
 
 _Limit = Annotated[int, Field(ge=1, le=1_000, description="How many at most, 1 to 1,000.")]
 
+_Export = Annotated[bool, Field(description="Say so when you take findings away: the access record then does too.")]
+
 
 class FindingQuery(Body):
     """Which findings to list. Values of one filter, given several times, are alternatives; filters narrow."""
@@ -31,13 +33,15 @@ class FindingQuery(Body):
     ] = ()
     cursor: Cursor = None
     limit: _Limit = 50
+    export: _Export = False
 
     def parameters(self) -> list[tuple[str, str]]:
         """As the results service takes them."""
         lists = ("status", "severity", "rule_id", "region", "change")
         parameters = [(name, str(value)) for name in lists for value in getattr(self, name)]
         singles = {"resource": self.resource, "cursor": self.cursor, "limit": self.limit, "full": "true"}
-        return parameters + [(name, str(value)) for name, value in singles.items() if value is not None]
+        parameters += [(name, str(value)) for name, value in singles.items() if value is not None]
+        return parameters + _told(export=self.export)
 
 
 class ResolvedQuery(Body):
@@ -45,11 +49,16 @@ class ResolvedQuery(Body):
 
     cursor: Cursor = None
     limit: _Limit = 50
+    export: _Export = False
 
     def parameters(self) -> list[tuple[str, str]]:
         """As the results service takes them."""
         cursor = [] if self.cursor is None else [("cursor", self.cursor)]
-        return [*cursor, ("limit", str(self.limit))]
+        return [*cursor, ("limit", str(self.limit)), *_told(export=self.export)]
+
+
+def _told(*, export: bool) -> list[tuple[str, str]]:
+    return [("export", "true")] if export else []
 
 
 class _Finding(View):

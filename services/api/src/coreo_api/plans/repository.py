@@ -68,6 +68,12 @@ async def find(connection: AsyncConnection, team_id: UUID, plan_id: UUID, *, loc
     return (await connection.execute(statement, {"team": team_id, "id": plan_id})).first()
 
 
+async def was_there(connection: AsyncConnection, team_id: UUID, plan_id: UUID) -> bool:
+    """Whether the team has, or had, such a plan."""
+    statement = text("SELECT EXISTS (SELECT FROM plans WHERE team_id = :team AND id = :id)")
+    return bool((await connection.execute(statement, {"team": team_id, "id": plan_id})).scalar_one())
+
+
 async def list_page(connection: AsyncConnection, team_id: UUID, before: UUID, limit: int) -> Sequence[Row[Any]]:
     """Plans, newest first."""
     statement = text(f"{_SELECT} AND p.id < :before ORDER BY p.id DESC LIMIT :limit")

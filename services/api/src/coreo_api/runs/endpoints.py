@@ -36,8 +36,7 @@ async def start_runs(
     idempotency_key: IdempotencyKey = None,
 ) -> RunGroupView:
     """Start the plan now: a run for each of its cloud accounts. What is accepted here is run, or ends with a reason."""
-    chosen = None if body is None else body.cloud_account_ids
-    group_id = await requests.request_runs(session, context, plan_id, chosen, idempotency_key)
+    group_id = await requests.request_runs(session, context, plan_id, body or StartRun(), idempotency_key)
     return await service.show_group(session, group_id)
 
 

@@ -13,7 +13,8 @@ from coreo_shared.ids import new_id
 
 _COLUMNS = (
     "id, group_id, plan_id, plan_revision, cloud_account_id, trigger, state, reason, attempt, units_done, units_total, "
-    "counts, version, cancel_requested, created_at, updated_at, ended_at, dispatched_at, expires_at"
+    "counts, version, cancel_requested, created_at, updated_at, ended_at, dispatched_at, expires_at, "
+    "backup, results_gone"
 )
 
 
@@ -41,6 +42,7 @@ class Group:
     request_hash: bytes | None
     spec: str
     created_at: datetime
+    backup: bool = True
 
 
 async def insert_group(connection: AsyncConnection, group: Group) -> bool:
@@ -70,14 +72,15 @@ async def insert_runs(
             "trigger": group.trigger,
             "now": group.created_at,
             "expires_at": expires_at,
+            "backup": group.backup,
         }
         for run_id, account_id in runs
     ]
     await connection.execute(
         text(
             "INSERT INTO runs (team_id, id, group_id, plan_id, plan_revision, cloud_account_id, trigger, created_at, "
-            "updated_at, expires_at) "
-            "VALUES (:team, :id, :group, :plan, :revision, :account, :trigger, :now, :now, :expires_at)"
+            "updated_at, expires_at, backup) "
+            "VALUES (:team, :id, :group, :plan, :revision, :account, :trigger, :now, :now, :expires_at, :backup)"
         ),
         values,
     )

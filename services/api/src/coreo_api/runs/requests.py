@@ -16,6 +16,7 @@ from coreo_api.context import Context
 from coreo_api.plans import service as plans
 from coreo_api.runs import repository
 from coreo_api.runs.repository import Group
+from coreo_api.runs.schemas import StartRun
 from coreo_api.teams.session import Session
 from coreo_shared.catalogue import Catalogue
 from coreo_shared.contracts.base import encode_json
@@ -27,12 +28,16 @@ from coreo_shared.web.problems import invalid
 
 @dataclass(frozen=True)
 class Trigger:
-    """Why runs start. `tick_at` for a schedule; `key` is the Idempotency-Key, `request_hash` what it was sent with."""
+    """Why runs start, and with what wishes.
+
+    `tick_at` for a schedule; `key` is the Idempotency-Key, `request_hash` what it was sent with.
+    """
 
     kind: str
     tick_at: datetime | None = None
     key: str | None = None
     request_hash: bytes | None = None
+    backup: bool = True
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class Starter:
             request_hash=trigger.request_hash,
             spec=encode_json(audit).decode(),
             created_at=now,
+            backup=trigger.backup,
         )
         if not await repository.insert_group(connection, group):
             return None
@@ -76,22 +82,21 @@ class Starter:
         return group.id
 
 
-async def request_runs(
-    session: Session, context: Context, plan_id: UUID, account_ids: Sequence[UUID] | None, key: str | None
-) -> UUID:
+async def request_runs(session: Session, context: Context, plan_id: UUID, wish: StartRun, key: str | None) -> UUID:
     """Starts the plan because somebody asks; the group's id. Raises Problem.
 
     With an idempotency key that was used for the same request before, that request's group.
     """
     plan = await plans.find(session, plan_id, lock=True)
-    request_hash = _hash_of(plan_id, account_ids)
+    request_hash = _hash_of(plan_id, wish)
     if key is not None and (known := await repository.find_group_by_key(session.connection, session.team_id, key)):
         return _same_request(known, request_hash)
     if not plan.enabled:
         raise Problem(409, "plan_disabled", "This plan is not enabled. Enable it with PATCH, then start it.")
     targets = await repository.targets_of(session.connection, session.team_id, plan_id)
-    chosen = _choose(targets, account_ids)
-    trigger = Trigger("manual", key=key, request_hash=None if key is None else request_hash)
+    chosen = _choose(targets, wish.cloud_account_ids)
+    request = None if key is None else request_hash
+    trigger = Trigger("manual", key=key, request_hash=request, backup=wish.backup)
     starter = Starter(context.catalogue, timedelta(seconds=context.settings.job_ttl_seconds))
     try:
         group_id = await starter.start(session.connection, session.team_id, plan, chosen, trigger, session.now)
@@ -140,6 +145,9 @@ def _key_reused() -> Problem:
     return invalid("header.idempotency-key", "This Idempotency-Key was used for another request; use a fresh one.")
 
 
-def _hash_of(plan_id: UUID, account_ids: Sequence[UUID] | None) -> bytes:
-    chosen = "all" if account_ids is None else ",".join(sorted({str(each) for each in account_ids}))
-    return hashlib.sha256(f"{plan_id} {chosen}".encode()).digest()
+def _hash_of(plan_id: UUID, wish: StartRun) -> bytes:
+    chosen = "all"
+    if wish.cloud_account_ids is not None:
+        chosen = ",".join(sorted({str(each) for each in wish.cloud_account_ids}))
+    without = "" if wish.backup else " without backup"
+    return hashlib.sha256(f"{plan_id} {chosen}{without}".encode()).digest()

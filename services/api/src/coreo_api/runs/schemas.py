@@ -8,18 +8,21 @@ from pydantic import ConfigDict, Field
 
 from coreo_api.pages import PageQuery
 from coreo_api.schemas import Body, View
-from coreo_shared.contracts.terms import FindingStatus, RunState, Severity
+from coreo_shared.contracts.terms import FindingStatus, GoneWhy, RunState, Severity
 
 
 class StartRun(Body):
     """Which part of the plan to run; all of it without a body."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"cloud_account_ids": None}]})
+    model_config = ConfigDict(json_schema_extra={"examples": [{"cloud_account_ids": None, "backup": True}]})
 
     cloud_account_ids: Annotated[
         tuple[UUID, ...] | None,
         Field(min_length=1, max_length=500, description="Some of the plan's cloud accounts; null or left out: all."),
     ] = None
+    backup: Annotated[
+        bool, Field(description="False: the runs' results are never backed up, whatever team and plan say later.")
+    ] = True
 
 
 class CountsView(View):
@@ -27,6 +30,20 @@ class CountsView(View):
 
     by_status: dict[FindingStatus, int]
     failed_by_severity: dict[Severity, int]
+
+
+class ResultsGoneView(View):
+    """What became of a run's results."""
+
+    at: datetime
+    why: Annotated[
+        GoneWhy,
+        Field(
+            description="expired: their time was over; requested: somebody had them deleted; account: so was said when "
+            "the cloud account was disconnected."
+        ),
+    ]
+    by: Annotated[str | None, Field(description="The name of the token that asked.")]
 
 
 class RunView(View):
@@ -53,6 +70,10 @@ class RunView(View):
     cancel_requested: bool
     dispatched_at: Annotated[datetime | None, Field(description="When it was put on the workers' queue.")]
     expires_at: Annotated[datetime, Field(description="If no worker has taken it by then, it ends as EXPIRED.")]
+    backup: Annotated[bool, Field(description="False: it was started with the wish never to be backed up.")]
+    results_gone: Annotated[
+        ResultsGoneView | None, Field(description="Null while its findings can be read. Its counts may stay.")
+    ]
 
 
 class RunGroupView(View):

@@ -35,7 +35,7 @@ async def create_suppression(caller: TeamCaller, context: InContext, body: Creat
     author = await author_of(caller, cloud_account_id=body.cloud_account_id)
     new = {**body.model_dump(), "author": author}
     with passed_on("suppression"):
-        made = await context.results.ask(caller.team_id, "POST", _SUPPRESSIONS, decisions.Suppression, body=new)
+        made = await context.results.ask(caller.asker, "POST", _SUPPRESSIONS, decisions.Suppression, body=new)
     return _json(made, 201)
 
 
@@ -44,7 +44,7 @@ async def list_suppressions(caller: TeamCaller, context: InContext, query: Annot
     """The team's suppressions, newest first, with those that have expired."""
     with passed_on("suppression"):
         page = await context.results.ask(
-            caller.team_id, "GET", _SUPPRESSIONS, decisions.SuppressionPage, parameters=_page_parameters(query)
+            caller.asker, "GET", _SUPPRESSIONS, decisions.SuppressionPage, parameters=_page_parameters(query)
         )
     return _page(page)
 
@@ -54,7 +54,7 @@ async def show_suppression(caller: TeamCaller, context: InContext, suppression_i
     """One suppression."""
     path = f"{_SUPPRESSIONS}/{suppression_id}"
     with passed_on("suppression"):
-        return _json(await context.results.ask(caller.team_id, "GET", path, decisions.Suppression))
+        return _json(await context.results.ask(caller.asker, "GET", path, decisions.Suppression))
 
 
 @router.patch("/suppressions/{suppression_id}", response_model=SuppressionView)
@@ -66,7 +66,7 @@ async def change_suppression(
     patch = {**body.given(), "author": author}
     path = f"{_SUPPRESSIONS}/{suppression_id}"
     with passed_on("suppression"):
-        return _json(await context.results.ask(caller.team_id, "PATCH", path, decisions.Suppression, body=patch))
+        return _json(await context.results.ask(caller.asker, "PATCH", path, decisions.Suppression, body=patch))
 
 
 @router.delete("/suppressions/{suppression_id}", status_code=204)
@@ -75,7 +75,7 @@ async def remove_suppression(caller: TeamCaller, context: InContext, suppression
     author = await author_of(caller)
     path = f"{_SUPPRESSIONS}/{suppression_id}"
     with passed_on("suppression"):
-        await context.results.tell(caller.team_id, "DELETE", path, parameters=[("author", author)])
+        await context.results.tell(caller.asker, "DELETE", path, parameters=[("author", author)])
 
 
 @router.put("/severity-overrides", response_model=OverrideView)
@@ -85,9 +85,7 @@ async def set_severity(caller: TeamCaller, context: InContext, body: SetSeverity
     author = await author_of(caller, cloud_account_id=body.cloud_account_id)
     wish = {**body.model_dump(), "author": author}
     with passed_on("severity override"):
-        return _json(
-            await context.results.ask(caller.team_id, "PUT", _OVERRIDES, decisions.SeverityOverride, body=wish)
-        )
+        return _json(await context.results.ask(caller.asker, "PUT", _OVERRIDES, decisions.SeverityOverride, body=wish))
 
 
 @router.get("/severity-overrides", response_model=Page[OverrideView])
@@ -95,7 +93,7 @@ async def list_overrides(caller: TeamCaller, context: InContext, query: Annotate
     """The severities that the team gave rules, newest first."""
     with passed_on("severity override"):
         page = await context.results.ask(
-            caller.team_id, "GET", _OVERRIDES, decisions.OverridePage, parameters=_page_parameters(query)
+            caller.asker, "GET", _OVERRIDES, decisions.OverridePage, parameters=_page_parameters(query)
         )
     return _page(page)
 
@@ -105,7 +103,7 @@ async def show_override(caller: TeamCaller, context: InContext, override_id: UUI
     """One of them."""
     path = f"{_OVERRIDES}/{override_id}"
     with passed_on("severity override"):
-        return _json(await context.results.ask(caller.team_id, "GET", path, decisions.SeverityOverride))
+        return _json(await context.results.ask(caller.asker, "GET", path, decisions.SeverityOverride))
 
 
 @router.delete("/severity-overrides/{override_id}", status_code=204)
@@ -114,7 +112,7 @@ async def remove_override(caller: TeamCaller, context: InContext, override_id: U
     author = await author_of(caller)
     path = f"{_OVERRIDES}/{override_id}"
     with passed_on("severity override"):
-        await context.results.tell(caller.team_id, "DELETE", path, parameters=[("author", author)])
+        await context.results.tell(caller.asker, "DELETE", path, parameters=[("author", author)])
 
 
 @router.get("/decisions", response_model=Page[DecisionView])
@@ -123,7 +121,7 @@ async def list_decisions(caller: TeamCaller, context: InContext, query: Annotate
     parameters = [*_page_parameters(query), *([] if query.kind is None else [("kind", str(query.kind))])]
     with passed_on("decision"):
         path = "/internal/v1/decisions"
-        page = await context.results.ask(caller.team_id, "GET", path, decisions.DecisionPage, parameters=parameters)
+        page = await context.results.ask(caller.asker, "GET", path, decisions.DecisionPage, parameters=parameters)
     return _page(page)
 
 

@@ -16,6 +16,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coreo_api.context import Context, InContext
+from coreo_api.results import Asker
 from coreo_api.teams import repository
 from coreo_api.teams.tokens import hash_of
 from coreo_shared.observability.logs import get_logger
@@ -33,16 +34,22 @@ class Session:
     connection: AsyncConnection
     team_id: UUID
     token_id: UUID
+    token_name: str
     now: datetime
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Somebody with a valid token."""
+    """Somebody with a valid token. `asker`: as the results service is told who asks."""
 
-    team_id: UUID
+    asker: Asker
     _context: Context = field(repr=False)
     _token_hash: bytes = field(repr=False)
+
+    @property
+    def team_id(self) -> UUID:
+        """The caller's team."""
+        return self.asker.team_id
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[Session]:
@@ -68,7 +75,7 @@ async def _session(context: Context, token_hash: bytes) -> AsyncIterator[Session
         token = await repository.identify(connection, token_hash, now)
         if token is None:
             raise _refused("token_not_valid")
-        yield Session(connection, token.team_id, token.id, now)
+        yield Session(connection, token.team_id, token.id, token.name, now)
 
 
 def _hash(credentials: HTTPAuthorizationCredentials | None) -> bytes:
@@ -89,7 +96,7 @@ async def identify(context: InContext, credentials: Credentials) -> Caller:
     """A dependency: whoever shows a valid token. Raises Problem."""
     token_hash = _hash(credentials)
     async with _session(context, token_hash) as session:
-        return Caller(session.team_id, context, token_hash)
+        return Caller(Asker(session.team_id, session.token_id, session.token_name), context, token_hash)
 
 
 # "function": the transaction ends, and its commit succeeds, before the answer is sent.

@@ -69,8 +69,9 @@ class Findings:
         after = None if cursor is None else read_cursor(cursor, run_id, filters, key.cursors)
         hashed = None if filters.resource is None else resource_hash(filters.resource, key.resources)
         lens = await self._lenses.of(team_id, run_id)
-        async with self._database.transaction(team_id) as connection:
-            await RunRepository(connection).check_readable(team_id, run_id)  # the key may be a remembered one
+        # The key may be a remembered one, and the run's results may go at any time: they are there, whole, or gone.
+        async with self._database.transaction(team_id, snapshot=True) as connection:
+            await RunRepository(connection).check_readable(team_id, run_id)
             repository = FindingRepository(connection, team_id, run_id, lens)
             total = await repository.total(filters, hashed)
             pieces, more = cut(await repository.spans(filters, hashed, after, limit + 1), after, limit)
@@ -89,7 +90,7 @@ class Findings:
         """Counts by rule and status. Raises 404 and 410 Problems, KeyUnavailableError, DamagedError."""
         await self._check_readable(team_id, run_id)
         lens = await self._lenses.of(team_id, run_id)
-        async with self._database.transaction(team_id) as connection:
+        async with self._database.transaction(team_id, snapshot=True) as connection:
             await RunRepository(connection).check_readable(team_id, run_id)
             return await FindingRepository(connection, team_id, run_id, lens).rules()
 

@@ -17,7 +17,6 @@ from coreo_shared.web import StrictRoute
 from coreo_shared.web.problems import invalid
 
 router = APIRouter(prefix="/internal/v1/runs/{run_id}", route_class=StrictRoute)
-accounts = APIRouter(prefix="/internal/v1/cloud-accounts/{cloud_account_id}", route_class=StrictRoute)
 _MAX_REASON = 2_000
 _MAX_UNITS = 1_000_000
 _MAX_CLAIM_BYTES = 1024 * 1024  # all rules of the catalogue, and those of the team
@@ -78,12 +77,6 @@ async def cancel(
     check_text("body.reason", wish.reason, _MAX_REASON)
     check_text("body.account_id", wish.account_id, 12)
     return json_answer(await services.ledger.cancel(RunIdentity.from_cancel(team_id, run_id, wish), wish))
-
-
-@accounts.delete("/results", status_code=204)
-async def purge(cloud_account_id: UUID, team_id: TeamToken, services: Wired) -> None:
-    """Destroys all results of the cloud account's runs; 409 runs_at_work. Doing it again does no harm."""
-    await services.ledger.purge(team_id, cloud_account_id)
 
 
 def _check_report(pool: Pool, end: FinishRun) -> None:

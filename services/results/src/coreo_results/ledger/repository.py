@@ -7,10 +7,10 @@ import msgspec
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from coreo_results.ledger.errors import ResultsGoneError
 from coreo_results.ledger.run import Run, RunIdentity
 from coreo_shared.contracts.results import Counts
-from coreo_shared.contracts.terms import Pool, RunState
-from coreo_shared.web import Problem
+from coreo_shared.contracts.terms import GoneWhy, Pool, RunState
 from coreo_shared.web.problems import not_found
 
 EVENTS_CHANNEL = "coreo_run_events"
@@ -19,12 +19,19 @@ _COLUMNS = """team_id, run_id, plan_id, plan_revision, cloud_account_id, account
     fence,
     attempt, worker_id, cancel_reason, units_done, units_total, counts::text AS counts,
     extract(epoch FROM lease_until - now())::float8 AS lease_left"""
-_READABLE = text("SELECT purged_at FROM runs WHERE team_id = :team AND run_id = :run")
+_READABLE = text("SELECT purged_at, purged_why, purged_by FROM runs WHERE team_id = :team AND run_id = :run")
+_KEPT = text("SELECT 1 FROM runs WHERE team_id = :team AND run_id = :run AND purged_at IS NULL FOR SHARE")
 _LOCK = text(f"SELECT {_COLUMNS} FROM runs WHERE team_id = :team AND run_id = :run FOR NO KEY UPDATE")  # noqa: S608  constants
-_CREATE = text(
-    "INSERT INTO runs (team_id, run_id, plan_id, plan_revision, cloud_account_id, account_id, pool, state)"
-    " VALUES (:team, :run, :plan, :revision, :cloud_account, :account, :pool, :state) ON CONFLICT DO NOTHING"
-)
+# A run that begins while its plan or team wants no backups is never backed up, whatever they say later.
+_CREATE = text("""
+    INSERT INTO runs (team_id, run_id, plan_id, plan_revision, cloud_account_id, account_id, pool, state, backup)
+    SELECT :team, :run, CAST(:plan AS uuid), :revision, :cloud_account, :account, :pool, :state,
+        CAST(:backup AS boolean)
+        AND NOT EXISTS (SELECT FROM custody_settings s WHERE s.team_id = :team AND NOT s.backups)
+        AND NOT EXISTS (SELECT FROM plan_custody_settings p
+            WHERE p.team_id = :team AND p.plan_id = CAST(:plan AS uuid) AND NOT p.backup)
+    ON CONFLICT DO NOTHING
+""")
 _SAVE = text(f"""
     WITH changed AS (
         UPDATE runs SET
@@ -46,23 +53,6 @@ _RENEW = text(
     "UPDATE runs SET lease_until = now() + make_interval(secs => CAST(:lease AS float8))"
     " WHERE team_id = :team AND run_id = :run"
 )
-_ACCOUNT = "team_id = :team AND cloud_account_id = :cloud_account"
-# All rows are locked, so that none can be claimed meanwhile; audits alone have something to purge.
-_LOCK_ACCOUNT = text(
-    "SELECT bool_or(ended_at IS NULL AND pool = 'audit') FROM"  # noqa: S608  constants
-    f" (SELECT ended_at, pool FROM runs WHERE {_ACCOUNT} ORDER BY run_id FOR NO KEY UPDATE) AS locked"
-)
-_PURGE = (
-    *(
-        text(
-            f"DELETE FROM {table} t USING runs r WHERE r.{_ACCOUNT}"  # noqa: S608  constants
-            " AND (t.team_id, t.run_id) = (r.team_id, r.run_id)"
-        )
-        for table in ("run_keys", "chunks", "units", "resolved_findings", "suppression_marks")
-    ),
-    *(text(f"DELETE FROM {table} WHERE {_ACCOUNT}") for table in ("finding_life", "suppressions")),  # noqa: S608  constants
-    text(f"UPDATE runs SET purged_at = coalesce(purged_at, now()) WHERE {_ACCOUNT}"),  # noqa: S608  constants
-)
 _LAPSED = text(f"""
     SELECT {_COLUMNS} FROM runs
     WHERE ended_at IS NULL AND lease_until < now()
@@ -81,24 +71,24 @@ class RunRepository:
         self._connection = connection
 
     async def check_readable(self, team_id: UUID, run_id: UUID) -> None:
-        """Raises a 404 Problem for a run the ledger has never heard of, 410 for one whose results were purged."""
+        """Raises a 404 Problem for a run the ledger has never heard of, ResultsGoneError for one without results.
+
+        Only in a snapshot does what is read after it belong to what it said.
+        """
         found = (await self._connection.execute(_READABLE, {"team": team_id, "run": run_id})).first()
         if found is None:
             raise not_found("run")
         if found.purged_at is not None:
-            raise Problem(410, "results_purged", "The results of this run were purged, as was asked for.")
+            raise ResultsGoneError(found.purged_at, GoneWhy(found.purged_why or GoneWhy.ACCOUNT), found.purged_by)
 
-    async def lock_account(self, team_id: UUID, cloud_account_id: UUID) -> bool:
-        """Locks all runs in the cloud account; whether an audit of them has not ended."""
-        account = {"team": team_id, "cloud_account": cloud_account_id}
-        return bool((await self._connection.execute(_LOCK_ACCOUNT, account)).scalar_one())
+    async def is_readable(self, team_id: UUID, run_id: UUID) -> bool:
+        """Whether the run's results are there; as for `check_readable`, in a snapshot."""
+        found = (await self._connection.execute(_READABLE, {"team": team_id, "run": run_id})).first()
+        return found is not None and found.purged_at is None
 
-    async def purge_account(self, team_id: UUID, cloud_account_id: UUID) -> int:
-        """Deletes keys and findings of all runs in the cloud account; how many runs there are."""
-        account = {"team": team_id, "cloud_account": cloud_account_id}
-        for statement in _PURGE:
-            done = await self._connection.execute(statement, account)
-        return done.rowcount
+    async def keep(self, team_id: UUID, run_id: UUID) -> bool:
+        """Whether the run's results are there; they stay until the transaction ends, for who adds to them."""
+        return (await self._connection.execute(_KEPT, {"team": team_id, "run": run_id})).first() is not None
 
     async def lock(self, team_id: UUID, run_id: UUID) -> Run | None:
         """The run, nobody else's to change until the transaction ends."""
@@ -121,6 +111,7 @@ class RunRepository:
                 "account": identity.account_id,
                 "pool": identity.pool,
                 "state": RunState.QUEUED,
+                "backup": identity.backup,
             },
         )
         row = (

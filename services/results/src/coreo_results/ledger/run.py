@@ -20,6 +20,7 @@ class RunIdentity:
     cloud_account_id: UUID
     account_id: str
     pool: Pool
+    backup: bool = True  # False: whoever started it wants no backup of it
 
     @classmethod
     def from_capability(cls, capability: RunCapability) -> "RunIdentity":
@@ -32,6 +33,7 @@ class RunIdentity:
             cloud_account_id=capability.cloud_account_id,
             account_id=capability.account_id,
             pool=capability.pool,
+            backup=capability.backup,
         )
 
     @classmethod

@@ -7,7 +7,7 @@ from coreo_results.keys.repository import KeyRepository
 from coreo_results.keys.service import Keys
 from coreo_results.keys.wrapping import TeamKey
 from coreo_results.ledger import states
-from coreo_results.ledger.errors import PurgeRefusedError, RunOverError, StaleFenceError
+from coreo_results.ledger.errors import RunOverError, StaleFenceError
 from coreo_results.ledger.repository import RunRepository
 from coreo_results.ledger.run import Run, RunIdentity
 from coreo_shared.contracts.results import (
@@ -107,19 +107,6 @@ class Ledger:
             runs = RunRepository(connection)
             run = await runs.lock_or_create(identity)
             return await _store(runs, run, change(run, cancel.reason))
-
-    async def purge(self, team_id: UUID, cloud_account_id: UUID) -> int:
-        """Destroys keys and findings of all the cloud account's runs; their entries in the ledger stay.
-
-        How many runs there were; doing it again does no harm. Raises PurgeRefusedError while one is at work.
-        """
-        async with self._database.transaction(team_id) as connection:
-            runs = RunRepository(connection)
-            if await runs.lock_account(team_id, cloud_account_id):
-                raise PurgeRefusedError
-            purged = await runs.purge_account(team_id, cloud_account_id)
-        _log.info("results_purged", team_id=str(team_id), cloud_account_id=str(cloud_account_id), runs=purged)
-        return purged
 
 
 async def _held(runs: RunRepository, team_id: UUID, run_id: UUID) -> Run:

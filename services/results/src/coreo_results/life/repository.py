@@ -105,6 +105,11 @@ _FIRST = text("""
 """)
 
 
+async def lock_life(connection: AsyncConnection, team_id: UUID, cloud_account_id: UUID, plan_id: UUID) -> None:
+    """Nobody else changes what is known of the plan's findings in the account until the transaction ends."""
+    await connection.execute(_LOCK, {"key": f"life {team_id} {cloud_account_id} {plan_id}"})
+
+
 async def due_runs(connection: AsyncConnection, limit: int) -> list[tuple[UUID, UUID]]:
     """(team, run) of runs that have ended and are not compared yet, oldest first; for the system role."""
     return [(row.team_id, row.run_id) for row in await connection.execute(_DUE_RUNS, {"limit": limit})]
@@ -126,7 +131,7 @@ class LifeRepository:
         if due is None:
             return None
         plan = {"cloud_account": due.cloud_account_id, "plan": due.plan_id}
-        await self._connection.execute(_LOCK, {"key": f"life {self._team_id} {due.cloud_account_id} {due.plan_id}"})
+        await lock_life(self._connection, self._team_id, due.cloud_account_id, due.plan_id)
         if (await self._connection.execute(_PLAN_OF_DUE, self._run(run_id))).first() is None:
             return None  # somebody was quicker
         row = (await self._connection.execute(_NEXT_DUE, {"team": self._team_id, **plan})).first()

@@ -83,7 +83,7 @@ class Life:
     async def changes(self, team_id: UUID, run_id: UUID) -> RunChanges:
         """How the run compares. Raises 404 and 410 Problems."""
         await self.ensure(team_id, run_id)
-        async with self._database.transaction(team_id) as connection:
+        async with self._database.transaction(team_id, snapshot=True) as connection:
             await RunRepository(connection).check_readable(team_id, run_id)
             found = await LifeRepository(connection, team_id).comparison(run_id)
         return RunChanges(run_id=run_id, previous_run_id=found.previous_run_id, counts=found.counts)
@@ -91,20 +91,21 @@ class Life:
     async def resolved(self, team_id: UUID, run_id: UUID, cursor: str | None, limit: int) -> ResolvedPageView:
         """The findings that the run resolved. Raises 404, 410 and 422 Problems, KeyUnavailableError, DamagedError.
 
-        Those whose run was deleted since are counted but cannot be shown.
+        Those whose run's results are gone since are counted but cannot be shown.
         """
         await self.ensure(team_id, run_id)
-        async with self._database.transaction(team_id) as connection:
-            await RunRepository(connection).check_readable(team_id, run_id)
         try:
             key = await self._keys.run_key(team_id, run_id)
         except NoRunKeyError:
+            async with self._database.transaction(team_id) as connection:
+                await RunRepository(connection).check_readable(team_id, run_id)
             if cursor is not None:
                 raise bad_cursor() from None
             return ResolvedPageView(findings=[], total=0, next_cursor=None)
         question = bind("resolved", run_id)
         after = None if cursor is None else msgspec.msgpack.decode(verify(cursor, question, key.cursors), type=_Cursor)
-        async with self._database.transaction(team_id) as connection:
+        async with self._database.transaction(team_id, snapshot=True) as connection:
+            await RunRepository(connection).check_readable(team_id, run_id)
             life = LifeRepository(connection, team_id)
             total = await life.resolved_total(run_id)
             rows = await life.resolved(run_id, after, limit + 1)
@@ -126,8 +127,10 @@ class Life:
         return [_view(row, opened[row.failed_run]) for row in rows if row.failed_run in opened]
 
     async def _open(self, team_id: UUID, run_id: UUID, places: set[_Place]) -> dict[_Place, Columns] | None:
-        async def opened(key: RunKey) -> dict[_Place, Columns]:
-            async with self._database.transaction(team_id) as connection:
+        async def opened(key: RunKey) -> dict[_Place, Columns] | None:
+            async with self._database.transaction(team_id, snapshot=True) as connection:
+                if not await RunRepository(connection).is_readable(team_id, run_id):  # the key was a remembered one
+                    return None
                 sealed = await ChunkRepository(connection).load(team_id, run_id, places)
                 await self._keys.confirm(connection, team_id, run_id, key)
             return await asyncio.to_thread(_unsealed, sealed, key)

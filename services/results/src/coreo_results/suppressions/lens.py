@@ -9,6 +9,7 @@ from coreo_results.chunks.repository import ChunkRepository
 from coreo_results.chunks.sealing import ChunkPlace, unseal_chunk
 from coreo_results.keys.errors import NoRunKeyError
 from coreo_results.keys.service import Keys, RunKey
+from coreo_results.ledger.repository import RunRepository
 from coreo_results.overrides.repository import OverrideRepository
 from coreo_results.suppressions.matching import Rule, Selection, covers
 from coreo_results.suppressions.repository import RunInView, SuppressionRepository
@@ -96,12 +97,16 @@ class Lenses:
             except NoRunKeyError:
                 return
             async with self._database.transaction(team_id) as connection:
+                if not await RunRepository(connection).keep(team_id, run_id):
+                    return  # it went meanwhile: whoever asked will hear so
                 repository = SuppressionRepository(connection, team_id)
-                for place, hits in found.items():
-                    await repository.add_hits(run_id, place, {(each, versions[each]): at for each, at in hits.items()})
+                for place, hits in sorted(found.items()):  # as all who look do: nobody waits in a circle
+                    known = {(each, versions[each]): at for each, at in sorted(hits.items())}
+                    await repository.add_hits(run_id, place, known)
         if run.has_ended:  # and had before we began, so that nothing was added behind us
             async with self._database.transaction(team_id) as connection:
-                await SuppressionRepository(connection, team_id).mark(run_id, list(versions.items()))
+                if await RunRepository(connection).keep(team_id, run_id):
+                    await SuppressionRepository(connection, team_id).mark(run_id, sorted(versions.items()))
 
     async def _fits(self, team_id: UUID, run_id: UUID, selection: Selection, places: set[tuple[str, int]]) -> _Hits:
         async def look(key: RunKey) -> _Hits:

@@ -88,6 +88,11 @@ _MARK = text("""
 """)
 
 
+async def lock_hits(connection: AsyncConnection, team_id: UUID) -> None:
+    """One at a time deletes hits of the team's, until the transaction ends: one does it by suppression, one by run."""
+    await connection.execute(_LOCK_TEAM, {"key": f"suppression hits {team_id}"})
+
+
 class SuppressionRepository:
     """Suppressions of the connection's team."""
 
@@ -128,6 +133,7 @@ class SuppressionRepository:
 
     async def forget_hits(self, suppression_id: UUID) -> None:
         """Forgets where a suppression fits: it is about to be another."""
+        await lock_hits(self._connection, self._team["team"])
         for statement in _FORGET:
             await self._connection.execute(statement, {**self._team, "id": suppression_id})
 

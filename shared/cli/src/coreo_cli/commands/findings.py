@@ -145,21 +145,27 @@ def findings(
     narrowed = bool(status_ or severity_ or rule or region or resource or change)
     if resolved and (narrowed or by_rule):
         raise UsageMistakeError("--resolved goes with no filter.", next_step="Leave the others out.")
-    filters = query(
-        status=_statuses(status_, change),
-        severity=[str(each) for each in severity_ or []],
-        rule_id=rule,
-        region=region,
-        resource=resource,
-        change=[str(each) for each in change or []],
+    filters = (
+        []
+        if resolved
+        else query(
+            status=_statuses(status_, change),
+            severity=[str(each) for each in severity_ or []],
+            rule_id=rule,
+            region=region,
+            resource=resource,
+            change=[str(each) for each in change or []],
+        )
     )
     with connect() as client:
         found = resolve(client, RUN, run)
         if by_rule:
             _show_rules(list(client.items(f"/v1/runs/{found['id']}/rules")), output)
             return
+        if everything or output is FindingsOutput.CSV:
+            filters.append(("export", "true"))  # for the access record
         path = f"/v1/runs/{found['id']}/{'resolved' if resolved else 'findings'}"
-        pages = client.pages(path, [] if resolved else filters, limit=None if everything else limit)
+        pages = client.pages(path, filters, limit=None if everything else limit)
         first = next(pages)
         items = itertools.chain.from_iterable(page["items"] for page in itertools.chain([first], pages))
         if output is FindingsOutput.CSV:

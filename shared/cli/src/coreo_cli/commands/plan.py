@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from coreo_cli.commands import custody
 from coreo_cli.errors import UsageMistakeError
 from coreo_cli.layout import Column
-from coreo_cli.options import PlanArgument, YesOption, confirm, examples
+from coreo_cli.options import PlanArgument, YesOption, confirm, confirm_for_good, examples
 from coreo_cli.output import Output, OutputOption, next_steps, note, show_details, show_listing, write_json, write_line
-from coreo_cli.resolve import ACCOUNT, PLAN, resolve
+from coreo_cli.resolve import ACCOUNT, PLAN, is_id, resolve
 from coreo_cli.session import connect
 from coreo_cli.specs import ScheduleWish, parameters_of, rule_words, schedule_words
 from coreo_cli.text import Json, as_json, plain
@@ -268,6 +269,22 @@ def remove(plan: PlanArgument, yes: YesOption = False) -> None:
         confirm(f"Remove the plan {found['name']!r}?", yes=yes)
         client.delete(f"/v1/plans/{found['id']}")
     write_line(f"Removed the plan {found['name']!r} ({found['id']}).")
+
+
+@app.command("delete-results", epilog=examples("coreo plan delete-results nightly"))
+def delete_results(plan: PlanArgument, yes: YesOption = False, output: OutputOption = Output.TABLE) -> None:
+    """Delete the results of all the plan's runs for good. The plan stays, and its runs keep their states."""
+    with connect() as client:
+        found = {"id": plan.lower(), "name": plan} if is_id(plan) else resolve(client, PLAN, plan)
+        confirm_for_good(f"Delete the results of all runs of {found['name']!r} for good?", yes=yes)
+        answer = client.delete_what(f"/v1/plans/{found['id']}/results")
+    if output is Output.JSON:
+        write_json(answer)
+    else:
+        write_line(f"Deleted the results of {plural(answer['runs'], 'run')}.")
+
+
+app.add_typer(custody.of_plan, name="custody")
 
 
 @app.command(epilog=examples("coreo plan policy nightly > policy.json"))

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from coreo_cli.errors import EXIT_INTERRUPTED, CliError, UnreachableError, UsageMistakeError
-from coreo_cli.options import LatestRunArgument, PlanArgument, RunArgument, examples
+from coreo_cli.options import (
+    LatestRunArgument,
+    PlanArgument,
+    RunArgument,
+    YesOption,
+    confirm_for_good,
+    examples,
+)
 from coreo_cli.outcome import EXIT_CODES_HELP, exit_code, is_final
 from coreo_cli.output import Output, OutputOption, note, write_json, write_line
 from coreo_cli.resolve import ACCOUNT, PLAN, RUN, resolve
@@ -60,6 +67,10 @@ def start(
             "--idempotency-key", metavar="TEXT", help="Sent again, it starts nothing new; a fresh one when left out."
         ),
     ] = None,
+    backup: Annotated[
+        bool,
+        typer.Option("--backup/--no-backup", help="With --no-backup the results are never backed up."),
+    ] = True,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Start a plan now: a run for each of its cloud accounts."""
@@ -67,8 +78,10 @@ def start(
         raise UsageMistakeError("--fail-on needs --watch: only the end shows what failed.", next_step="Add --watch.")
     with connect() as client:
         found = resolve(client, PLAN, plan)
-        body = {"cloud_account_ids": [resolve(client, ACCOUNT, each)["id"] for each in account]} if account else None
-        group = _start(client, found, body, idempotency_key)
+        body: Json = {} if backup else {"backup": False}
+        if account:
+            body["cloud_account_ids"] = [resolve(client, ACCOUNT, each)["id"] for each in account]
+        group = _start(client, found, body or None, idempotency_key)
         runs = group["runs"]
         if watch:
             runs = _watch(client, runs)
@@ -174,6 +187,19 @@ def cancel(run: RunArgument, group: GroupOption = False, output: OutputOption = 
         write_line(f"Canceling {each['id']}: {ended}.")
     if not asked:
         note("All runs of the group have ended already.")
+
+
+@app.command("delete-results", epilog=examples("coreo run delete-results 0199c3f2-8a1b"))
+def delete_results(run: RunArgument, yes: YesOption = False, output: OutputOption = Output.TABLE) -> None:
+    """Delete the results of a run that has ended, for good. The run keeps its state and, if wanted, its counts."""
+    with connect() as client:
+        found = resolve(client, RUN, run)
+        confirm_for_good(f"Delete the results of run {found['id']} for good?", yes=yes)
+        answer = client.delete_what(f"/v1/runs/{found['id']}/results")
+    if output is Output.JSON:
+        write_json(answer)
+    else:
+        write_line(f"Deleted the results of {found['id']}." if answer["runs"] else "They were gone already.")
 
 
 def _start(client: "Client", plan: Json, body: Json | None, key: str | None) -> Json:

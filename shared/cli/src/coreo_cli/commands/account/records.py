@@ -1,6 +1,5 @@
 """`coreo account add`, `list`, `show`, `rename`, `remove`, `disconnect`."""
 
-import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +19,7 @@ from coreo_cli.commands.account.verification import conclude_role
 from coreo_cli.errors import CliError, UsageMistakeError
 from coreo_cli.grants import Choice, GrantWish, Level, explain
 from coreo_cli.layout import Column, state
-from coreo_cli.options import AccountArgument, YesOption, confirm
+from coreo_cli.options import AccountArgument, YesOption, confirm, confirm_for_good
 from coreo_cli.output import Output, OutputOption, next_steps, note, show_listing, write_json, write_line
 from coreo_cli.resolve import ACCOUNT, resolve
 from coreo_cli.session import connect
@@ -167,7 +166,8 @@ def disconnect(
     with connect() as client:
         found = resolve(client, ACCOUNT, account)
         if results is Results.PURGE:
-            _confirm_purge(found, yes=yes)
+            question = f"Delete all results of {found['name']!r} ({found['account_id']}) for good?"
+            confirm_for_good(question, yes=yes)
         answer = client.post(f"/v1/cloud-accounts/{found['id']}/disconnect", {"results": str(results)})
     if output is Output.JSON:
         write_json(answer)
@@ -210,11 +210,3 @@ def _steps(account: Json) -> list[str]:
         "EXPIRED": [f"coreo account bootstrap {name} --access-key-id AKIA…"],
     }
     return steps.get(account["state"], [])
-
-
-def _confirm_purge(account: Json, *, yes: bool) -> None:
-    if not yes and not sys.stdin.isatty():
-        raise UsageMistakeError(
-            "Purging cannot be undone, and there is no terminal to ask on.", next_step="Add --yes if you are sure."
-        )
-    confirm(f"Delete all results of {account['name']!r} ({account['account_id']}) for good?", yes=yes)

@@ -1,0 +1,1 @@
+"""Custody of results: how long they are kept, their deletion, and who touched them. The results service does it."""

@@ -1,0 +1,1 @@
+"""The access record: who read, exported or deleted results, or decided about them. Only ever added to, and chained."""

@@ -1,0 +1,1 @@
+"""What a team, and each of its plans, wants of how long its results are kept."""

@@ -1,0 +1,52 @@
+"""The routes of the results service on custody, as far as the api's own tests need them: kept in memory by team."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+import httpx
+
+_TEAM: dict[str, Any] = {
+    "display_days": 90,
+    "backup_days": 1826,
+    "backups": True,
+    "keep_counts": True,
+    "updated_at": None,
+}
+
+
+@dataclass
+class FakeCustody:
+    """Settings by (team, path); `runs` are those that the ledger has heard of, with how many results each has."""
+
+    settings: dict[tuple[UUID, str], dict[str, Any]] = field(default_factory=dict)
+    runs: dict[UUID, int] = field(default_factory=dict)
+    deleted: list[str] = field(default_factory=list)
+    access: list[dict[str, Any]] = field(default_factory=list)
+
+    def answer(self, team_id: UUID, request: httpx.Request) -> httpx.Response | None:
+        """What the results service answers; None to a call about something else."""
+        what = request.url.path.removeprefix("/internal/v1/")
+        kind, _, rest = what.partition("/")
+        if what == "access":
+            return httpx.Response(200, json={"items": self.access, "next_before": None})
+        if what.endswith(("/custody", "/settings")):
+            return httpx.Response(200, json=self._settings(team_id, what, request))
+        if request.method != "DELETE" or not what.endswith("/results") or kind == "cloud-accounts":
+            return None
+        self.deleted.append(what)
+        run_id = UUID(rest.split("/")[0])
+        if kind == "runs" and run_id not in self.runs:
+            return httpx.Response(404, json={"code": "not_found"})
+        return httpx.Response(200, json={"runs": self.runs.get(run_id, 0)})
+
+    def _settings(self, team_id: UUID, what: str, request: httpx.Request) -> dict[str, Any]:
+        defaults: dict[str, Any] = dict(_TEAM)
+        if what.startswith("plans/"):
+            defaults = {"plan_id": what.split("/")[1], "display_days": None, "backup": True, "updated_at": None}
+            defaults["team"] = self.settings.get((team_id, "custody/settings"), dict(_TEAM))
+        kept = self.settings.setdefault((team_id, what), defaults)
+        if request.method == "PATCH":
+            kept |= json.loads(request.content)
+        return kept
