@@ -37,13 +37,15 @@ class Crasher:
 class CrashingDatabase(Database):
     """A database whose transactions are steps."""
 
-    def __init__(self, url: str, crasher: Crasher) -> None:
-        super().__init__(url, pool_size=2)
+    def __init__(self, url: str, crasher: Crasher, *, pool_size: int = 2) -> None:
+        super().__init__(url, pool_size=pool_size)
         self._crasher = crasher
 
     @asynccontextmanager
-    async def transaction(self, team_id: UUID | None = None) -> AsyncIterator[AsyncConnection]:
-        async with self._crasher.step(), super().transaction(team_id) as connection:
+    async def transaction(
+        self, team_id: UUID | None = None, *, snapshot: bool = False
+    ) -> AsyncIterator[AsyncConnection]:
+        async with self._crasher.step(), super().transaction(team_id, snapshot=snapshot) as connection:
             yield connection
 
 

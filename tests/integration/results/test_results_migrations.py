@@ -218,6 +218,8 @@ async def test_a_team_that_a_replica_of_before_makes_after_the_migration(
         await app.state.services.turnovers.run(team_id)
         assert (await run.findings()).json()["total"] == 1
     assert await team_keys(database) == [(False, True, True), (False, True, False)]
+
+
 async def test_runs_and_decisions_of_before_there_were_deploys(database: ServiceDatabase, tmp_path: Path) -> None:
     tokens, root_key, team_id = Tokens(), make_root_key(tmp_path), new_id()
     settings = make_settings(database, tokens, root_key)
@@ -231,7 +233,7 @@ async def test_runs_and_decisions_of_before_there_were_deploys(database: Service
         decided = await service.call("POST", "/suppressions", tokens.team(team_id), suppression)
         assert decided.status_code == 200
         before = await service.events()
-    go_back(database, "0004")
+    go_back(database, "0007")
     migrate(database.url("coreo_results_owner"))
 
     async with running(settings) as app:
@@ -247,6 +249,8 @@ async def test_runs_and_decisions_of_before_there_were_deploys(database: Service
         assert (await changes(service, team_id, going.run_id)).counts == ChangeCounts(unchanged=1)
         deploy = await DeployClient(service, team_id=team_id).bring_to("ROLLED_BACK")
         assert (await deploy.view()).documents == {"preview": 1}
+
+
 async def test_runs_of_before_custody_was_kept(database: ServiceDatabase, tmp_path: Path) -> None:
     """What an older version purged is gone as it was; nobody had said anything, so that the defaults hold."""
     tokens, root_key, team_id = Tokens(), make_root_key(tmp_path), new_id()

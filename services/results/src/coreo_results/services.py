@@ -5,10 +5,10 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from coreo_results.access.service import AccessRecord
 from coreo_results.backups.keeper import BackupKeeper
 from coreo_results.backups.service import Backups
 from coreo_results.chunks.rekey import Rekeying
-from coreo_results.access.service import AccessRecord
 from coreo_results.chunks.service import Chunks
 from coreo_results.custody.service import Custody
 from coreo_results.decisions.log import DecisionLog

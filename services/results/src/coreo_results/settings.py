@@ -77,8 +77,8 @@ class ResultsSettings(KeySettings):
     max_attempts: Annotated[int, Field(ge=1)] = 5  # claims of one run
     abandon_after_seconds: Annotated[float, Field(ge=0)] = 900  # after its lease ran out, a run is lost
     sweep_seconds: Annotated[float, Field(gt=0)] = 5  # between two looks for such runs
-    backup_seconds: Annotated[float, Field(gt=0)] = 300  # between two looks for runs to back up
     retention_seconds: Annotated[float, Field(gt=0)] = 60  # between two looks for results whose time is over
+    backup_seconds: Annotated[float, Field(gt=0)] = 300  # between two looks for runs to back up
 
     @field_validator("fleet_jwks")
     @classmethod

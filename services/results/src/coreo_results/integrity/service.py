@@ -173,7 +173,9 @@ class Integrity:
                 after = (place.name, place.part)
                 if not is_whole:
                     yield Fault(
-                        team_id=team_id, run_id=run_id, what=f"part {place.part} of document {place.name} does not decrypt"
+                        team_id=team_id,
+                        run_id=run_id,
+                        what=f"part {place.part} of document {place.name} does not decrypt",
                     )
 
     async def _batch(

@@ -52,9 +52,7 @@ class Ledger:
             identity.team_id, lambda team_key: self._claim(identity, request, ticket, team_key)
         )
 
-    async def _claim(
-        self, identity: RunIdentity, request: ClaimRequest, ticket: int, team_key: TeamKey
-    ) -> ClaimAnswer:
+    async def _claim(self, identity: RunIdentity, request: ClaimRequest, ticket: int, team_key: TeamKey) -> ClaimAnswer:
         team_id, run_id = identity.team_id, identity.run_id
         units_done: list[str] = []
         async with self._database.transaction(team_id) as connection:
