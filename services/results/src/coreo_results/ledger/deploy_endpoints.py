@@ -5,7 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Response
 
-from coreo_results.auth import RunToken, TeamToken
+from coreo_results.auth import ByActor, RunToken, TeamToken
 from coreo_results.bodies import check_text, json_answer, json_body
 from coreo_results.services import Wired
 from coreo_shared.contracts.base import encode_json
@@ -21,6 +21,7 @@ from coreo_shared.contracts.deploys import (
     RejectRun,
     SettleRun,
 )
+from coreo_shared.contracts.terms import AccessAction
 from coreo_shared.web import StrictRoute
 from coreo_shared.web.problems import invalid
 

@@ -1,0 +1,1 @@
+"""Exclusion of runs from backups that were made already."""
