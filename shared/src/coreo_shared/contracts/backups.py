@@ -64,6 +64,8 @@ class RunsDeleted(Message, frozen=True, kw_only=True, tag_field="kind", tag="del
 
     run_ids: list[UUID]
     why: str  # "requested" or "account"
+    by: str | None  # the name of the token that asked
+    at: str
 
 
 class RetentionChanged(Message, frozen=True, kw_only=True, tag_field="kind", tag="retention"):

@@ -84,7 +84,10 @@ async def compare_team(team_id: UUID, live: Side, restored: Side) -> Compared:
 
 
 async def _compare(team_id: UUID, run_id: UUID, live: Side, restored: Side, compared: Compared) -> None:
-    async with live.database.transaction(team_id) as one, restored.database.transaction(team_id) as other:
+    async with (
+        live.database.transaction(team_id, snapshot=True) as one,
+        restored.database.transaction(team_id, snapshot=True) as other,
+    ):
         for what, statement in (("its groups of findings", _INDEX), ("tags or resource hashes", _HASHES)):
             rows = [await _rows(connection, statement, team_id, run_id) for connection in (one, other)]
             if rows[0] != rows[1]:

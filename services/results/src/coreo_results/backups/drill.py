@@ -9,9 +9,11 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
+from coreo_results.access.record import NewEntry, note
 from coreo_results.backups.comparison import Compared, Side, compare_team
-from coreo_results.backups.restorer import Restorer, RestoreReport
+from coreo_results.backups.restorer import Restorer, RestoreReport, operator
 from coreo_results.keys.service import Keys
+from coreo_shared.contracts.terms import AccessAction, ObjectKind
 
 SUFFIX = "_drill"
 _TABLES = text("SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename <> 'alembic_version'")
@@ -64,5 +66,8 @@ async def drill(restorer: Restorer, live: Side, *, only: UUID | None = None) -> 
         compared = await compare_team(team_id, live, Side(database, Keys(database, restorer.vault)))
         report.compared[team_id] = compared
         restorer.say(f"team {team_id}: compared, {len(compared.differences)} differences")
+        async with live.database.transaction(team_id) as connection:
+            detail = {"runs": compared.runs, "differences": len(compared.differences)}
+            await note(connection, team_id, NewEntry(operator(), AccessAction.DRILL, ObjectKind.TEAM, team_id, detail))
     report.ended_at = datetime.now(UTC)
     return report

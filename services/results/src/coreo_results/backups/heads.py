@@ -40,6 +40,9 @@ _PUT = text(
     "INSERT INTO backup_heads (team_id, seq, entry, pending, snapshot)"
     " VALUES (:team, :seq, :entry, :pending, :snapshot)"
 )
+_KEPT_FOR = text(
+    "UPDATE backup_heads SET days = :days WHERE team_id = :team AND days IS DISTINCT FROM :days RETURNING 1"
+)
 _DONE = text("UPDATE backup_heads SET backed_up_at = now(), problem = NULL, problem_at = NULL WHERE team_id = :team")
 _FAILED = text("UPDATE backup_heads SET problem = :problem, problem_at = now() WHERE team_id = :team")
 
@@ -75,15 +78,9 @@ class HeadRepository:
         row = (await self._connection.execute(_READ, self._team)).one_or_none()
         return None if row is None else Head(row.seq, row.entry, row.pending, row.snapshot, row.snapshot_at)
 
-    async def read_or_make(self) -> Head:
-        """The head, made where there is none."""
-        found = await self.read()
-        if found is None:
-            await self._connection.execute(_MAKE, self._team)
-            found = await self.read()
-        if found is None:
-            raise HeadMovedError
-        return found
+    async def make(self) -> None:
+        """Makes the head where there is none."""
+        await self._connection.execute(_MAKE, self._team)
 
     async def pend(self, before: int, entry: str) -> None:
         """Notes the entry that shall follow. Raises HeadMovedError."""
@@ -105,6 +102,10 @@ class HeadRepository:
         """The head of a team that has none."""
         values = {"seq": head.seq, "entry": head.entry, "pending": head.pending, "snapshot": head.snapshot}
         await self._connection.execute(_PUT, {**self._team, **values})
+
+    async def set_days(self, days: int) -> bool:
+        """Notes how long backups are kept; whether that is something new."""
+        return (await self._connection.execute(_KEPT_FOR, {**self._team, "days": days})).first() is not None
 
     async def done(self) -> None:
         """All that was due is in the backups."""

@@ -47,12 +47,13 @@ class Journal:
         await self.settle(team_id)
         async with self._database.transaction(team_id) as connection:
             heads = HeadRepository(connection, team_id)
-            head = await heads.read_or_make()
+            head = await heads.read() or Head(0, None, None, 0, None)
             what = await decide(connection, head.seq + 1)
             if what is None:
                 return False
             previous = None if head.entry is None else entry_hash(head.entry)
             entry = sign_entry(self._custodian.signer, (team_id, head.seq, previous), what, by=self._custodian.by)
+            await heads.make()
             await heads.pend(head.seq, entry)
         await self.settle(team_id)
         return True

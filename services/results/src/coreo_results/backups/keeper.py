@@ -18,6 +18,11 @@ _DUE_TEAMS = text("""
         WHERE ended_at IS NOT NULL AND backup_settled_at IS NULL AND purged_at IS NULL AND pool <> 'onboard'
     UNION SELECT team_id FROM backups WHERE state = 'STORED' AND expires_at <= now()
     UNION SELECT team_id FROM backups WHERE state IN ('WRITING', 'DROPPING')
+    UNION SELECT b.team_id FROM backups b JOIN runs r USING (team_id, run_id)
+        WHERE b.state = 'STORED' AND b.deletion_seq IS NULL
+            AND r.purged_at IS NOT NULL AND r.purged_why IS DISTINCT FROM 'expired'
+    UNION SELECT h.team_id FROM backup_heads h JOIN custody_settings s USING (team_id)
+        WHERE h.days IS DISTINCT FROM s.backup_days
     UNION SELECT team_id FROM backup_heads
         WHERE pending IS NOT NULL OR snapshot_at IS NULL OR snapshot_at < now() - interval '1 day'
 """)
@@ -85,7 +90,7 @@ class BackupKeeper:
         try:
             async with self._database.transaction(team_id) as connection:
                 heads = HeadRepository(connection, team_id)
-                await heads.read_or_make()
+                await heads.make()
                 await heads.failed(problem)
         except Exception as error:  # noqa: BLE001  it is logged already; the database may be what is away
             _log.error("backup_problem_not_noted", team_id=str(team_id), exc_info=error)

@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from coreo_results.backups.display import TABLES
 from coreo_results.backups.log import written
 from coreo_shared.contracts.backups import LedgerKeyVersion, LedgerSecret
 
@@ -39,6 +41,10 @@ _VERSIONS = text("""
     SELECT version, root_key, created_at FROM team_keys WHERE team_id = :team AND destroyed_at IS NULL ORDER BY version
 """)
 _SECRETS = text("SELECT name, team_key_version, wrapped FROM team_secrets WHERE team_id = :team ORDER BY name")
+_SETTINGS = {
+    table: text(f"SELECT to_jsonb(s)::text AS row FROM {table} s WHERE team_id = :team ORDER BY 1")  # noqa: S608  names of ours
+    for table in TABLES
+}
 _UNDER = text("""
     SELECT count(*) FROM (
         SELECT team_id, team_key_version FROM backup_keys UNION ALL SELECT team_id, team_key_version FROM team_secrets
@@ -78,6 +84,14 @@ class LedgerRepository:
             LedgerSecret(name=row.name, team_key_version=row.team_key_version, wrapped=bytes(row.wrapped))
             for row in rows
         ]
+
+    async def settings(self) -> dict[str, msgspec.Raw]:
+        """The team's settings, by table: rows as JSON."""
+        found = {}
+        for table, statement in _SETTINGS.items():
+            rows = list((await self._connection.execute(statement, self._team)).scalars())
+            found[table] = msgspec.Raw(f"[{','.join(rows)}]".encode())
+        return found
 
     async def keys_under(self, versions: list[int]) -> int:
         """How many keys of the ledger are under these versions of the team's key."""

@@ -142,6 +142,8 @@ class Loader:
 
     async def rows(self, table: str, rows: list[str]) -> None:
         """Rows of another table as `to_jsonb` wrote them; columns as with `run`."""
+        if not rows:
+            return
         known = await self._columns_of(table)
         names = ", ".join(name for name in msgspec.json.decode(rows[0]) if name in known)
         statement = text(

@@ -28,10 +28,11 @@ class LogError(Exception):
 
 @dataclass(frozen=True)
 class Deletion:
-    """Why and when the results of a run were deleted."""
+    """Why and when the results of a run were deleted, and on whose request."""
 
     why: str
     at: str
+    by: str | None
 
 
 @dataclass
@@ -79,7 +80,7 @@ class LogState:
                 for run_id in what.run_ids:
                     self.runs.pop(run_id, None)  # it need not have been in any backup
             case RunsDeleted():
-                self.deleted.update({run_id: Deletion(what.why, entry.at) for run_id in what.run_ids})
+                self.deleted.update(dict.fromkeys(what.run_ids, Deletion(what.why, what.at, what.by)))
             case RetentionChanged():
                 pass
 

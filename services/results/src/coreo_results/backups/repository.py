@@ -8,11 +8,11 @@ import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from coreo_results.backups.log import written
 from coreo_results.keys.repository import refusing_retired_keys
 from coreo_results.keys.wrapping import WrappedKey
+from coreo_shared.contracts.backups import RunsDeleted
 from coreo_shared.contracts.results import Counts
-
-DEFAULT_DAYS = 1826  # five years
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,10 @@ class StoredRun:
 
 # Oldest first; those of which a try failed come after all others.
 _DUE = text("""
-    SELECT r.run_id, true AS is_wanted, b.object AS left_object,
+    SELECT r.run_id, b.object AS left_object,
+        r.backup AND NOT EXISTS (SELECT FROM custody_settings s WHERE s.team_id = r.team_id AND NOT s.backups)
+            AND NOT EXISTS (SELECT FROM plan_custody_settings p
+                WHERE p.team_id = r.team_id AND p.plan_id = r.plan_id AND NOT p.backup) AS is_wanted,
         r.life_at IS NOT NULL OR r.plan_id IS NULL OR r.pool <> 'audit' AS is_compared
     FROM runs r LEFT JOIN backups b USING (team_id, run_id)
     WHERE r.team_id = :team AND r.ended_at IS NOT NULL AND r.backup_settled_at IS NULL AND r.purged_at IS NULL
@@ -98,6 +101,21 @@ _EXPIRED = text("""
 _DROP = text("""
     UPDATE backups SET state = 'DROPPING', why = :why, dropped_seq = :seq
     WHERE team_id = :team AND run_id = ANY (CAST(:runs AS uuid[])) AND state = 'STORED'
+""")
+# Deletions on request that the log does not tell of yet, those of one request.
+_DELETED = text("""
+    SELECT r.purged_at, coalesce(r.purged_why, 'account') AS why, r.purged_by,
+        array_agg(r.run_id ORDER BY r.run_id) AS runs
+    FROM runs r JOIN backups b USING (team_id, run_id)
+    WHERE r.team_id = :team AND r.purged_at IS NOT NULL AND r.purged_why IS DISTINCT FROM 'expired'
+        AND b.state = 'STORED' AND b.deletion_seq IS NULL
+    GROUP BY r.purged_at, 2, r.purged_by ORDER BY r.purged_at LIMIT 1
+""")
+_TOLD = text("""
+    UPDATE backups SET deletion_seq = :seq WHERE team_id = :team AND run_id = ANY (CAST(:runs AS uuid[]))
+""")
+_KEEP_FOR = text("""
+    UPDATE backups SET expires_at = ended_at + make_interval(days => :days) WHERE team_id = :team AND state = 'STORED'
 """)
 _UNWANTED = text("""
     SELECT b.run_id, b.object FROM backups b JOIN runs r USING (team_id, run_id)
@@ -182,6 +200,18 @@ class BackupRepository:
     async def drop_keys(self, run_ids: list[UUID]) -> None:
         """Destroys the keys of these."""
         await self._connection.execute(_DROP_KEYS, {**self._team, "runs": run_ids})
+
+    async def deleted(self, seq: int) -> RunsDeleted | None:
+        """Runs whose results were deleted on one request that this entry of the log will be the first to tell of."""
+        row = (await self._connection.execute(_DELETED, self._team)).first()
+        if row is None:
+            return None
+        await self._connection.execute(_TOLD, {**self._team, "seq": seq, "runs": row.runs})
+        return RunsDeleted(run_ids=row.runs, why=row.why, by=row.purged_by, at=written(row.purged_at))
+
+    async def keep_for(self, days: int) -> None:
+        """All backups are kept for so many days after their run's end."""
+        await self._connection.execute(_KEEP_FOR, {**self._team, "days": days})
 
     async def unwanted(self, limit: int) -> list[tuple[UUID, str]]:
         """(run, object) of those that were to be written, and then their results were purged or excluded."""

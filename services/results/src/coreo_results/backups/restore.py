@@ -11,6 +11,7 @@ from uuid import UUID
 import msgspec
 from sqlalchemy import text
 
+from coreo_results.backups.display import DisplayRules
 from coreo_results.backups.loader import Loader, RunEntry
 from coreo_results.backups.opening import LedgerKeys, records
 from coreo_results.backups.past import PlanPast
@@ -69,7 +70,7 @@ class TeamRestore:
     store: ObjectStore
     backups: TeamBackups
     ledger_keys: LedgerKeys
-    shown_since: datetime | None  # results of runs that ended before are not restored; None: all are
+    rules: DisplayRules | None  # by which results are too old to be shown; None: none are
     done: Restored = field(default_factory=Restored)
 
     async def run(self, *, at_once: int) -> Restored:
@@ -187,11 +188,14 @@ class _RunWork:
         """What the run's entry says when its results are not to be shown."""
         deleted = self.team.backups.log.deleted.get(self.run.run_id)
         if deleted is not None:
-            return {"purged_at": deleted.at, "purged_why": deleted.why}
-        since = self.team.shown_since
-        if since is not None and datetime.fromisoformat(self.run.ended_at) < since:
-            return {"purged_at": datetime.now(UTC).isoformat(), "purged_why": "expired"}
-        return {}
+            purge = {"purged_at": deleted.at, "purged_why": deleted.why, "purged_by": deleted.by}
+        elif self.team.rules is not None and self.team.rules.is_over(self.run):
+            purge = {"purged_at": datetime.now(UTC).isoformat(), "purged_why": "expired"}
+        else:
+            return {}
+        if self.team.rules is not None and not self.team.rules.keep_counts:
+            purge |= {"counts": {}, "counts_kept": False}
+        return purge | {"cleared_at": datetime.now(UTC).isoformat()}
 
     async def _chunks(self, batch: list[ChunkRecord]) -> None:
         if not batch:

@@ -1,14 +1,19 @@
 """The whole of a restore: everything is verified first, and only then anything is written, into an empty database."""
 
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from uuid import UUID
 
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
+from coreo_results.access.record import NewEntry, note
+from coreo_results.auth import Actor
+from coreo_results.backups.display import TABLES, DisplayRules, rows_of
 from coreo_results.backups.heads import Head, HeadRepository
+from coreo_results.backups.loader import Loader
 from coreo_results.backups.opening import LedgerKeys
 from coreo_results.backups.reading import BackupsRefusedError, TeamBackups, read_team
 from coreo_results.backups.restore import Restored, TeamRestore
@@ -19,6 +24,7 @@ from coreo_results.keys.material import Sealed
 from coreo_results.keys.service import Keys
 from coreo_results.keys.vault import Vault
 from coreo_results.keys.wrapping import WrappedKey
+from coreo_shared.contracts.terms import AccessAction, ObjectKind
 from coreo_shared.crypto.statements import Statements
 from coreo_shared.db import Database
 
@@ -110,13 +116,25 @@ class Restorer:
             store=self.stores.backups,
             backups=backups,
             ledger_keys=LedgerKeys(self.vault, backups.ledger),
-            shown_since=None if with_expired else datetime.now(UTC) - timedelta(days=90),
+            rules=None if with_expired else DisplayRules.of(snapshot.settings, datetime.now(UTC)),
         )
         done = await restore.run(at_once=_TOGETHER)
         async with database.transaction(team_id) as connection:
+            loader = Loader(connection, team_id)
+            for table in TABLES:
+                await loader.rows(table, rows_of(snapshot.settings, table))
             await HeadRepository(connection, team_id).put(_head(backups))
+            detail = {"runs": done.runs, "snapshot": snapshot.number, "log_seq": backups.log.seq}
+            await note(
+                connection, team_id, NewEntry(operator(), AccessAction.RESTORE, ObjectKind.TEAM, team_id, detail)
+            )
         self.say(f"team {team_id}: restored, {done.runs} runs")
         return done
+
+
+def operator() -> Actor:
+    """Who runs the command, for access records."""
+    return Actor(None, f"operator on {socket.gethostname()}")
 
 
 def _head(backups: TeamBackups) -> Head:

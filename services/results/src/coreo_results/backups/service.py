@@ -1,6 +1,7 @@
 """Backs up what is due, lets go of what was kept long enough, and keeps log and key ledger in step with both."""
 
 import asyncio
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -11,17 +12,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from coreo_results.backups.heads import HeadRepository, team_lock
 from coreo_results.backups.journal import Journal
 from coreo_results.backups.log import run_folder, written
-from coreo_results.backups.repository import DEFAULT_DAYS, BackupRepository, DueRun, StoredRun, Written
+from coreo_results.backups.repository import BackupRepository, DueRun, StoredRun, Written
 from coreo_results.backups.snapshots import Custodian, Snapshots
 from coreo_results.backups.together import together
 from coreo_results.backups.writer import Writer, new_object
+from coreo_results.custody.repository import CustodyRepository
+from coreo_results.keys.errors import StaleRunKeyError
 from coreo_results.keys.material import SecretKey
 from coreo_results.keys.seal import DamagedError
 from coreo_results.keys.service import Keys
 from coreo_results.keys.wrapping import TeamKey
 from coreo_results.life.service import Life
 from coreo_results.stores import ObjectStore
-from coreo_shared.contracts.backups import BackedUpRun, Logged, RunsBackedUp, RunsExpired
+from coreo_shared.contracts.backups import BackedUpRun, Logged, RetentionChanged, RunsBackedUp, RunsExpired
 from coreo_shared.db import Database
 from coreo_shared.observability.logs import get_logger
 
@@ -71,7 +74,7 @@ class Backups:
         A run that cannot be backed up keeps no other from it. Raises LogAheadError, and what keys and stores raise.
         """
         cycle = Cycle()
-        steps = (self._settle, self._expire, self._back_up, self._refresh)
+        steps = (self._settle, self._keep_for, self._tell_deleted, self._expire, self._back_up, self._refresh)
         for step in steps:
             more = True
             while more and not (stopping is not None and stopping.is_set()):
@@ -111,6 +114,27 @@ class Backups:
             await BackupRepository(connection, team_id).gone([run_id for run_id, _ in dropping])
         return len(dropping) == _DROP_BATCH
 
+    async def _keep_for(self, team_id: UUID, _: Cycle) -> bool:
+        """Takes in how long the team wants its backups kept, if that has changed."""
+
+        async def decide(connection: AsyncConnection, _: int) -> Logged | None:
+            days = (await CustodyRepository(connection, team_id).team()).backup_days
+            if not await HeadRepository(connection, team_id).set_days(days):
+                return None
+            await BackupRepository(connection, team_id).keep_for(days)
+            return RetentionChanged(days=days)
+
+        await self.journal.append(team_id, decide)
+        return False
+
+    async def _tell_deleted(self, team_id: UUID, _: Cycle) -> bool:
+        """So that no restore brings back results that were deleted on request."""
+
+        async def decide(connection: AsyncConnection, seq: int) -> Logged | None:
+            return await BackupRepository(connection, team_id).deleted(seq)
+
+        return await self.journal.append(team_id, decide)
+
     async def _expire(self, team_id: UUID, cycle: Cycle) -> bool:
         expired: list[UUID] = []
 
@@ -147,25 +171,45 @@ class Backups:
             if run.left is not None:
                 await self._stores.backups.delete(run.left)
         begun = await self._keys.with_team_key(team_id, lambda team: self._begin(team_id, runs, team))
+        for run in runs:
+            if not run.is_compared:
+                await self._life.ensure(team_id, run.run_id)
         done: list[Written] = []
-        waiting = iter(begun)
+        waiting = deque(begun)
 
         async def work(_: int) -> None:
-            async with self._database.transaction(team_id) as connection:
-                for run, name, key in waiting:
-                    try:
-                        if not run.is_compared:
-                            await self._life.ensure(team_id, run.run_id)
-                        done.append(await self._writer.write(connection, team_id, run.run_id, name, key))
-                    except DamagedError as error:
-                        cycle.failed[run.run_id] = str(error)
-                        _log.error(
-                            "run_not_backed_up", team_id=str(team_id), run_id=str(run.run_id), problem=str(error),
-                            security_event="stored_data_damaged",
-                        )  # fmt: skip
+            while waiting:
+                async with self._database.transaction(team_id, snapshot=True) as connection:
+                    await self._write_some(connection, team_id, waiting, done, cycle)
 
         await together(range(_TOGETHER), work, limit=_TOGETHER)
         return done
+
+    async def _write_some(
+        self,
+        connection: AsyncConnection,
+        team_id: UUID,
+        waiting: deque[tuple[DueRun, str, SecretKey]],
+        done: list[Written],
+        cycle: Cycle,
+    ) -> None:
+        """As many as the connection's snapshot of the database is good for."""
+        while waiting:
+            run, name, key = waiting.popleft()
+            try:
+                written = await self._writer.write(connection, team_id, run.run_id, name, key)
+            except StaleRunKeyError:  # the team's key was turned over since
+                waiting.append((run, name, key))
+                return
+            except DamagedError as error:
+                cycle.failed[run.run_id] = str(error)
+                _log.error(
+                    "run_not_backed_up", team_id=str(team_id), run_id=str(run.run_id), problem=str(error),
+                    security_event="stored_data_damaged",
+                )  # fmt: skip
+            else:
+                if written is not None:
+                    done.append(written)
 
     async def _begin(self, team_id: UUID, runs: Sequence[DueRun], team: TeamKey) -> list[tuple[DueRun, str, SecretKey]]:
         objects = {run.run_id: new_object(team_id, run.run_id) for run in runs}
@@ -180,9 +224,10 @@ class Backups:
 
         async def decide(connection: AsyncConnection, seq: int) -> Logged | None:
             backups = BackupRepository(connection, team_id)
-            stored = await backups.store(done, seq, DEFAULT_DAYS)
+            days = (await CustodyRepository(connection, team_id).team()).backup_days
+            stored = await backups.store(done, seq, days)
             for run_id in by_run.keys() - {run.run_id for run in stored}:
-                cycle.failed[run_id] = "its findings are not as many as its counts say: it was purged, or is damaged"
+                cycle.failed[run_id] = "its findings are not as many as its counts say"
             if not stored:
                 return None
             await backups.settle([run.run_id for run in stored])

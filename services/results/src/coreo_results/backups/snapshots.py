@@ -64,7 +64,7 @@ class Snapshots:
             team_id
         ) as connection:  # after the pages: versions on them are among these
             ledger = LedgerRepository(connection, team_id)
-            versions, secrets = await ledger.key_versions(), await ledger.secrets()
+            versions, secrets, settings = await ledger.key_versions(), await ledger.secrets(), await ledger.settings()
         snapshot = LedgerSnapshot(
             version=LEDGER_VERSION,
             team_id=team_id,
@@ -77,6 +77,7 @@ class Snapshots:
             pages=pages,
             key_versions=versions,
             secrets=secrets,
+            settings=settings,
         )
         signed = self._custodian.signer.sign(snapshot, typ=LEDGER_SNAPSHOT_TYPE)
         await self._store.put(snapshot_object(team_id, number), signed.encode())

@@ -21,7 +21,7 @@ _CHUNKS = 8  # read together
 _RESOLVED = 2_000
 _OF_RUN = "team_id = :team AND run_id = :run"
 _HEAD = text("""
-    SELECT r.cloud_account_id, r.plan_id, to_jsonb(r)::text AS row,
+    SELECT r.cloud_account_id, r.plan_id, to_jsonb(r)::text AS row, r.purged_at IS NULL AS is_shown,
         coalesce((r.changes ->> 'resolved')::int, 0) AS resolved,
         k.team_key_version, k.wrapped, k.generation, u.units, u.chunks, u.done_at
     FROM runs r LEFT JOIN run_keys k USING (team_id, run_id)
@@ -76,6 +76,7 @@ class RunHead:
     row: str
     units: list[UnitRow]
     resolved: int
+    is_shown: bool  # its results are there
     key: WrappedRunKey | None
 
 
@@ -95,7 +96,7 @@ class RunSource:
         if row.wrapped is not None:
             key = WrappedRunKey(row.team_key_version, Sealed(row.wrapped), row.generation)
         unit_rows = [UnitRow(*unit) for unit in units]
-        return RunHead(row.cloud_account_id, row.plan_id, row.row, unit_rows, row.resolved, key)
+        return RunHead(row.cloud_account_id, row.plan_id, row.row, unit_rows, row.resolved, row.is_shown, key)
 
     async def records(self, head: RunHead, key: RunKey | None) -> AsyncIterator[Record]:
         """All of it, in the order of the object. `key`: the head's, in clear.

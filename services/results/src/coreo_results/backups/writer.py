@@ -11,10 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coreo_results.backups.format import Kind, Sealer
 from coreo_results.backups.log import run_folder
-from coreo_results.backups.records import ChunkRecord, encode
+from coreo_results.backups.records import ChunkRecord, Record, encode
 from coreo_results.backups.repository import Written
 from coreo_results.backups.source import RunSource
-from coreo_results.keys.errors import StaleRunKeyError
 from coreo_results.keys.material import SecretKey
 from coreo_results.keys.service import Keys
 from coreo_results.stores import ObjectStore
@@ -45,35 +44,32 @@ class Writer:
 
     async def write(
         self, connection: AsyncConnection, team_id: UUID, run_id: UUID, name: str, key: SecretKey
-    ) -> Written:
-        """The run as it is, stored under this name and key. The name may be used once.
+    ) -> Written | None:
+        """The run as the connection's snapshot has it, stored under this name and key; None if it has been purged.
 
-        Raises DamagedError for a run that cannot be read, and what keys and store raise; nothing is stored then.
+        Raises DamagedError for a run that cannot be read, StaleRunKeyError where another snapshot is needed, and what
+        keys and store raise; nothing is stored then.
         """
-        source = RunSource(connection, team_id, run_id)
-        while True:
-            tally = _Tally()
-            try:
-                await self._store.put(name, self._segments(source, Sealer(key, team_id, run_id), tally))
-            except StaleRunKeyError:  # the run was keyed anew while it was read
-                continue
-            return Written(run_id, name, tally.digest.digest(), tally.bytes, tally.findings)
+        source, tally = RunSource(connection, team_id, run_id), _Tally()
+        head = await source.head()
+        if not head.is_shown:
+            return None
+        data = None if head.key is None else await self._keys.open_run_key(team_id, run_id, head.key)
+        sealer = Sealer(key, team_id, run_id)
+        await self._store.put(name, _segments(source.records(head, data), sealer, tally))
+        return Written(run_id, name, tally.digest.digest(), tally.bytes, tally.findings)
 
-    async def _segments(self, source: RunSource, sealer: Sealer, tally: _Tally) -> AsyncIterator[bytes]:
-        head, key = await source.head(), None
-        if head.key is not None:
-            key = await self._keys.open_run_key(source.team_id, source.run_id, head.key)
-        async for record in source.records(head, key):
-            kind, payload = encode(record)
-            if kind is Kind.END and key is not None:  # all that was read was under this key
-                await self._keys.confirm(source.connection, source.team_id, source.run_id, key)
-            if len(payload) > _INLINE:
-                segment = await asyncio.to_thread(_sealed, sealer, kind, payload, tally)
-            else:
-                segment = _sealed(sealer, kind, payload, tally)
-            if isinstance(record, ChunkRecord):
-                tally.findings += record.findings
-            yield segment
+
+async def _segments(records: AsyncIterator[Record], sealer: Sealer, tally: _Tally) -> AsyncIterator[bytes]:
+    async for record in records:
+        kind, payload = encode(record)
+        if len(payload) > _INLINE:
+            segment = await asyncio.to_thread(_sealed, sealer, kind, payload, tally)
+        else:
+            segment = _sealed(sealer, kind, payload, tally)
+        if isinstance(record, ChunkRecord):
+            tally.findings += record.findings
+        yield segment
 
 
 def _sealed(sealer: Sealer, kind: Kind, payload: bytes, tally: _Tally) -> bytes:

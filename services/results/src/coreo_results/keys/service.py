@@ -131,7 +131,7 @@ class Keys:
         return await self._run_keys.get((team_id, run_id), load)
 
     async def open_run_key(self, team_id: UUID, run_id: UUID, stored: WrappedRunKey) -> RunKey:
-        """The run's keys from what a transaction read, which has to `confirm` them in the end.
+        """The run's keys from what a snapshot of the database has, as all else that is read in it.
 
         Raises StaleRunKeyError where the team's key that wraps it was destroyed meanwhile, KeyUnavailableError,
         DamagedError.

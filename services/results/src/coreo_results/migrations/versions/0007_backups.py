@@ -11,7 +11,8 @@ _TEAM = "team_id = NULLIF(current_setting('app.team_id', true), '')::uuid"
 
 _TABLES = (
     # One row for each team that ever had a backup. `entry` is the newest of its log, as stored; `pending` the next
-    # one, signed and not yet known to be stored. `snapshot` is the number of the newest of its key ledger.
+    # one, signed and not yet known to be stored. `snapshot` is the number of the newest of its key ledger. `days`:
+    # backups are kept for so long, as the log says.
     """
     CREATE TABLE backup_heads (
         team_id uuid PRIMARY KEY,
@@ -20,6 +21,7 @@ _TABLES = (
         pending text,
         snapshot integer NOT NULL DEFAULT 0,
         snapshot_at timestamptz,
+        days integer,
         backed_up_at timestamptz,
         problem text,
         problem_at timestamptz,
@@ -81,6 +83,10 @@ _TABLES = (
     CREATE INDEX runs_backup_due ON runs (team_id, ended_at)
         WHERE ended_at IS NOT NULL AND backup_settled_at IS NULL AND purged_at IS NULL AND pool <> 'onboard'
     """,
+    """
+    CREATE INDEX runs_deleted ON runs (team_id, purged_at)
+        WHERE purged_at IS NOT NULL AND purged_why IS DISTINCT FROM 'expired'
+    """,
 )
 _TEAM_TABLES = ("backup_heads", "backups", "backup_keys")
 _RIGHTS = (
@@ -96,7 +102,7 @@ _RIGHTS = (
         f"CREATE POLICY system_read ON {table} FOR SELECT TO coreo_results_system USING (true)"
         for table in ("backup_heads", "backups")
     ),
-    "GRANT SELECT (team_id, pending, snapshot, snapshot_at) ON backup_heads TO coreo_results_system",
+    "GRANT SELECT (team_id, pending, snapshot, snapshot_at, days) ON backup_heads TO coreo_results_system",
     "GRANT SELECT (team_id, run_id, state, expires_at, deletion_seq) ON backups TO coreo_results_system",
 )
 
@@ -111,5 +117,5 @@ def downgrade() -> None:
     """Forgets the keys of all backups: nobody can read them any more, unless from a snapshot of the ledger."""
     for table in reversed(_TEAM_TABLES):
         op.execute(f"DROP TABLE {table}")
-    op.execute("DROP INDEX runs_backup_due")
+    op.execute("DROP INDEX runs_backup_due, runs_deleted")
     op.execute("ALTER TABLE runs DROP COLUMN backup_settled_at")
