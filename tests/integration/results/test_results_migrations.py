@@ -233,7 +233,7 @@ async def test_runs_and_decisions_of_before_there_were_deploys(database: Service
         decided = await service.call("POST", "/suppressions", tokens.team(team_id), suppression)
         assert decided.status_code == 200
         before = await service.events()
-    go_back(database, "0007")
+    go_back(database, "0008")
     migrate(database.url("coreo_results_owner"))
 
     async with running(settings) as app:

@@ -16,6 +16,7 @@ import coreo_results.custody.endpoints as custody_endpoints
 import coreo_results.decisions.endpoints as decision_endpoints
 import coreo_results.documents.endpoints as document_endpoints
 import coreo_results.events.endpoints as event_endpoints
+import coreo_results.exclusions.endpoints as exclusion_endpoints
 import coreo_results.findings.endpoints as finding_endpoints
 import coreo_results.fleet.endpoints as fleet_endpoints
 import coreo_results.ledger.endpoints as ledger_endpoints
@@ -34,6 +35,9 @@ from coreo_results.decisions.log import DecisionLog
 from coreo_results.documents.service import Documents
 from coreo_results.events.listener import EventListener, Wakeup
 from coreo_results.events.service import Events
+from coreo_results.exclusions.keeper import ExclusionKeeper
+from coreo_results.exclusions.service import Exclusions
+from coreo_results.exclusions.worker import ExclusionWorker
 from coreo_results.findings.service import Findings
 from coreo_results.fleet.service import Fleet
 from coreo_results.keys.errors import RootKeyError
@@ -86,7 +90,7 @@ def create_app(settings: ResultsSettings) -> FastAPI:
                 listener = EventListener(settings.system_database_url.get_secret_value(), wakeup)
                 keepers = (
                     *(services.sweeper, services.life_keeper, services.key_keeper),
-                    *(services.retention_sweeper, services.backup_keeper),
+                    *(services.retention_sweeper, services.backup_keeper, services.exclusion_keeper),
                 )
                 jobs = (keeper.run(stopping) for keeper in keepers if keeper is not None)
                 async with _background(listener.run(stopping), *jobs):
@@ -117,7 +121,7 @@ def create_app(settings: ResultsSettings) -> FastAPI:
     parts = (ledger_endpoints, chunk_endpoints, finding_endpoints, life_endpoints, event_endpoints, fleet_endpoints)
     decisions = (suppression_endpoints, override_endpoints, decision_endpoints)
     deploys = (deploy_endpoints, document_endpoints)
-    custody = (custody_endpoints, retention_endpoints, access_endpoints)
+    custody = (custody_endpoints, retention_endpoints, exclusion_endpoints, access_endpoints)
     for part in (*parts, *decisions, *deploys, *custody, health):
         app.include_router(part.router)
     return app
@@ -128,13 +132,16 @@ def _wire(settings: ResultsSettings, custody: Custody, events: Events) -> Servic
     life = Life(database, keys)
     documents = Documents(database, keys)
     suppressions = Suppressions(database, keys)
-    retention = Retention(database)
+    retention, rekeying = Retention(database), Rekeying(database, keys)
+    worker = None
+    if custody.excluded is not None:
+        worker = ExclusionWorker(database, custody.vault, custody.turnovers, rekeying, retention, custody.excluded)
     return Services(
         database=database,
         system_database=system_database,
         keys=keys,
         turnovers=custody.turnovers,
-        rekeying=Rekeying(database, keys),
+        rekeying=rekeying,
         ledger=Ledger(
             database, keys, documents, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts
         ),
@@ -153,6 +160,12 @@ def _wire(settings: ResultsSettings, custody: Custody, events: Events) -> Servic
         life_keeper=LifeKeeper(system_database, life, interval_seconds=settings.sweep_seconds),
         key_keeper=KeyKeeper(system_database, keys, custody.turnovers, interval_seconds=settings.sweep_seconds),
         backups=custody.backups,
+        exclusions=Exclusions(database, has_backups=worker is not None),
+        exclusion_worker=worker,
+        exclusion_keeper=None
+        if worker is None
+        else ExclusionKeeper(system_database, database, worker, interval_seconds=settings.sweep_seconds),
+        custody_keys=settings.custody_keys(),
         backup_keeper=None
         if custody.backups is None
         else BackupKeeper(system_database, database, custody.backups, interval_seconds=settings.backup_seconds),

@@ -29,9 +29,9 @@ def json_body(kind: type[T], *, max_bytes: int = MAX_JSON_BYTES) -> Callable[[Re
     return parse
 
 
-def json_answer(message: object) -> Response:
-    """The message as a 200."""
-    return Response(msgspec.json.encode(message), media_type="application/json")
+def json_answer(message: object, *, status: int = 200) -> Response:
+    """The message as JSON."""
+    return Response(msgspec.json.encode(message), status, media_type="application/json")
 
 
 def check_texts(field: str, value: Any) -> None:

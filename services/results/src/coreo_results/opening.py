@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from coreo_results.backups.excluding import ExcludedBackups
 from coreo_results.backups.service import Backups
 from coreo_results.backups.wiring import custodian_of, open_stores
 from coreo_results.keys.root import open_root_keys
@@ -27,6 +28,7 @@ class Custody:
     keys: Keys
     turnovers: Turnovers
     backups: Backups | None  # None where the settings want none
+    excluded: ExcludedBackups | None  # likewise
 
 
 @asynccontextmanager
@@ -38,12 +40,14 @@ async def open_custody(settings: KeySettings, database: Database, system_databas
         open_stores(settings) as stores,
     ):
         keys = Keys(database, vault)
-        backups = None
+        backups = excluded = None
         if stores is not None:
-            backups = Backups(database, keys, Life(database, keys), stores, custodian_of(settings))
+            custodian = custodian_of(settings)
+            backups = Backups(database, keys, Life(database, keys), stores, custodian)
+            excluded = ExcludedBackups(database, backups, stores, custodian)
         hooks = [] if backups is None else [backups.renew_ledger]
         turnovers = Turnovers(database, keys, vault, before_destroying=hooks)
-        yield Custody(database, system_database, vault, keys, turnovers, backups)
+        yield Custody(database, system_database, vault, keys, turnovers, backups, excluded)
 
 
 @asynccontextmanager

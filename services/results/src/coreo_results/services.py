@@ -1,7 +1,7 @@
 """The service's parts, made once by `create_app` and handed to endpoints."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
@@ -14,6 +14,9 @@ from coreo_results.custody.service import Custody
 from coreo_results.decisions.log import DecisionLog
 from coreo_results.documents.service import Documents
 from coreo_results.events.service import Events
+from coreo_results.exclusions.keeper import ExclusionKeeper
+from coreo_results.exclusions.service import Exclusions
+from coreo_results.exclusions.worker import ExclusionWorker
 from coreo_results.findings.service import Findings
 from coreo_results.fleet.service import Fleet
 from coreo_results.keys.keeper import KeyKeeper
@@ -49,6 +52,10 @@ class Services:
     suppressions: Suppressions
     backups: Backups | None  # None where COREO_BACKUP_STORE is none
     backup_keeper: BackupKeeper | None
+    exclusions: Exclusions
+    exclusion_worker: ExclusionWorker | None  # as backups
+    exclusion_keeper: ExclusionKeeper | None
+    custody_keys: list[dict[str, Any]]  # public JWKs
     overrides: Overrides
     log: DecisionLog
     access: AccessRecord

@@ -74,7 +74,14 @@ class RetentionChanged(Message, frozen=True, kw_only=True, tag_field="kind", tag
     days: int
 
 
-Logged = RunsBackedUp | RunsExpired | RunsExcluded | RunsDeleted | RetentionChanged
+class ReceiptIssued(Message, frozen=True, kw_only=True, tag_field="kind", tag="receipt"):
+    """All steps of an exclusion are through. `receipt`: contracts.exclusions.Receipt as a compact JWS."""
+
+    exclusion_id: UUID
+    receipt: str
+
+
+Logged = RunsBackedUp | RunsExpired | RunsExcluded | RunsDeleted | RetentionChanged | ReceiptIssued
 
 
 class LogEntry(Message, frozen=True, kw_only=True):

@@ -11,7 +11,7 @@ from coreo_shared.contracts.terms import ObjectKind
 RECEIPT_TYPE = "coreo-custody-receipt+jwt"
 RECEIPT_VERSION = 1
 MAX_REASON = 500
-LISTED_RUNS = 2_000  # a receipt for more names them by their hash alone
+LISTED_RUNS = 1_000  # a receipt for more names them by their hash alone
 
 ExclusionScope = Literal[ObjectKind.RUN, ObjectKind.PLAN, ObjectKind.CLOUD_ACCOUNT]
 

@@ -10,7 +10,7 @@ import msgspec
 from coreo_shared.contracts.backups import BackedUpRun
 from coreo_shared.contracts.custody import CustodySettings
 
-TABLES = ("custody_settings", "plan_custody_settings")
+TABLES = ("custody_settings", "plan_custody_settings", "account_custody_settings")
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class DisplayRules:
     @classmethod
     def of(cls, settings: Mapping[str, msgspec.Raw], now: datetime) -> "DisplayRules":
         """Of a snapshot's settings. A team without a word has the defaults."""
-        team, plans = ([msgspec.json.decode(row) for row in rows_of(settings, table)] for table in TABLES)
+        team, plans = ([msgspec.json.decode(row) for row in rows_of(settings, table)] for table in TABLES[:2])
         defaults = CustodySettings()
         first = team[0] if team else {}
         return cls(

@@ -11,6 +11,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from coreo_results.backups.records import UnitRow
 from coreo_results.chunks.repository import severity_order
 from coreo_results.chunks.sealing import PackedChunk
+from coreo_results.documents.repository import DocumentRepository
+from coreo_results.documents.sealing import SealedDocument
 from coreo_results.keys.wrapping import WrappedKey
 
 _COLUMNS = text("""
@@ -32,8 +34,12 @@ _RUN = """
         INSERT INTO run_keys (team_id, run_id, team_key_version, wrapped)
         SELECT :team, :run, :version, :wrapped WHERE CAST(:is_shown AS boolean)
     ), told AS (
-        INSERT INTO run_events (team_id, run_id, version, at, state, reason, attempt, units_done, units_total, counts)
-        SELECT team_id, run_id, version, updated_at, state, reason, attempt, units_done, units_total, counts FROM run
+        INSERT INTO run_events (team_id, run_id, version, at, state, reason, attempt, units_done, units_total, counts,
+            terms, deploy, resume_at, approval_until, results_gone)
+        SELECT team_id, run_id, version, updated_at, state, reason, attempt, units_done, units_total, counts,
+            terms, deploy, resume_at, approval_until, CASE WHEN purged_at IS NOT NULL THEN
+                jsonb_build_object('at', purged_at, 'why', coalesce(purged_why, 'account'), 'by', purged_by) END
+        FROM run
     ), kept AS (
         INSERT INTO backups (team_id, run_id, state, object, plan_id, cloud_account_id, ended_at, stored_at, expires_at,
             sha256, bytes, findings, log_seq)
@@ -139,6 +145,10 @@ class Loader:
                 "regions": [group.region for _, group in groups],
             },
         )
+
+    async def document(self, row: dict[str, Any], document: SealedDocument) -> None:
+        """A part of a run's documents."""
+        await DocumentRepository(self.connection).restore(document, row["stored_at"])
 
     async def rows(self, table: str, rows: list[str]) -> None:
         """Rows of another table as `to_jsonb` wrote them; columns as with `run`."""

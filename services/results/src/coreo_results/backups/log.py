@@ -12,6 +12,7 @@ from coreo_shared.contracts.backups import (
     BackedUpRun,
     LogEntry,
     Logged,
+    ReceiptIssued,
     RetentionChanged,
     RunsBackedUp,
     RunsDeleted,
@@ -36,6 +37,16 @@ class Deletion:
 
 
 @dataclass
+class LoggedExclusion:
+    """An exclusion as the log knows it. `entries`: (number, runs) of its tombstones; `receipt`: once it is through."""
+
+    first: RunsExcluded
+    at: str
+    entries: list[tuple[int, list[UUID]]] = field(default_factory=list)
+    receipt: str | None = None
+
+
+@dataclass
 class LogState:
     """What follows from the entries so far."""
 
@@ -46,6 +57,7 @@ class LogState:
     runs: dict[UUID, BackedUpRun] = field(default_factory=dict)  # those that must be there
     entries: dict[UUID, int] = field(default_factory=dict)  # which entry says so of each
     excluded: set[UUID] = field(default_factory=set)
+    exclusions: dict[UUID, LoggedExclusion] = field(default_factory=dict)
     expired: set[UUID] = field(default_factory=set)
     deleted: dict[UUID, Deletion] = field(default_factory=dict)
 
@@ -77,10 +89,17 @@ class LogState:
                 self.expired.update(what.run_ids)
             case RunsExcluded():
                 self.excluded.update(what.run_ids)
+                self.exclusions.setdefault(what.exclusion_id, LoggedExclusion(what, entry.at)).entries.append(
+                    (entry.seq, what.run_ids)
+                )
                 for run_id in what.run_ids:
                     self.runs.pop(run_id, None)  # it need not have been in any backup
             case RunsDeleted():
                 self.deleted.update(dict.fromkeys(what.run_ids, Deletion(what.why, what.at, what.by)))
+            case ReceiptIssued():
+                if what.exclusion_id not in self.exclusions:
+                    raise LogError(f"{where}: a receipt for an exclusion that never began")
+                self.exclusions[what.exclusion_id].receipt = what.receipt
             case RetentionChanged():
                 pass
 

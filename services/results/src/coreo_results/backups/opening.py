@@ -7,7 +7,7 @@ from uuid import UUID
 
 from coreo_results.backups.format import open_segments
 from coreo_results.backups.ledger import Ledger
-from coreo_results.backups.records import ChunkRecord, EndRecord, Record, RunRecord, decode
+from coreo_results.backups.records import ChunkRecord, DocumentRecord, EndRecord, Record, RunRecord, decode
 from coreo_results.keys.errors import KeyDestroyedError
 from coreo_results.keys.material import SecretKey
 from coreo_results.keys.seal import DamagedError
@@ -63,7 +63,7 @@ async def hashed(store: ObjectStore, run: BackedUpRun) -> AsyncIterator[bytes]:
 
 async def records(store: ObjectStore, team_id: UUID, run: BackedUpRun, key: SecretKey) -> AsyncIterator[Record]:
     """The run's records. Raises DamagedError, after which what came before must not be used."""
-    chunks = findings = 0
+    chunks = findings = documents = 0
     first = True
     async for kind, payload in open_segments(hashed(store, run), key, team_id, run.run_id):
         record = decode(kind, payload)
@@ -72,7 +72,12 @@ async def records(store: ObjectStore, team_id: UUID, run: BackedUpRun, key: Secr
         first = False
         if isinstance(record, ChunkRecord):
             chunks, findings = chunks + 1, findings + record.findings
-        elif isinstance(record, EndRecord) and (record.chunks, record.findings) != (chunks, findings):
+        elif isinstance(record, DocumentRecord):
+            documents += 1
+        elif isinstance(record, EndRecord) and (record.chunks, record.findings, record.documents) != (
+            *(chunks, findings),
+            documents,
+        ):
             raise DamagedError("a backup does not hold as much as its end says")
         yield record
     if findings != run.findings:

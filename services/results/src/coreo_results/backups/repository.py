@@ -54,8 +54,12 @@ _DUE = text("""
     SELECT r.run_id, b.object AS left_object,
         r.backup AND NOT EXISTS (SELECT FROM custody_settings s WHERE s.team_id = r.team_id AND NOT s.backups)
             AND NOT EXISTS (SELECT FROM plan_custody_settings p
-                WHERE p.team_id = r.team_id AND p.plan_id = r.plan_id AND NOT p.backup) AS is_wanted,
-        r.life_at IS NOT NULL OR r.plan_id IS NULL OR r.pool <> 'audit' AS is_compared
+                WHERE p.team_id = r.team_id AND p.plan_id = r.plan_id AND NOT p.backup)
+            AND NOT EXISTS (SELECT FROM account_custody_settings a
+                WHERE a.team_id = r.team_id AND a.cloud_account_id = r.cloud_account_id AND NOT a.backup)
+            AS is_wanted,
+        r.life_at IS NOT NULL OR r.plan_id IS NULL
+            OR r.pool <> 'audit' AND r.action IS DISTINCT FROM 'drift' AS is_compared
     FROM runs r LEFT JOIN backups b USING (team_id, run_id)
     WHERE r.team_id = :team AND r.ended_at IS NOT NULL AND r.backup_settled_at IS NULL AND r.purged_at IS NULL
         AND r.pool <> 'onboard' AND r.run_id <> ALL (CAST(:but AS uuid[]))

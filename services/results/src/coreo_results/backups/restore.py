@@ -28,6 +28,7 @@ from coreo_results.backups.records import (
 from coreo_results.backups.together import together
 from coreo_results.chunks.columns import SCHEMA, decompress
 from coreo_results.chunks.sealing import ChunkPlace, PackedChunk, seal_packed
+from coreo_results.documents.sealing import DocumentPlace, seal_packed_document
 from coreo_results.keys.repository import WrappedRunKey
 from coreo_results.keys.seal import DamagedError
 from coreo_results.keys.service import TAGS, Keys, RunKey
@@ -148,14 +149,20 @@ class _RunWork:
                     await self._begin(record)
                 case ResolvedRecord() if self.is_shown:
                     await self.loader.rows("resolved_findings", record.rows)
-                case DocumentRecord():
-                    raise DamagedError("a backup holds documents, which this version of Coreo cannot read")
+                case DocumentRecord() if self.is_shown:
+                    await self._document(record)
                 case EndRecord():
                     self._check_counts()
                 case _:
                     pass
         if self._is_compared and self.past is not None:
             self.past.leave(self.row)
+
+    async def _document(self, record: DocumentRecord) -> None:
+        row = msgspec.json.decode(record.row)
+        place = DocumentPlace(self.team.backups.team_id, self.run.run_id, row["name"], row["part"], row["first"])
+        sealed = seal_packed_document(place, record.content, self.keys.data, items=row["items"])
+        await self.loader.document(row, sealed)
 
     async def _begin(self, record: RunRecord) -> None:
         self.row = msgspec.json.decode(record.row)

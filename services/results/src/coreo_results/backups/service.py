@@ -93,16 +93,18 @@ class Backups:
         if head is None:
             return False
         await self.journal.check_end(team_id, head.seq)
-        await self._forget_unwanted(team_id)
+        await self.forget_unwanted(team_id)
         return await self.delete_dropped(team_id, head.seq)
 
-    async def _forget_unwanted(self, team_id: UUID) -> None:
+    async def forget_unwanted(self, team_id: UUID) -> bool:
+        """Deletes what was being written of runs that went meanwhile; whether there may be more."""
         async with self._database.transaction(team_id) as connection:
             unwanted = await BackupRepository(connection, team_id).unwanted(_DROP_BATCH)
         for _, name in unwanted:
             await self._stores.backups.delete(name)
         async with self._database.transaction(team_id) as connection:
             await BackupRepository(connection, team_id).forget([run_id for run_id, _ in unwanted])
+        return len(unwanted) == _DROP_BATCH
 
     async def delete_dropped(self, team_id: UUID, seq: int) -> bool:
         """Deletes objects that entries up to this one took out of the backups; whether there may be more."""

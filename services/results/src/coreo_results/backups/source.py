@@ -9,9 +9,19 @@ import msgspec
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from coreo_results.backups.records import ChunkRecord, EndRecord, Past, Record, ResolvedRecord, RunRecord, UnitRow
+from coreo_results.backups.records import (
+    ChunkRecord,
+    DocumentRecord,
+    EndRecord,
+    Past,
+    Record,
+    ResolvedRecord,
+    RunRecord,
+    UnitRow,
+)
 from coreo_results.chunks.columns import compress
 from coreo_results.chunks.sealing import ChunkPlace
+from coreo_results.documents.sealing import DocumentPlace, packed_document
 from coreo_results.keys.material import Sealed
 from coreo_results.keys.repository import WrappedRunKey
 from coreo_results.keys.seal import DamagedError, unseal
@@ -23,6 +33,7 @@ _OF_RUN = "team_id = :team AND run_id = :run"
 _HEAD = text("""
     SELECT r.cloud_account_id, r.plan_id, to_jsonb(r)::text AS row, r.purged_at IS NULL AS is_shown,
         coalesce((r.changes ->> 'resolved')::int, 0) AS resolved,
+        (SELECT count(*) FROM run_documents d WHERE d.team_id = r.team_id AND d.run_id = r.run_id)::int AS documents,
         k.team_key_version, k.wrapped, k.generation, u.units, u.chunks, u.done_at
     FROM runs r LEFT JOIN run_keys k USING (team_id, run_id)
     CROSS JOIN LATERAL (
@@ -65,6 +76,10 @@ _RESOLVED_ROWS = text(f"""
         > (CAST(:severity AS smallint), CAST(:rule AS text), CAST(:tag AS uuid))
     ORDER BY severity_order, rule_id, tag LIMIT :limit
 """)  # noqa: S608  constants
+_DOCUMENT = text(f"""
+    SELECT name, part, first, sealed, (to_jsonb(d) - 'sealed')::text AS row FROM run_documents d
+    WHERE {_OF_RUN} AND (name, part) > (:name, CAST(:part AS int)) ORDER BY name, part LIMIT 1
+""")  # noqa: S608  constants
 
 
 @dataclass(frozen=True)
@@ -76,6 +91,7 @@ class RunHead:
     row: str
     units: list[UnitRow]
     resolved: int
+    documents: int
     is_shown: bool  # its results are there
     key: WrappedRunKey | None
 
@@ -96,7 +112,9 @@ class RunSource:
         if row.wrapped is not None:
             key = WrappedRunKey(row.team_key_version, Sealed(row.wrapped), row.generation)
         unit_rows = [UnitRow(*unit) for unit in units]
-        return RunHead(row.cloud_account_id, row.plan_id, row.row, unit_rows, row.resolved, row.is_shown, key)
+        return RunHead(
+            row.cloud_account_id, row.plan_id, row.row, unit_rows, row.resolved, row.documents, row.is_shown, key
+        )
 
     async def records(self, head: RunHead, key: RunKey | None) -> AsyncIterator[Record]:
         """All of it, in the order of the object. `key`: the head's, in clear.
@@ -111,7 +129,11 @@ class RunSource:
         async for batch in self._resolved(head):
             resolved += len(batch.rows)
             yield batch
-        yield EndRecord(units=len(head.units), chunks=chunks, findings=findings, resolved=resolved)
+        async for document in self._documents(head, key):
+            yield document
+        yield EndRecord(
+            units=len(head.units), chunks=chunks, findings=findings, resolved=resolved, documents=head.documents
+        )
 
     async def _chunks(self, head: RunHead, key: RunKey | None) -> AsyncIterator[ChunkRecord]:
         plan = {"cloud_account": head.cloud_account_id, "plan": head.plan_id}
@@ -143,6 +165,17 @@ class RunSource:
             packed=unseal(key.data, row.sealed, place.context()),
             past=None if row.codes is None else compress(msgspec.msgpack.encode(known.past(row.codes, row.tags))),
         )
+
+    async def _documents(self, head: RunHead, key: RunKey | None) -> AsyncIterator[DocumentRecord]:
+        name, part = "", -1
+        for _ in range(head.documents):
+            place = {"name": name, "part": part}
+            row = (await self.connection.execute(_DOCUMENT, {**self._run(), **place})).one()
+            if key is None:
+                raise DamagedError("the key of a run that has documents is missing")
+            name, part = row.name, row.part
+            content = packed_document(DocumentPlace(self.team_id, self.run_id, name, part, row.first), row.sealed, key)
+            yield DocumentRecord(row=row.row, content=content)
 
     async def _resolved(self, head: RunHead) -> AsyncIterator[ResolvedRecord]:
         severity, rule, tag = -1, "", UUID(int=0)

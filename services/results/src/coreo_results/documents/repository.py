@@ -1,6 +1,7 @@
 """Queries on documents of runs."""
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import text
@@ -14,6 +15,10 @@ _PUT = text("""
     VALUES (:team, :run, :name, :part, :first, :items, :sealed)
     ON CONFLICT (team_id, run_id, name, part) DO UPDATE SET
         first = excluded.first, items = excluded.items, sealed = excluded.sealed, stored_at = now()
+""")
+_RESTORE = text("""
+    INSERT INTO run_documents (team_id, run_id, name, part, first, items, sealed, stored_at)
+    VALUES (:team, :run, :name, :part, :first, :items, :sealed, CAST(CAST(:stored_at AS text) AS timestamptz))
 """)
 _GET = text(
     "SELECT sealed FROM run_documents"
@@ -42,10 +47,11 @@ class DocumentRepository:
 
     async def put(self, document: SealedDocument) -> None:
         """Stores the document in its place, whatever was there. The run must be locked."""
-        place = document.place
-        values = {"team": place.team_id, "run": place.run_id, "name": place.name, "part": place.part}
-        values |= {"first": place.first, "items": document.items, "sealed": document.sealed}
-        await self._connection.execute(_PUT, values)
+        await self._connection.execute(_PUT, _values(document))
+
+    async def restore(self, document: SealedDocument, stored_at: str) -> None:
+        """Stores the document where there is none, with the time (RFC 3339) when it was stored first."""
+        await self._connection.execute(_RESTORE, {**_values(document), "stored_at": stored_at})
 
     async def get(self, place: DocumentPlace) -> bytes | None:
         """The encrypted document that has one part."""
@@ -79,3 +85,9 @@ class DocumentRepository:
         """How many events there are."""
         values = {"team": team_id, "run": run_id, "name": EVENTS}
         return int((await self._connection.execute(_TOTAL, values)).scalar_one())
+
+
+def _values(document: SealedDocument) -> dict[str, Any]:
+    place = document.place
+    values = {"team": place.team_id, "run": place.run_id, "name": place.name, "part": place.part}
+    return {**values, "first": place.first, "items": document.items, "sealed": document.sealed}

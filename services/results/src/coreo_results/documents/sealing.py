@@ -49,7 +49,11 @@ class SealedDocument:
 
 def seal_document(place: DocumentPlace, content: object, key: RunKey, *, items: int = 1) -> SealedDocument:
     """The content, as JSON, encrypted under its run's key."""
-    packed = zstd.compress(encode_json(content), level=_LEVEL)
+    return seal_packed_document(place, zstd.compress(encode_json(content), level=_LEVEL), key, items=items)
+
+
+def seal_packed_document(place: DocumentPlace, packed: bytes, key: RunKey, *, items: int = 1) -> SealedDocument:
+    """The content, compressed before, encrypted under its run's key."""
     return SealedDocument(place, items, seal(key.data, packed, place.context()))
 
 
@@ -61,4 +65,9 @@ def reseal_document(document: SealedDocument, old: RunKey, new: RunKey) -> Seale
 
 def unseal_document(place: DocumentPlace, sealed: bytes, key: RunKey) -> bytes:
     """The JSON that was sealed. Raises DamagedError."""
-    return zstd.decompress(unseal(key.data, sealed, place.context()))
+    return zstd.decompress(packed_document(place, sealed, key))
+
+
+def packed_document(place: DocumentPlace, sealed: bytes, key: RunKey) -> bytes:
+    """The JSON that was sealed, still compressed. Raises DamagedError."""
+    return unseal(key.data, sealed, place.context())

@@ -205,9 +205,7 @@ class ExclusionRepository:
 
     async def seen(self, exclusion_id: UUID, run_id: UUID, display: str) -> None:
         """What became of the run's readable copy: none, rekeyed or deleted."""
-        await self._connection.execute(
-            _SEEN, {**self._team, "id": exclusion_id, "run": run_id, "display": display}
-        )
+        await self._connection.execute(_SEEN, {**self._team, "id": exclusion_id, "run": run_id, "display": display})
 
     async def runs(self, exclusion_id: UUID) -> list[ExcludedRun]:
         """All its runs, by id."""

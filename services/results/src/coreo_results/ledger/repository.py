@@ -25,7 +25,8 @@ _COLUMNS = """team_id, run_id, plan_id, plan_revision, cloud_account_id, account
 _READABLE = text("SELECT purged_at, purged_why, purged_by FROM runs WHERE team_id = :team AND run_id = :run")
 _KEPT = text("SELECT 1 FROM runs WHERE team_id = :team AND run_id = :run AND purged_at IS NULL FOR SHARE")
 _LOCK = text(f"SELECT {_COLUMNS} FROM runs WHERE team_id = :team AND run_id = :run FOR NO KEY UPDATE")  # noqa: S608  constants
-# A run that begins while its plan or team wants no backups is never backed up, whatever they say later.
+# A run that begins while its plan, team or cloud account wants no backups is never backed up, whatever they say later;
+# nor is one that was excluded before a restore, which knows nothing else of it.
 _CREATE = text("""
     INSERT INTO runs (team_id, run_id, plan_id, plan_revision, cloud_account_id, account_id, pool, state,
         action, target_id, terms, deploy, backup)
@@ -35,6 +36,9 @@ _CREATE = text("""
         AND NOT EXISTS (SELECT FROM custody_settings s WHERE s.team_id = :team AND NOT s.backups)
         AND NOT EXISTS (SELECT FROM plan_custody_settings p
             WHERE p.team_id = :team AND p.plan_id = CAST(:plan AS uuid) AND NOT p.backup)
+        AND NOT EXISTS (SELECT FROM account_custody_settings a
+            WHERE a.team_id = :team AND a.cloud_account_id = :cloud_account AND NOT a.backup)
+        AND NOT EXISTS (SELECT FROM exclusion_runs e WHERE e.team_id = :team AND e.run_id = :run)
     ON CONFLICT DO NOTHING
 """)
 _SAVE = text(f"""
