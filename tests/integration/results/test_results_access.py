@@ -25,7 +25,8 @@ TEAM_TABLES = (
     *("runs", "run_events", "team_keys", "team_secrets", "run_keys", "units", "chunks", "finding_groups"),
     *("finding_life", "chunk_changes", "resolved_findings"),
     *("suppressions", "suppression_hits", "suppression_marks", "severity_overrides", "decisions", "run_documents"),
-    *("custody_settings", "plan_custody_settings", "access_log"),
+    *("custody_settings", "plan_custody_settings", "account_custody_settings", "access_log"),
+    *("backup_heads", "backups", "backup_keys", "exclusions", "exclusion_runs"),
 )
 REGISTER = {"worker_id": "w", "pool": "audit", "version": "1", "host": "h", "started_at": "2026-01-01T00:00:00+00:00"}
 CANCEL: dict[str, Any] = {
@@ -87,6 +88,11 @@ TEAM_CALLS: list[Call] = [
     ("GET", "/plans/{plan}/custody", None),
     ("PATCH", "/plans/{plan}/custody", {"backup": False}),
     ("GET", "/access", None),
+    ("GET", "/custody/keys", None),
+    ("GET", "/exclusions", None),
+    ("POST", "/exclusions", {"scope": "run", "scope_id": str(CANCEL["plan_id"])}),
+    ("GET", "/exclusions/{exclusion}", None),
+    ("GET", "/exclusions/{exclusion}/receipt", None),
 ]
 FEED_CALLS: list[Call] = [("GET", "/events", None), ("GET", "/workers", None)]
 FLEET_CALLS: list[Call] = [("POST", "/workers", REGISTER)]
@@ -126,12 +132,13 @@ def _declared(path: str) -> str:
         suppression="{suppression_id}",
         override="{override_id}",
         document="{name}",
+        exclusion="{exclusion_id}",
     )
 
 
 def concrete(path: str) -> str:
     """A path of the table with ids in it."""
-    return path.format(run=RUN, plan=RUN, account=RUN, suppression=RUN, override=RUN, document="preview")
+    return path.format(run=RUN, plan=RUN, account=RUN, suppression=RUN, override=RUN, document="preview", exclusion=RUN)
 
 
 def test_every_route_is_in_the_table(service: ResultsService) -> None:

@@ -18,6 +18,7 @@ from coreo_shared.contracts.terms import AccessAction
 from coreo_shared.crypto.access_chain import BrokenChainError, check_chain
 from coreo_shared.ids import new_id
 from tests.integration.results.test_results_access import TEAM_CALLS
+from tests.support.deploy_runs import DeployClient
 from tests.support.postgres import ServiceDatabase
 from tests.support.results import PLAN, ResultsService, RunClient, make_chunk, make_finding
 
@@ -32,6 +33,7 @@ READS = {
     "/runs/{run}/counts": AccessAction.READ_SUMMARY,
     "/runs/{run}/changes": AccessAction.READ_SUMMARY,
 }
+OF_DEPLOYS = ("/runs/{run}/deploy", "/runs/{run}/documents/{document}", "/runs/{run}/stack-events")
 
 
 class Reader:
@@ -80,7 +82,17 @@ async def run(service: ResultsService) -> RunClient:
 
 def test_every_route_that_hands_out_results_is_known(service: ResultsService) -> None:
     routes = {path for method, path, _ in TEAM_CALLS if method == "GET" and path.startswith("/runs/")}
-    assert routes == {path.partition("?")[0] for path in READS}
+    assert routes == {path.partition("?")[0] for path in READS} | set(OF_DEPLOYS)
+
+
+async def test_reads_of_a_deploys_documents_are_in_the_record(service: ResultsService) -> None:
+    deploy = await DeployClient(service).bring_to("SUCCEEDED")
+    for number, path in enumerate(OF_DEPLOYS, 1):
+        reader = Reader(service, deploy.team_id, UUID(int=number), f"reader {number}")
+        answer = await reader.call("GET", path.format(run=deploy.run_id, document="preview"))
+        assert answer.status_code == 200, answer.text
+        entry = (await reader.page(actor_id=UUID(int=number))).items[-1]
+        assert (entry.action, entry.object_id) == (AccessAction.READ_DOCUMENT, deploy.run_id)
 
 
 async def test_a_read_is_in_the_record_with_its_reader(run: RunClient) -> None:

@@ -40,7 +40,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
         "Everything is verified first; if anything is wrong, nothing is written.",
     )
     restore.add_argument(
-        "--with-expired", action="store_true", help="also results that are too old to be shown by their team's settings"
+        "--with-expired",
+        action="store_true",
+        help="also results that are too old to be shown; sets their teams' display_days to 1826, so that they stay",
     )
     for parser in (verify, restore):
         parser.add_argument(

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from coreo_shared.contracts.backups import BackedUpRun
-from coreo_shared.contracts.custody import CustodySettings
+from coreo_shared.contracts.custody import MAX_DAYS, CustodySettings
 
 TABLES = ("custody_settings", "plan_custody_settings", "account_custody_settings")
 
@@ -41,6 +41,17 @@ class DisplayRules:
             return False
         days = self.plan_days.get(run.plan_id, self.team_days)
         return datetime.fromisoformat(run.ended_at) + timedelta(days=days) <= self.now
+
+
+def shown_for_ever(settings: Mapping[str, msgspec.Raw], team_id: UUID) -> dict[str, msgspec.Raw]:
+    """The settings changed so that nothing in the backups is too old to be shown."""
+    team, plans = ([msgspec.json.decode(row) for row in rows_of(settings, table)] for table in TABLES)
+    first = team[0] if team else {"team_id": str(team_id)}
+    changed = {
+        TABLES[0]: [first | {"display_days": MAX_DAYS}],
+        TABLES[1]: [row | {"display_days": None} for row in plans],
+    }
+    return {table: msgspec.Raw(msgspec.json.encode(rows)) for table, rows in changed.items()}
 
 
 def rows_of(settings: Mapping[str, msgspec.Raw], table: str) -> list[str]:

@@ -9,7 +9,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
-from coreo_results.access.record import NewEntry, note
+from coreo_results.access.record import Detail, NewEntry, note
 from coreo_results.backups.comparison import Compared, Side, compare_team
 from coreo_results.backups.restorer import Restorer, RestoreReport, operator
 from coreo_results.keys.service import Keys
@@ -67,7 +67,7 @@ async def drill(restorer: Restorer, live: Side, *, only: UUID | None = None) -> 
         report.compared[team_id] = compared
         restorer.say(f"team {team_id}: compared, {len(compared.differences)} differences")
         async with live.database.transaction(team_id) as connection:
-            detail = {"runs": compared.runs, "differences": len(compared.differences)}
+            detail: Detail = {"runs": compared.runs, "differences": len(compared.differences)}
             await note(connection, team_id, NewEntry(operator(), AccessAction.DRILL, ObjectKind.TEAM, team_id, detail))
     report.ended_at = datetime.now(UTC)
     return report

@@ -114,9 +114,8 @@ class PlanPast:
                 seen.update(tags)
                 firsts = [past.first_of[position] for position in positions]
                 shown = self._status(chunk.place.unit, group)
-                rows.append(
-                    (group.rule_id, severity_order(group.severity), shown, *map(array, (tags, firsts, positions)))
-                )
+                lists = (array(tags), array(firsts), array(positions))
+                rows.append((group.rule_id, severity_order(group.severity), shown, *lists))
         self._of_run |= seen
         names = ("rules", "severities", "statuses", "tags", "firsts", "positions")
         values = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)) if rows else {"tags": []}

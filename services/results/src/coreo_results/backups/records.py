@@ -61,7 +61,7 @@ class ResolvedRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DocumentRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A part of one of the run's documents. `row`: its row but for the content, as JSON; `content`: JSON, compressed."""
+    """A part of one of the run's documents. `row`: its row but for that, as JSON; `content`: JSON, compressed."""
 
     row: str
     content: bytes

@@ -193,6 +193,7 @@ class _RunWork:
 
     def _purge(self) -> dict[str, Any]:
         """What the run's entry says when its results are not to be shown."""
+        purge: dict[str, Any]
         deleted = self.team.backups.log.deleted.get(self.run.run_id)
         if deleted is not None:
             purge = {"purged_at": deleted.at, "purged_why": deleted.why, "purged_by": deleted.by}

@@ -9,9 +9,9 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
-from coreo_results.access.record import NewEntry, note
+from coreo_results.access.record import Detail, NewEntry, note
 from coreo_results.auth import Actor
-from coreo_results.backups.display import TABLES, DisplayRules, rows_of
+from coreo_results.backups.display import TABLES, DisplayRules, rows_of, shown_for_ever
 from coreo_results.backups.heads import Head, HeadRepository
 from coreo_results.backups.loader import Loader
 from coreo_results.backups.opening import LedgerKeys
@@ -69,7 +69,8 @@ class Restorer:
     ) -> RestoreReport:
         """Raises BackupsRefusedError, with nothing written, where anything is wrong with the backups or the database.
 
-        `with_expired`: also the results of runs that are too old to be shown, by their team's settings.
+        `with_expired`: also the results of runs that are too old to be shown; their team's settings then say 1,826 days,
+        or they would go again at once.
         """
         await self._check_empty()
         report = RestoreReport()
@@ -122,12 +123,13 @@ class Restorer:
         done = await restore.run(at_once=_TOGETHER)
         async with database.transaction(team_id) as connection:
             loader = Loader(connection, team_id)
+            settings = shown_for_ever(snapshot.settings, team_id) if with_expired else snapshot.settings
             for table in TABLES:
-                await loader.rows(table, rows_of(snapshot.settings, table))
+                await loader.rows(table, rows_of(settings, table))
             await HeadRepository(connection, team_id).put(_head(backups))
             for exclusion in backups.log.exclusions.values():
                 await restore_exclusion(connection, team_id, exclusion, self.statements)
-            detail = {"runs": done.runs, "snapshot": snapshot.number, "log_seq": backups.log.seq}
+            detail: Detail = {"runs": done.runs, "snapshot": snapshot.number, "log_seq": backups.log.seq}
             await note(
                 connection, team_id, NewEntry(operator(), AccessAction.RESTORE, ObjectKind.TEAM, team_id, detail)
             )

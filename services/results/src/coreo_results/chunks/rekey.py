@@ -29,7 +29,7 @@ class Rekeying:
         self._keys = keys
 
     async def run(self, team_id: UUID, run_id: UUID) -> int | None:
-        """Seals all of the run's chunks and documents under a fresh data key, in one transaction; gives the key's new generation.
+        """Seals chunks and documents of the run under a fresh data key, in one transaction; gives its new generation.
 
         None where the run has no key: it was never claimed, or its results were deleted. Who reads or stores meanwhile
         goes on with the new key. Raises KeyUnavailableError, and DamagedError, with nothing changed, where a chunk does

@@ -58,6 +58,6 @@ async def show_receipt(exclusion_id: UUID, team_id: TeamToken, services: Wired) 
 
 
 @router.get("/custody/keys")
-async def list_keys(team_id: TeamToken, services: Wired) -> Response:
+async def list_keys(_: TeamToken, services: Wired) -> Response:
     """A contracts.exclusions.CustodyKeys: with what logs and receipts are checked."""
     return json_answer({"keys": services.custody_keys})

@@ -21,7 +21,7 @@ _TABLES = (
         pending text,
         snapshot integer NOT NULL DEFAULT 0,
         snapshot_at timestamptz,
-        days integer,
+        days integer NOT NULL DEFAULT 1826,
         backed_up_at timestamptz,
         problem text,
         problem_at timestamptz,
