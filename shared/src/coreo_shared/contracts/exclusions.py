@@ -1,7 +1,6 @@
 """Exclusion from backups, asked for after the fact: what is asked, how far it is, and what is signed in the end."""
 
 from enum import StrEnum
-from typing import Literal
 from uuid import UUID
 
 from coreo_shared.contracts.base import Message
@@ -13,7 +12,7 @@ RECEIPT_VERSION = 1
 MAX_REASON = 500
 LISTED_RUNS = 1_000  # a receipt for more names them by their hash alone
 
-ExclusionScope = Literal[ObjectKind.RUN, ObjectKind.PLAN, ObjectKind.CLOUD_ACCOUNT]
+SCOPES = (ObjectKind.RUN, ObjectKind.PLAN, ObjectKind.CLOUD_ACCOUNT)
 
 
 class Display(StrEnum):
@@ -47,7 +46,7 @@ class NewExclusion(Message, frozen=True, kw_only=True):
     Runs of such a plan or account that begin later are not backed up either. `reason` is written into the log in clear.
     """
 
-    scope: ExclusionScope
+    scope: ObjectKind
     scope_id: UUID
     display: Display = Display.KEEP
     reason: str | None = None

@@ -69,7 +69,7 @@ class Restorer:
     ) -> RestoreReport:
         """Raises BackupsRefusedError, with nothing written, where anything is wrong with the backups or the database.
 
-        `with_expired`: also the results of runs that are too old to be shown; their team's settings then say 1,826 days,
+        `with_expired`: also the results of runs that are too old to be shown; their settings then say 1,826 days,
         or they would go again at once.
         """
         await self._check_empty()

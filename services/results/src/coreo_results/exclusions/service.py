@@ -12,6 +12,7 @@ from coreo_results.retention.repository import RetentionRepository, Scope
 from coreo_shared.contracts.custody import PlanCustodyPatch
 from coreo_shared.contracts.exclusions import (
     MAX_REASON,
+    SCOPES,
     Display,
     Exclusion,
     ExclusionPage,
@@ -42,6 +43,8 @@ class Exclusions:
         From the answer on none of these runs gets into a backup. Raises a 404 or 422 Problem, NoBackupsError,
         NothingToExcludeError and, where readable copies shall be deleted too, RunAtWorkError or RunsAtWorkError.
         """
+        if wish.scope not in SCOPES:
+            raise invalid("body.scope", f"expected {', '.join(SCOPES)}")
         if wish.reason is not None and not 1 <= len(wish.reason) <= MAX_REASON:
             raise invalid("body.reason", f"expected 1 to {MAX_REASON} characters")
         if not self._has_backups:
