@@ -113,6 +113,8 @@ async def load_old(database: ServiceDatabase) -> None:
         for table, content in _OLD["tables"].items():
             rows = io.BytesIO(content["rows"].encode())
             await admin.copy_to_table(table, source=rows, columns=content["columns"])
+        # Whenever this runs, the worker of the run at work has just been heard of.
+        await admin.execute("UPDATE runs SET lease_until = now() + interval '1 minute' WHERE ended_at IS NULL")
     finally:
         await admin.close()
 

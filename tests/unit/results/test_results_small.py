@@ -162,6 +162,7 @@ def settings(**changes: Any) -> ResultsSettings:
         "fleet_jwks": json.dumps({"audit": jwks}),
         "root_key": "file:/k",
         "vault": "dir:/v",
+        "backup_store": "none",
     }
     return ResultsSettings(**{**values, **changes})
 

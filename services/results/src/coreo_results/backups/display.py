@@ -45,13 +45,13 @@ class DisplayRules:
 
 def shown_for_ever(settings: Mapping[str, msgspec.Raw], team_id: UUID) -> dict[str, msgspec.Raw]:
     """The settings changed so that nothing in the backups is too old to be shown."""
-    team, plans = ([msgspec.json.decode(row) for row in rows_of(settings, table)] for table in TABLES)
+    team, plans = ([msgspec.json.decode(row) for row in rows_of(settings, table)] for table in TABLES[:2])
     first = team[0] if team else {"team_id": str(team_id)}
     changed = {
         TABLES[0]: [first | {"display_days": MAX_DAYS}],
         TABLES[1]: [row | {"display_days": None} for row in plans],
     }
-    return {table: msgspec.Raw(msgspec.json.encode(rows)) for table, rows in changed.items()}
+    return {**settings, **{table: msgspec.Raw(msgspec.json.encode(rows)) for table, rows in changed.items()}}
 
 
 def rows_of(settings: Mapping[str, msgspec.Raw], table: str) -> list[str]:
