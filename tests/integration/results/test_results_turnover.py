@@ -24,7 +24,7 @@ from coreo_results.keys.vault import Vault
 from coreo_results.keys.wrapping import RUN_KEYS, TEAM_SECRETS, TeamKey
 from coreo_results.services import Services
 from coreo_results.settings import ResultsSettings
-from coreo_results.stores import open_store
+from coreo_results.stores import StoredObject, open_store
 from coreo_shared.contracts.terms import FindingStatus
 from coreo_shared.db import Database
 from coreo_shared.ids import new_id
@@ -279,7 +279,9 @@ async def test_what_a_hook_cannot_do_keeps_the_old_version_alive(settings: Resul
         assert await Turnovers(keys._database, keys, keys._vault).finish(team) == [1, 2]
 
 
-async def test_the_keeper_finishes_what_others_began_and_forgets_the_old_keys(service: ResultsService) -> None:
+async def test_the_keeper_finishes_what_others_began_and_forgets_the_old_keys(
+    settings: ResultsSettings, service: ResultsService
+) -> None:
     run = service.run()
     await run.claimed()
     wired = services(service)
@@ -289,6 +291,11 @@ async def test_the_keeper_finishes_what_others_began_and_forgets_the_old_keys(se
     assert wired.keys._team_keys.peek((run.team_id, 1)) is None
     assert await versions(wired.database, run.team_id) == {1: "destroyed", 2: "live"}
     await run.stored(make_chunk(1))
+    async with parts(settings) as (_, turnovers):  # all of it elsewhere
+        await turnovers.run(run.team_id)
+    assert wired.keys._team_keys.peek((run.team_id, 2))
+    await wired.key_keeper.keep()
+    assert wired.keys._team_keys.peek((run.team_id, 2)) is None
 
 
 @pytest.mark.parametrize("work", ["create", "wrap_by"])
@@ -322,9 +329,13 @@ async def test_a_version_that_is_destroyed_while_it_is_written_is_gone_all_the_s
 
 async def test_a_version_that_is_destroyed_after_another_root_key_wrapped_it_keeps_its_mark(tmp_path: Path) -> None:
     class Late(CrashingStore):
-        async def delete(self, key: str) -> None:
-            await vault.destroy(team, 1)
-            await super().delete(key)
+        def list(self, prefix: str = "", after: str = "") -> AsyncIterator[StoredObject]:
+            async def listed() -> AsyncIterator[StoredObject]:
+                await vault.destroy(team, 1)
+                async for entry in store.list(prefix, after):
+                    yield entry
+
+            return listed()
 
     team = new_id()
     others = (make_root_key(tmp_path / "other"),)
