@@ -16,6 +16,7 @@ from coreo_api.bootstrap import endpoints as bootstrap
 from coreo_api.compliance import endpoints as compliance
 from coreo_api.context import Clock, Context, utc_now
 from coreo_api.custody import endpoints as custody
+from coreo_api.custody import exclusions
 from coreo_api.dispatch.background import Task, running
 from coreo_api.dispatch.dispatcher import Dispatcher
 from coreo_api.dispatch.onboarding import Onboarding
@@ -91,7 +92,7 @@ def create_app(
     for error in _DATABASE_DOWN:
         app.add_exception_handler(error, _on_database_down)
     features = (teams, accounts, grants, bootstrap, rules, packs, plans, runs, findings, suppressions, compliance)
-    for feature in (*features, custody, health):
+    for feature in (*features, custody, exclusions, health):
         app.include_router(feature.router)
     openapi.describe(app)
     return app

@@ -38,7 +38,7 @@ class Client:
     def __init__(self, connection: Connection, *, wait: Wait = wait_really) -> None:
         self.url = connection.url
         self._is_loopback = connection.is_loopback
-        self._wait = wait
+        self._wait = self.wait = wait
         self._http = httpx.Client(
             base_url=connection.url,
             headers={

@@ -50,6 +50,7 @@ _OPTIONS = (
     ("query.token_id", "--token"),
     ("body.display_days", "--display-days"),
     ("body.backup_days", "--backup-days"),
+    ("body.reason", "--reason"),
     ("query.state", "--state"),
 )
 
@@ -101,6 +102,9 @@ _WORDS: Mapping[str, tuple[str | None, str]] = {
     ),
     "results_deleted": (None, "Who had them deleted, and when: `coreo custody access list --action DELETE`."),
     "results_purged": (None, "Who had them deleted, and when: `coreo custody access list --action DELETE`."),
+    "exclusion_pending": (None, "How far it is: `coreo custody exclusions EXCLUSION`."),
+    "no_backups": (None, "`coreo run delete-results RUN`, `coreo plan delete-results PLAN`."),
+    "nothing_to_exclude": (None, "`coreo plan custody set PLAN --no-backup`."),
     "run_over": (None, "See how it ended: `coreo run show RUN`."),
     "last_token": (None, "`coreo token create --name NAME`, `coreo login` with it, then revoke this one."),
     "results_unavailable": (None, "Try again in a few seconds."),

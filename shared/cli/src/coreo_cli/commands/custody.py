@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from coreo_cli.access import Head, check, read_record
+from coreo_cli.commands import exclusion
 from coreo_cli.errors import UsageMistakeError
 from coreo_cli.layout import Column
 from coreo_cli.options import PlanArgument, YesOption, confirm, examples
@@ -18,11 +19,12 @@ from coreo_shared.contracts.terms import AccessAction
 if TYPE_CHECKING:
     from coreo_cli.client import Client
 
-app = typer.Typer(no_args_is_help=True, help="How long results are kept, and who read, exported or deleted them.")
+app = typer.Typer(no_args_is_help=True, help="How long results are kept, who touched them, and how they go for good.")
 settings = typer.Typer(no_args_is_help=True, help="What the team wants of how its results are kept.")
 access = typer.Typer(no_args_is_help=True, help="Who read, exported or deleted results: a record nobody can change.")
 of_plan = typer.Typer(no_args_is_help=True, help="What a plan wants of how its results are kept.")
 app.add_typer(settings, name="settings")
+exclusion.add_to(app)
 app.add_typer(access, name="access")
 
 _MAX_DAYS = 1826
