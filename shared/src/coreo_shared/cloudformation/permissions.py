@@ -178,7 +178,7 @@ def _policy(statements: list[dict[str, Any]]) -> SessionPolicy:
     if len(document) > MAX_SESSION_POLICY:
         raise PermissionsError(
             "permissions",
-            f"a session policy of AWS holds {MAX_SESSION_POLICY} characters, and this plan needs {len(document)}: state "
+            f"AWS's session policies hold {MAX_SESSION_POLICY} characters, and this plan needs {len(document)}: state "
             "services such as ec2:* instead of single actions, or give CloudFormation a service role",
         )
     return SessionPolicy(document, ())
