@@ -153,7 +153,7 @@ class _Making:
             return _NOT_TOLD if source.fields is None else self.structure(source.fields, of, given, shapes)
         return self._made(source, of, _at(given, source.path), shapes)
 
-    def _made(self, source: SourceDefinition, of: FieldType, found: Any, shapes: Shapes) -> Any:
+    def _made(self, source: SourceDefinition, of: FieldType, found: Any, shapes: Shapes) -> Any:  # noqa: PLR0911
         """The field's value from what its property is."""
         if found is NO_VALUE:
             return _NOT_TOLD if source.absent is msgspec.UNSET else source.absent

@@ -18,7 +18,8 @@ _EXECUTING: Final = "EXECUTE_IN_PROGRESS"
 _EXECUTED: Final = frozenset({"EXECUTE_COMPLETE", "EXECUTE_FAILED"})
 
 CREATE_GOES_ON: Final = (
-    "AWS cannot cancel the creation of a stack: it goes on to its end. Destroy the stack afterwards if it is not wanted."
+    "AWS cannot cancel the creation of a stack: it goes on to its end. Destroy the stack afterwards if it is not "
+    "wanted."
 )
 DELETE_GOES_ON: Final = "AWS cannot cancel the deletion of a stack: it goes on to its end."
 UPDATE_IS_DONE: Final = "The stack's resources are updated already; AWS is cleaning up. It is too late to cancel."
@@ -93,7 +94,7 @@ class Unknown:
 Step = Tell | CallOff | Undo | Refuse | Wait | Over | NotDone | Unknown
 
 
-def next_of_apply(look: Look) -> Step:
+def next_of_apply(look: Look) -> Step:  # noqa: PLR0911  one for each thing that there may be to see
     """The next step of an apply that the ledger has as APPLYING."""
     if look.operation.ended is not None:
         return Over(look.operation.ended)
@@ -127,8 +128,8 @@ def stack_changed() -> Problem:
     """The preview that people approved is not of this stack any more."""
     return Problem(
         code="stack_changed",
-        reason="The stack was changed since the preview that was approved, so nothing was done. Start the run again for "
-        "a new preview.",
+        reason="The stack was changed since the preview that was approved, so nothing was done. Start the run again "
+        "for a new preview.",
     )
 
 

@@ -1,8 +1,8 @@
 """Audit rules on a template, before there is anything to audit."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
@@ -55,22 +55,15 @@ class TemplateJudge:
         catalogue = self._catalogue()
         try:
             for rule_id in self.spec.rules:
-                yield compile_rule(catalogue.rules[rule_id], self._parameters(rule_id))
+                yield compile_rule(catalogue.rules[rule_id], self.spec.rule_parameters)
         except KeyError:
             raise ProblemError(
-                Problem("rules_unknown", "The worker does not know one of the plan's rules: bring the workers up to date.")
+                Problem(
+                    "rules_unknown", "The worker does not know one of the plan's rules: bring the workers up to date."
+                )
             ) from None
         except ParameterError as error:
             raise ProblemError(Problem("rules_unusable", f"The plan's rules cannot be used. {error}")) from None
-
-    def _parameters(self, rule_id: str) -> dict[str, dict[str, Any]]:
-        """The plan's values for the rule: `rule id.parameter` -> value."""
-        own = {
-            name.removeprefix(f"{rule_id}."): value
-            for name, value in self.spec.rule_parameters.items()
-            if name.startswith(f"{rule_id}.")
-        }
-        return {rule_id: own}
 
     def _catalogue(self) -> Catalogue:
         try:
@@ -78,7 +71,9 @@ class TemplateJudge:
         except PackError:
             names = ", ".join(f"{pack.name}@{pack.version}" for pack in self.spec.packs)
             raise ProblemError(
-                Problem("rules_unusable", f"The rule packs ({names}) cannot be used by this worker. Validate them anew.")
+                Problem(
+                    "rules_unusable", f"The rule packs ({names}) cannot be used by this worker. Validate them anew."
+                )
             ) from None
 
 
@@ -117,8 +112,3 @@ def _notes(findings: list[TemplateFinding], items: TemplateItems) -> list[str]:
     if len(findings) > MAX_FINDINGS:
         notes.append(f"{len(findings) - MAX_FINDINGS} more findings of the rules are left out.")
     return notes
-
-
-def place_of(spec: DeploySpec, account: Mapping[str, str], stack_arn: str | None) -> Place:
-    """Where the stack is: `account` has its id and partition."""
-    return Place(account["id"], spec.region, account["partition"], spec.stack_name, stack_arn)

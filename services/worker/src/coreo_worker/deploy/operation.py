@@ -27,7 +27,9 @@ class Operation:
     ended: str | None = None
     done: int = 0  # resources that are as they should be
 
-    def follow(self, events: Sequence[StackEvent], *, stack_arn: str, token: str) -> tuple["Operation", list[StackEvent]]:
+    def follow(
+        self, events: Sequence[StackEvent], *, stack_arn: str, token: str
+    ) -> tuple["Operation", list[StackEvent]]:
         """The operation after further events, oldest first, and those of them that belong to it."""
         kept = list(events)
         if not self.started:

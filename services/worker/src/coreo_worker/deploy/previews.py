@@ -93,7 +93,9 @@ def preview_of_removal(
     assert subject.before is not None  # noqa: S101  the caller has looked
     spec, before = subject.spec, subject.before
     changes = [_removal(resource, template) for resource in sorted(resources, key=lambda one: one.logical_id)]
-    notes = ["The stack's template could not be read: which resources are kept is not known."] if not template else []
+    notes = (
+        ["The stack's template could not be read: which resources are kept is not known."] if template is None else []
+    )
     return _sized(
         Preview(
             hash="0" * 64,
@@ -147,8 +149,8 @@ def refusal(preview: Preview, spec: DeploySpec) -> Problem | None:
         more = f" and {len(refused) - 5} more" if len(refused) > 5 else ""
         return Problem(
             code="gate_refused",
-            reason=f"The plan's gates refuse this change: {named}{more}. Change the template, or start the run again and "
-            "allow these by name.",
+            reason=f"The plan's gates refuse this change: {named}{more}. Change the template, or start the run again "
+            "and allow these by name.",
             advice=("`--allow LOGICAL_ID` lets a resource pass in one run.",),
         )
     limit = spec.refuse_severity

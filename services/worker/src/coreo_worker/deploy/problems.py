@@ -66,8 +66,8 @@ def denied(action: str, said: str = "") -> Problem:
     """The role, or this run's session of it, may not do something."""
     return Problem(
         code="access_denied",
-        reason=f"AWS did not allow {action}. Add it to the plan's permissions and to the role's policy, or give the plan "
-        "a service role that has it; then start the run again.",
+        reason=f"AWS did not allow {action}. Add it to the plan's permissions and to the role's policy, or give the "
+        "plan a service role that has it; then start the run again.",
         said=said,
         denied_action=action,
         advice=(f"Allow {action}: the run has what its role and its plan's permissions both allow.",),

@@ -27,10 +27,10 @@ _ADVICE: Final = {
     "DELETE_FAILED": "A deletion of the stack failed half-way. Destroy it, then apply again.",
     "ROLLBACK_COMPLETE": "The stack's creation was rolled back; AWS can only delete it. Destroy it, then apply again.",
     "ROLLBACK_FAILED": "The rollback of the stack's creation failed. Destroy it, then apply again.",
-    "UPDATE_FAILED": "An update failed and was not rolled back. Roll it back in the console (or aws cloudformation "
-    "rollback-stack), then apply again.",
-    "UPDATE_ROLLBACK_FAILED": "The rollback of an update failed. Put right what stopped it, continue the rollback in the "
-    "console (or aws cloudformation continue-update-rollback), then apply again.",
+    "UPDATE_FAILED": "An update failed and was not rolled back. Roll it back in the console (or with aws "
+    "cloudformation rollback-stack), then apply again.",
+    "UPDATE_ROLLBACK_FAILED": "The rollback of an update failed. Put right what stopped it, continue the rollback in "
+    "the console (or with aws cloudformation continue-update-rollback), then apply again.",
 }
 
 Operation = Literal["create", "update"]
@@ -71,7 +71,8 @@ def obstacle(action: DeployAction, status: str | None) -> Problem | None:
     if status is not None and is_busy(status):
         return Problem(
             code="stack_busy",
-            reason=f"AWS is working on the stack ({status}), and not for this run. Start the run again when that is over.",
+            reason=f"AWS is working on the stack ({status}), and not for this run. Start the run again when that is "
+            "over.",
             advice=("See in the stack's events who began it, and wait for its end.",),
         )
     if action is DeployAction.DESTROY:
@@ -98,5 +99,8 @@ def ended_badly(status: str) -> Problem:
             reason="Somebody deleted the stack while the run was at work on it. There is no stack now.",
             advice=("Find out in CloudTrail who called DeleteStack.", "Apply the plan again if the stack is wanted."),
         )
-    text = _ADVICE.get(status, "Look at it in the CloudFormation console.")
+    if status == "DELETE_FAILED":
+        text = "Some resources could not be deleted. Put right what keeps them, then destroy the stack again."
+    else:
+        text = _ADVICE.get(status, "Look at it in the CloudFormation console.")
     return Problem("stack_failed", f"The stack is {status}. {text}", advice=(text,))
