@@ -112,10 +112,14 @@ class Desk:
 
     def start(self, spec: DeploySpec, *, target_id: UUID | None = None, **terms: Any) -> UUID:
         """Requests a run; its id."""
-        run_id = new_id()
-        wanted = DeployTerms(action=spec.action, target_id=target_id or new_id(), **terms)
-        self.specs[run_id] = (spec, wanted)
+        run_id = self.reserve(spec, target_id=target_id, **terms)
         self.send(run_id, 0)
+        return run_id
+
+    def reserve(self, spec: DeploySpec, *, target_id: UUID | None = None, **terms: Any) -> UUID:
+        """The id of a run whose first job `send` will send."""
+        run_id = new_id()
+        self.specs[run_id] = (spec, DeployTerms(action=spec.action, target_id=target_id or new_id(), **terms))
         return run_id
 
     def send(self, run_id: UUID, ticket: int) -> None:
