@@ -177,7 +177,9 @@ class Desk:
         async with asyncio.TaskGroup() as group:
             while True:
                 try:
-                    answer = await self._ask("GET", "/internal/v1/events", scope="feed", params={"after": cursor, "wait_seconds": "1"})
+                    answer = await self._ask(
+                        "GET", "/internal/v1/events", scope="feed", params={"after": cursor, "wait_seconds": "1"}
+                    )
                 except httpx.TransportError:  # the results service is away
                     await asyncio.sleep(0.1)
                     continue

@@ -118,9 +118,11 @@ class Resolver:
         return function(self, argument)
 
     def _ref(self, name: Any) -> Any:
+        if not isinstance(name, str):
+            return _no_such(name)
         if name in self._values:
             return self._values[name]
-        if isinstance(name, str) and name in _section(self.template, "Resources"):
+        if name in _section(self.template, "Resources"):
             known = self.named(name, None)
             return f"<{name}>" if known is None else known
         return _no_such(name)

@@ -95,7 +95,9 @@ def _findings(resource: TemplateResource, rules: list[CompiledRule]) -> Iterator
 def _verdict(compiled: CompiledRule, resource: TemplateResource) -> Verdict | None:
     """As an audit's: a rule that trips over an odd resource says so, and takes nothing else down with it."""
     try:
-        verdict = compiled.evaluate(resource.item, Relations())
+        verdict = None if resource.told is None else compiled.evaluate(resource.told, Relations())
+        if verdict is None or verdict.status is not FindingStatus.FAIL:
+            verdict = compiled.evaluate(resource.item, Relations())
     except Exception as error:  # noqa: BLE001  reported twice: in the log, and as a finding that is no PASS
         _log.error("rule_failed", rule_id=compiled.rule.id, error=type(error).__name__)
         return not_evaluated(frozenset({Unknown(f"the rule failed on this resource ({type(error).__name__})")}))

@@ -12,8 +12,7 @@ def outcome_unknown(*, is_destroy: bool, cause: str = "") -> Problem:
         code="outcome_unknown",
         reason=f"{begin} Whether AWS {what} is not known, so the stack stays locked; the failure says what to check.",
         advice=(
-            "Open the stack in the CloudFormation console, deleted ones too, and read its events: those of this run "
-            "have the run's id as their client request token.",
+            "Open the stack in the CloudFormation console, deleted ones too: this run's events have its id as token.",
             f"Look in CloudTrail for {call} by the role session that is named after the run.",
             "If the trace can be read again, let Coreo look again: reconcile the run.",
             "Else say how it ended: settle the run. Until then no other run changes this stack.",
