@@ -236,7 +236,11 @@ class Proxy:
         ages = Ages(_signature_age(request), None if made is None else time.time() - made)
         text = request.raw_path + (body or b"").decode("utf-8", "replace")
         return next(
-            (f for f in self._faults.values() if f.takes(call.service, call.operation, principal, ages=ages, text=text)),
+            (
+                f
+                for f in self._faults.values()
+                if f.takes(call.service, call.operation, principal, ages=ages, text=text)
+            ),
             None,
         )
 
