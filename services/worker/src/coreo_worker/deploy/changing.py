@@ -4,7 +4,7 @@ AWS is told only after the ledger has it that this begins. From then on each wor
 `deciding` says what that means.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import msgspec
@@ -13,26 +13,19 @@ from coreo_shared.contracts.deploys import (
     MAX_EVENTS_OF_PART,
     Checkpoint,
     DeployAction,
-    Outputs,
     StackEvent,
 )
 from coreo_worker.aws.stacks import Stack, StackRefusalError, StackTroubleError
 from coreo_worker.deploy import deciding
 from coreo_worker.deploy.deciding import CallOff, Look, NotDone, Over, Refuse, Step, Tell, Undo, Wait
-from coreo_worker.deploy.operation import Operation, first_cause
+from coreo_worker.deploy.ends import Ends
+from coreo_worker.deploy.operation import Operation
 from coreo_worker.deploy.pacing import after_trouble
 from coreo_worker.deploy.problems import Problem, of_refusal
 from coreo_worker.deploy.protocol import Ended
 from coreo_worker.deploy.removal import still_to_remove
-from coreo_worker.deploy.run import MARGIN_SECONDS, DeployRun, parked, seconds_of, stamp
-from coreo_worker.deploy.statuses import (
-    DELETED,
-    ended_badly,
-    is_busy,
-    is_rolled_back,
-    is_success,
-    is_there,
-)
+from coreo_worker.deploy.run import DeployRun, applied_at, events_since, parked, seconds_of
+from coreo_worker.deploy.statuses import DELETED, is_busy, is_there
 from coreo_worker.deploy.unknown import outcome_unknown
 
 APPLYING: Final = "applying"
@@ -139,7 +132,7 @@ class Changing:
     async def _follow(self) -> Ended:
         """Looks and does what that asks for, until the operation is over or the run gives up its place."""
         run = self.run
-        waiting = run.waiting(seconds_of(self.checkpoint.applied_at or run.now))
+        waiting = run.waiting(applied_at(self.checkpoint, run.clock()))
         while True:
             look, stack = await self._look()
             self._remember(troubles=0)
@@ -169,7 +162,7 @@ class Changing:
             operation=self._operation,
             change_set=execution,
             stack=None if stack is None else stack.status,
-            since=run.clock() - seconds_of(self.checkpoint.applied_at or run.now),
+            since=run.clock() - applied_at(self.checkpoint, run.clock()),
             alone=self._alone,
             refusal=self._refusal,
             cancel=run.canceled.is_set() or (self._is_late() and not facts.get("late_refused")),
@@ -179,7 +172,7 @@ class Changing:
 
     async def _read_events(self) -> None:
         run = self.run
-        since = stamp(seconds_of(self.checkpoint.applied_at or run.now) - MARGIN_SECONDS)
+        since = events_since(self.checkpoint, run.clock())
         after = self.checkpoint.newest_event if self._operation.started else None
         events = await run.stacks.events(self._stack, after=after, since=since)
         while events:
@@ -218,7 +211,7 @@ class Changing:
             case NotDone(problem):
                 return await self._not_done(problem, stack)
             case Over(status):
-                return await self._over(status, stack)
+                return await Ends(self.run, self.checkpoint, self._stack).over(status, stack)
             case Wait():
                 pass
             case _:
@@ -300,59 +293,3 @@ class Changing:
         if not self._is_destroy:
             arn = self.checkpoint.change_set_arn or run.change_set_name
             await run.stacks.drop_change_set(run.spec.stack_name, arn)
-
-    async def _over(self, status: str, stack: Stack | None) -> Ended:
-        """The operation has ended."""
-        if self._is_destroy and status == DELETED:
-            return Ended(outcome="completed")
-        if not self._is_destroy and is_success(status):
-            return await self._succeeded(status, stack)
-        return await self._failed(status)
-
-    async def _succeeded(self, status: str, stack: Stack | None) -> Ended:
-        run = self.run
-        reason = await self._protect(stack)
-        outputs = list(stack.outputs) if stack is not None else []
-        await run.voice.store(Outputs(stack_arn=self._stack, stack_status=status, outputs=outputs))
-        return Ended(outcome="completed", reason=reason)
-
-    async def _protect(self, stack: Stack | None) -> str | None:
-        """Termination protection as the plan has it; a sentence where that could not be done."""
-        wanted = self.run.spec.termination_protection
-        if wanted is None or stack is None or stack.is_protected is wanted:
-            return None
-        try:
-            await self.run.stacks.protect(self.run.spec.stack_name, on=wanted)
-        except StackRefusalError as refused:
-            problem = of_refusal(refused)
-            return f"The stack is as it should be, but not its termination protection. {problem.reason}"
-        return None
-
-    async def _failed(self, status: str) -> Ended:
-        """Why, from the operation's first failure on; the stack's state decides how the run ends."""
-        run = self.run
-        since = stamp(seconds_of(self.checkpoint.applied_at or run.now) - MARGIN_SECONDS)
-        events = await run.stacks.events(self._stack, after=None, since=since)
-        _, events = Operation().follow(events, stack_arn=self._stack, token=run.run_id)
-        cause = first_cause(events, self._stack)
-        if is_rolled_back(status):
-            undone = self._undone_reason()
-            await run.store_failure(cause if undone is None else replace(cause, reason=undone), self.checkpoint, status)
-            text = undone or f"AWS rolled the stack back ({status}): {cause.reason}"
-            return Ended(outcome="rolled_back", reason=text)
-        bad = ended_badly(status)
-        if status == DELETED:
-            return await run.fail(bad, self.checkpoint, status)
-        problem = replace(cause, reason=f"{bad.reason} {cause.reason}", advice=(*cause.advice, *bad.advice))
-        return await run.fail(problem, self.checkpoint, status)
-
-    def _undone_reason(self) -> str | None:
-        """Why an update was rolled back that did not fail."""
-        facts = self.checkpoint.facts
-        if not facts.get("undone"):
-            return None
-        if facts.get("late"):
-            return (
-                f"It took longer than the plan's {self.run.spec.timeout_minutes} minutes: AWS rolled the update back."
-            )
-        return "Canceled on request: AWS rolled the update back."

@@ -14,7 +14,7 @@ from coreo_worker.deploy.pacing import Hold, after_trouble, next_look
 from coreo_worker.deploy.problems import Problem
 from coreo_worker.deploy.protocol import Ended
 
-MARGIN_SECONDS: Final = 300.0  # how far AWS's clocks and ours may be apart
+_MARGIN_SECONDS: Final = 300.0  # how far AWS's clocks and ours may be apart
 
 
 class Voice(Protocol):
@@ -114,6 +114,17 @@ def stamp(seconds: float) -> str:
 def seconds_of(text: str) -> float:
     """Unix seconds of what `stamp` made."""
     return datetime.fromisoformat(text).timestamp()
+
+
+def applied_at(checkpoint: Checkpoint, now: float) -> float:
+    """When AWS may first have been told, in Unix seconds."""
+    known = checkpoint.applied_at or checkpoint.began_at
+    return now if known is None else seconds_of(known)
+
+
+def events_since(checkpoint: Checkpoint, now: float) -> str:
+    """From when on the stack's events may be those of the run's operation."""
+    return stamp(applied_at(checkpoint, now) - _MARGIN_SECONDS)
 
 
 def parked(checkpoint: Checkpoint, seconds: float, reason: str) -> Ended:
