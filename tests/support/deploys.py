@@ -1,7 +1,7 @@
 """Deploys as they run: real workers and results service, the simulated AWS, and a desk that does the api's part.
 
-The desk sends a run's first job, follows the feed, and sends another job whenever the feed says so, as the api's projector
-and dispatcher do; and it approves.
+The desk sends a run's first job, follows the feed, and sends another job whenever the feed says so, as the api's
+projector and dispatcher do; and it approves.
 """
 
 import asyncio
@@ -9,9 +9,10 @@ import json
 import shutil
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -28,6 +29,7 @@ from coreo_shared.contracts.deploys import (
     DeploySpec,
     DeployTerms,
     Document,
+    ReconcileRun,
     StackEvent,
     StackEventPage,
 )
@@ -195,19 +197,41 @@ class Desk:
                         group.create_task(self._resume(event.run_id, resume.ticket, resume.at))
 
     async def _resume(self, run_id: UUID, ticket: int, at: str) -> None:
-        from datetime import datetime
-
         await asyncio.sleep(max(0.0, datetime.fromisoformat(at).timestamp() - time.time()))
         await asyncio.to_thread(self.send, run_id, ticket)
 
-    async def until(self, run_id: UUID, *states: RunState, seconds: float = 60) -> RunEvent:
-        """The run once it is in one of these states, or has ended."""
+    async def until(
+        self, run_id: UUID, *states: RunState, seconds: float = 60, after: RunEvent | None = None
+    ) -> RunEvent:
+        """The run once it is in one of these states, or has ended; later than the event `after`."""
+        version = 0 if after is None else after.version
+        return await self.until_event(
+            run_id,
+            lambda event: event.version > version and (event.state in states or event.state.is_final),
+            seconds=seconds,
+        )
+
+    async def until_event(
+        self, run_id: UUID, condition: Callable[[RunEvent], bool], *, seconds: float = 60
+    ) -> RunEvent:
+        """The run's newest event once the condition holds of it."""
         deadline = time.monotonic() + seconds
         while True:
             known = self.events.get(run_id, [])
-            if known and (known[-1].state in states or known[-1].state.is_final):
+            if known and condition(known[-1]):
                 return known[-1]
-            assert time.monotonic() < deadline, f"{known[-1:]} after {seconds} s; logs in {self.stack.logs}"
+            assert time.monotonic() < deadline, f"{known[-1:]} after {seconds} s"
+            await asyncio.sleep(0.05)
+
+    async def until_called(self, operation: str, stack_name: str, *, seconds: float = 60) -> None:
+        """Until a run asked CloudFormation for this, of this stack, and was answered."""
+        deadline = time.monotonic() + seconds
+
+        def is_it(request: AwsRequest) -> bool:
+            return stack_name in request.parameters.get("StackName", "") and request.status is not None
+
+        while not any(is_it(request) for request in self.calls(operation)):
+            assert time.monotonic() < deadline, operation
             await asyncio.sleep(0.05)
 
     async def approve(self, run_id: UUID, digest: str | None = None) -> httpx.Response:
@@ -230,6 +254,12 @@ class Desk:
             reason="Canceled on request.",
         )
         answer = await self._ask("POST", f"/internal/v1/runs/{run_id}/cancel", content=encode_json(wish))
+        assert answer.status_code == 200, answer.text
+
+    async def reconcile(self, run_id: UUID) -> None:
+        """Has a worker look again."""
+        said = encode_json(ReconcileRun(author="ann"))
+        answer = await self._ask("POST", f"/internal/v1/runs/{run_id}/reconcile", content=said)
         assert answer.status_code == 200, answer.text
 
     async def carry_out(self, spec: DeploySpec, *, seconds: float = 60, **terms: Any) -> tuple[UUID, RunEvent]:

@@ -20,6 +20,7 @@ _KEPT_PARAMETERS = {
     "CreateRole": ("RoleName", "Path"),
     "CreateChangeSet": ("StackName", "ChangeSetName", "ChangeSetType"),
     "DeleteChangeSet": ("StackName", "ChangeSetName"),
+    "CancelUpdateStack": ("StackName", "ClientRequestToken"),
     "DeleteStack": ("StackName", "ClientRequestToken"),
     "ExecuteChangeSet": ("StackName", "ChangeSetName", "ClientRequestToken"),
 }
