@@ -23,7 +23,7 @@ from coreo_shared.contracts.deploys import (
 from coreo_shared.contracts.results import RunEvent
 from coreo_shared.contracts.terms import FindingStatus, RunState
 from coreo_shared.ids import new_id
-from tests.support.deploys import ACCOUNT, PERMISSIONS, ROLE_NAME, Desk, make_spec
+from tests.support.deploys import ACCOUNT, ROLE_NAME, Desk, make_spec
 
 pytestmark = pytest.mark.timeout(120)
 PREVIEW, APPLY, DRIFT, DESTROY = DeployAction
@@ -32,7 +32,7 @@ TRUST = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal":
 
 @pytest.fixture(scope="module")
 def worker(desk: Desk) -> Iterator[Process]:
-    process = desk.worker(max_runs="6", hold_seconds="1")
+    process = desk.worker(max_runs="6", hold_seconds="4")
     yield process
     process.stop()
 
@@ -161,7 +161,7 @@ async def test_session_may_do_what_the_plan_states_and_nothing_else(office: Desk
     ]
     looks, changes = policies
     stack = f"arn:aws:cloudformation:eu-west-1:{ACCOUNT}:stack/states/*"
-    assert [(one["Resource"], len(one["Action"])) for one in looks] == [(stack, 6)]
+    assert [(one["Resource"], len(one["Action"])) for one in looks] == [(stack, 7)]
     assert changes[0]["Resource"] == stack
     assert changes[1] == {"Effect": "Allow", "Action": stated, "Resource": "*"}
 
@@ -250,8 +250,10 @@ async def test_slow_change_holds_no_place_and_is_canceled_where_aws_allows_it(of
     event = await office.until(run_id)
     assert event.state is RunState.SUCCEEDED
 
+    later = {"Handle2": waiting()["Handle"], "Wait2": waiting("Second")["Wait"]}
+    later["Wait2"]["Properties"]["Handle"] = {"Ref": "Handle2"}
     more = make_spec(
-        template(Topic=topic("slow-1"), Second=topic("slow-2"), Wait2=waiting("Second")["Wait"], **waiting()),
+        template(Topic=topic("slow-1"), Second=topic("slow-2"), **later, **waiting()),
         name="slow",
     )
     run_id = office.start(more)
@@ -332,4 +334,3 @@ async def test_role_that_is_taken_away_leaves_the_outcome_open_until_it_is_looke
     await office.reconcile(run_id)
     event = await office.until(run_id, seconds=60, after=event)
     assert event.state is RunState.SUCCEEDED
-    assert PERMISSIONS

@@ -57,6 +57,7 @@ class MemoryStacks:
     outputs: tuple[Output, ...] = (Output(key="Topic", value="arn:topic"),)
     drift: DriftStatus = DriftStatus("DETECTION_COMPLETE", "IN_SYNC", at="2026-01-01T00:00:00.000+00:00")
     drifted: tuple[DriftedResource, ...] = ()
+    invalid: tuple[StackEvent, ...] = ()  # what AWS finds wrong before it begins
     kept: dict[str, Kept] = field(default_factory=dict)  # by ARN, deleted ones too
     sets: dict[str, tuple[ChangeSetSummary, ChangeSet]] = field(default_factory=dict)
     orders: list[ChangeSetOrder] = field(default_factory=list)
@@ -221,6 +222,11 @@ class MemoryStacks:
             found = [] if kept is None else kept.events
             start = next((index + 1 for index, event in enumerate(found) if event.event_id == after), 0)
             return [event for event in found[start:] if after is not None or event.at >= since]
+
+    async def validation_errors(self, stack: str, *, since: str, change_set: str | None = None) -> list[StackEvent]:
+        """As the port says."""
+        with _Call(self, "validation_errors"):
+            return [event for event in self.invalid if event.at >= since]
 
     async def resources(self, stack_arn: str) -> list[StackResource]:
         """As the port says."""

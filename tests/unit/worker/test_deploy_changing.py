@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from coreo_shared.contracts.deploys import Change, DeployAction, Failure, Outputs
+from coreo_shared.contracts.deploys import Change, DeployAction, Failure, Outputs, StackEvent
 from coreo_worker.aws.stacks import StackDeniedError
 from coreo_worker.deploy.deciding import CREATE_GOES_ON, DELETE_GOES_ON, SETTLE_SECONDS, UPDATE_IS_DONE
 from tests.support.deploy_story import RUN_ID, Story
@@ -272,6 +272,30 @@ async def test_stack_that_is_left_half_way_is_a_failure_with_what_to_do(status: 
     assert status in (ended.reason or "")
     assert story.failure.advice
     assert story.failure.first is not None
+
+
+async def test_what_aws_finds_wrong_before_it_begins_is_the_cause() -> None:
+    story = await approved(aws={"outcome": "ROLLBACK_COMPLETE", "failures": (("web", "Call DescribeEvents"),)})
+    invalid = StackEvent(
+        event_id="v1",
+        at="2026-01-02",
+        logical_id="Bucket",
+        type="AWS::S3::Bucket",
+        status="VALIDATION_FAILED",
+        reason="the name customer-secret is taken",
+    )
+    story.stacks.invalid = (invalid,)
+
+    ended = await to_the_end(story, finish=False)
+
+    assert ended.outcome == "rolled_back"
+    assert "Bucket (AWS::S3::Bucket) was the first to fail, with VALIDATION_FAILED" in (ended.reason or "")
+    assert "customer-secret" not in (ended.reason or "")
+    assert (story.failure.first, story.failure.message) == (invalid, "the name customer-secret is taken")
+    story = await approved(aws={"outcome": "ROLLBACK_COMPLETE", "failures": (("web", "Call DescribeEvents"),)})
+    story.stacks.faults["validation_errors"] = [DENIED]
+    assert (await to_the_end(story, finish=False)).outcome == "rolled_back"
+    assert story.failure.message == "Call DescribeEvents"
 
 
 async def test_deletion_that_fails_says_what_kept_it() -> None:

@@ -2,6 +2,8 @@
 one.
 """
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,7 +44,8 @@ looks = st.builds(
         started=st.booleans(),
         status=st.none() | st.sampled_from(STATUSES),
         ended=st.none() | st.sampled_from([status for status in STATUSES if is_end(status)]),
-    ).map(lambda found: Operation(found.started or found.ended is not None, found.status, found.ended)),
+        is_sure=st.booleans(),
+    ).map(lambda found: replace(found, started=found.started or found.ended is not None)),
     change_set=st.none() | st.sampled_from(EXECUTIONS),
     stack=st.none() | st.sampled_from(STATUSES),
     since=st.floats(0, 1_000),
@@ -112,7 +115,10 @@ def test_stack_is_deleted_only_while_it_is_there_and_nothing_works_on_it(look: L
         (Look(Operation(), None, None, since=200), Unknown()),
         (Look(Operation(), None, None, refusal=REFUSAL, alone=True), NotDone(REFUSAL)),
         (Look(Operation(started=True, status="UPDATE_IN_PROGRESS"), None, "UPDATE_IN_PROGRESS", since=999), Wait()),
-        (Look(Operation(started=True, ended="UPDATE_COMPLETE"), "AVAILABLE"), Over("UPDATE_COMPLETE")),
+        (Look(Operation(started=True, ended="UPDATE_COMPLETE", is_sure=True), "AVAILABLE"), Over("UPDATE_COMPLETE")),
+        (Look(Operation(started=True, ended="CREATE_FAILED"), None, "CREATE_FAILED"), Over("CREATE_FAILED")),
+        (Look(Operation(started=True, ended="CREATE_FAILED"), None, "ROLLBACK_IN_PROGRESS"), Wait()),
+        (Look(Operation(started=True, ended="CREATE_FAILED"), None, "ROLLBACK_COMPLETE"), Wait()),
     ],
 )
 def test_table_of_applies(look: Look, step: object) -> None:
@@ -172,6 +178,26 @@ def test_operation_that_others_end_has_ended() -> None:
 
     assert (operation.ended, len(kept)) == ("DELETE_COMPLETE", 3)
     assert Operation().follow(taken_over[1:], stack_arn="arn", token="run") == (Operation(), [])
+
+
+def test_failure_before_anything_was_made_is_rolled_back_all_the_same() -> None:
+    events = [
+        event(1, "web", "CREATE_IN_PROGRESS"),
+        event(2, "web", "CREATE_FAILED", reason="Validation failed with 1 error(s). Call DescribeEvents"),
+        event(3, "web", "ROLLBACK_IN_PROGRESS"),
+        event(4, "web", "ROLLBACK_COMPLETE"),
+    ]
+
+    middle, _ = Operation().follow(events[:2], stack_arn="arn", token="run")
+    assert (middle.ended, middle.is_sure) == ("CREATE_FAILED", False)
+    for operation, _ in (
+        middle.follow(events[2:], stack_arn="arn", token="run"),
+        Operation().follow(events, stack_arn="arn", token="run"),
+    ):
+        assert (operation.ended, operation.is_sure) == ("ROLLBACK_COMPLETE", True)
+    other = event(3, "web", "ROLLBACK_IN_PROGRESS", "other")
+    operation, kept = middle.follow([other], stack_arn="arn", token="run")
+    assert (operation.ended, operation.is_sure, kept) == ("CREATE_FAILED", True, [])
 
 
 def test_alarm_that_rolls_back_is_the_cause() -> None:

@@ -145,6 +145,17 @@ class SdkStacks:
                 raise
         return found[::-1]
 
+    async def validation_errors(self, stack: str, *, since: str, change_set: str | None = None) -> list[StackEvent]:
+        """As the port says."""
+        of = {"ChangeSetName": change_set} if change_set else {"StackName": stack}
+        found = [
+            _validation_error(raw)
+            async for page in self._pages("describe_events", **of, Filters={"FailedEvents": True})
+            for raw in page.get("OperationEvents", [])
+            if raw.get("EventType") == "VALIDATION_ERROR" and raw.get("ValidationFailureMode", "FAIL") == "FAIL"
+        ]
+        return sorted((event for event in found if event.at >= since), key=lambda event: event.at)
+
     async def resources(self, stack_arn: str) -> list[StackResource]:
         """As the port says."""
         return [
@@ -334,6 +345,21 @@ def _event(raw: Mapping[str, Any]) -> StackEvent:
         type=raw.get("ResourceType", ""),
         status=raw.get("ResourceStatus", ""),
         reason=raw.get("ResourceStatusReason") or None,
+        token=raw.get("ClientRequestToken"),
+    )
+
+
+def _validation_error(raw: Mapping[str, Any]) -> StackEvent:
+    path = raw.get("ValidationPath") or ""
+    reason = raw.get("ValidationStatusReason") or raw.get("ValidationName") or ""
+    return StackEvent(
+        event_id=raw["EventId"],
+        at=_time(raw.get("Timestamp")) or "",
+        logical_id=raw.get("LogicalResourceId", ""),
+        physical_id=raw.get("PhysicalResourceId") or None,
+        type=raw.get("ResourceType", ""),
+        status="VALIDATION_FAILED",
+        reason=f"{path}: {reason}" if path else reason,
         token=raw.get("ClientRequestToken"),
     )
 

@@ -145,6 +145,12 @@ class Stacks(Protocol):
     async def events(self, stack_arn: str, *, after: str | None, since: str) -> list[StackEvent]:
         """Events after the one with the id `after`, or where that is None from the moment `since` on, oldest first."""
 
+    async def validation_errors(self, stack: str, *, since: str, change_set: str | None = None) -> list[StackEvent]:
+        """What AWS found wrong with resources before it would make any: of a change set, or of the stack's operations.
+
+        Their status is VALIDATION_FAILED.
+        """
+
     async def resources(self, stack_arn: str) -> list[StackResource]:
         """The stack's resources."""
 

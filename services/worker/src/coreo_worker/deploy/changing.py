@@ -55,6 +55,7 @@ class Changing:
             started=bool(facts.get("started")),
             status=None if status is None else str(status),
             ended=None if ended is None else str(ended),
+            is_sure=bool(facts.get("sure")),
             done=int(facts.get("done") or 0),
         )
 
@@ -180,13 +181,19 @@ class Changing:
             self._operation, kept = self._operation.follow(batch, stack_arn=self._stack, token=run.run_id)
             if kept:
                 await self._store(kept)
-            if self._operation.ended is not None:
+            if self._operation.is_sure:
                 return
 
     async def _store(self, events: list[StackEvent]) -> None:
         """The events with the checkpoint that goes with them."""
         operation = self._operation
-        self._remember(started=operation.started, status=operation.status, ended=operation.ended, done=operation.done)
+        self._remember(
+            started=operation.started,
+            status=operation.status,
+            ended=operation.ended,
+            sure=operation.is_sure,
+            done=operation.done,
+        )
         self.checkpoint = msgspec.structs.replace(
             self.checkpoint, newest_event=events[-1].event_id, parts=self.checkpoint.parts + 1
         )

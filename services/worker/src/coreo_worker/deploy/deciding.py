@@ -96,7 +96,7 @@ Step = Tell | CallOff | Undo | Refuse | Wait | Over | NotDone | Unknown
 
 def next_of_apply(look: Look) -> Step:  # noqa: PLR0911  one for each thing that there may be to see
     """The next step of an apply that the ledger has as APPLYING."""
-    if look.operation.ended is not None:
+    if look.operation.ended is not None and (look.operation.is_sure or look.stack == look.operation.ended):
         return Over(look.operation.ended)
     if look.operation.started or look.change_set == _EXECUTING:
         return _while_applying(look)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass, replace
 
-from coreo_shared.contracts.deploys import Checkpoint, DeployAction, Outputs
+from coreo_shared.contracts.deploys import Checkpoint, DeployAction, Outputs, StackEvent
 from coreo_worker.aws.stacks import Stack, StackRefusalError
-from coreo_worker.deploy.operation import Operation, first_cause
+from coreo_worker.deploy.operation import Operation, first_cause, is_of_stack
 from coreo_worker.deploy.problems import of_refusal
 from coreo_worker.deploy.protocol import Ended
 from coreo_worker.deploy.run import DeployRun, events_since
@@ -51,7 +51,7 @@ class Ends:
         run = self.run
         events = await run.stacks.events(self.stack_arn, after=None, since=events_since(self.checkpoint, run.clock()))
         _, events = Operation().follow(events, stack_arn=self.stack_arn, token=run.run_id)
-        cause = first_cause(events, self.stack_arn)
+        cause = first_cause([*events, *await self._validation_errors(events)], self.stack_arn)
         if is_rolled_back(status):
             undone = self._why_undone()
             await run.store_failure(cause if undone is None else replace(cause, reason=undone), self.checkpoint, status)
@@ -62,6 +62,16 @@ class Ends:
             return await run.fail(bad, self.checkpoint, status)
         problem = replace(cause, reason=f"{bad.reason} {cause.reason}", advice=(*cause.advice, *bad.advice))
         return await run.fail(problem, self.checkpoint, status)
+
+    async def _validation_errors(self, events: list[StackEvent]) -> list[StackEvent]:
+        """What AWS would not even begin with, where no resource's own failure says it."""
+        if any(event.status.endswith("_FAILED") and not is_of_stack(event, self.stack_arn) for event in events):
+            return []
+        since = events_since(self.checkpoint, self.run.clock())
+        try:
+            return await self.run.stacks.validation_errors(self.stack_arn, since=since)
+        except StackRefusalError:
+            return []  # the stack's own events say at least that there are some
 
     def _why_undone(self) -> str | None:
         """Why an update was rolled back that did not fail."""

@@ -18,13 +18,17 @@ _FOLLOWED: Final = ("cancelled", "canceled")  # "Resource creation cancelled": b
 _ROLLBACKS: Final = ("ROLLBACK_IN_PROGRESS", "UPDATE_ROLLBACK_IN_PROGRESS")
 
 
+_MAYBE_ENDS: Final = frozenset({"CREATE_FAILED", "UPDATE_FAILED"})  # or AWS goes on and rolls back
+
+
 @dataclass(frozen=True)
 class Operation:
-    """How far the run's operation is. `ended`: the stack's status at its end."""
+    """How far the run's operation is. `ended`: the stack's status at its end; `is_sure`: nothing can follow that."""
 
     started: bool = False
     status: str | None = None
     ended: str | None = None
+    is_sure: bool = False
     done: int = 0  # resources that are as they should be
 
     def follow(
@@ -41,9 +45,11 @@ class Operation:
         done: set[str] = set()
         for position, event in enumerate(kept):
             if is_of_stack(event, stack_arn):
-                after = replace(after, status=event.status)
-                if is_end(event.status):
-                    return replace(after, ended=event.status, done=after.done + len(done)), kept[: position + 1]
+                if after.ended is not None and event.token != token:
+                    return replace(after, is_sure=True, done=after.done + len(done)), kept[:position]
+                after = replace(after, status=event.status, ended=event.status if is_end(event.status) else None)
+                if after.ended is not None and after.ended not in _MAYBE_ENDS:
+                    return replace(after, is_sure=True, done=after.done + len(done)), kept[: position + 1]
             elif event.status.endswith("_COMPLETE") and "ROLLBACK" not in (after.status or ""):
                 done.add(event.logical_id)
         return replace(after, done=after.done + len(done)), kept

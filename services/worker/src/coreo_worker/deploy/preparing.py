@@ -3,7 +3,7 @@
 Every step may be done again by another worker. A run has one change set, found again by its name.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import msgspec
@@ -20,6 +20,7 @@ from coreo_worker.aws.stacks import (
     StackTroubleError,
 )
 from coreo_worker.deploy.judging import TemplateJudge
+from coreo_worker.deploy.operation import first_cause
 from coreo_worker.deploy.plain_secrets import check_no_plain_secret
 from coreo_worker.deploy.previews import Judged, Subject, preview_of_changes, refusal
 from coreo_worker.deploy.problems import Problem, ProblemError, of_refusal
@@ -156,9 +157,9 @@ class Preparation:
         run = self.run
         is_empty = made.status == _FAILED and any(words in made.reason.lower() for words in _NOTHING)
         if made.status != _MADE and not is_empty:
+            problem = await self._why_not_made(made)
             await self._drop()
-            said = StackRefusalError("cloudformation:CreateChangeSet", "ValidationError", made.reason)
-            return await run.fail(of_refusal(said), checkpoint, None if before is None else before.status)
+            return await run.fail(problem, checkpoint, None if before is None else before.status)
         preview = await self._preview(before, made, is_empty=is_empty)
         checkpoint = _prepared(checkpoint, preview)
         await run.voice.store(preview, checkpoint)
@@ -175,6 +176,16 @@ class Preparation:
             await self._drop()
             return Ended(outcome="completed")
         return Ended(outcome="prepared", checkpoint=checkpoint)
+
+    async def _why_not_made(self, made: ChangeSet) -> Problem:
+        problem = of_refusal(StackRefusalError("cloudformation:CreateChangeSet", "ValidationError", made.reason))
+        try:
+            errors = await self.run.stacks.validation_errors(made.stack_arn, since="", change_set=made.arn)
+        except StackRefusalError:
+            errors = []  # AWS's reason says at least that there are some
+        if not errors:
+            return problem
+        return replace(first_cause(errors, made.stack_arn), code="template_invalid")
 
     async def _preview(self, before: Stack | None, made: ChangeSet, *, is_empty: bool) -> Preview:
         run = self.run
