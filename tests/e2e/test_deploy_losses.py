@@ -41,20 +41,15 @@ class Step:
 
 STEPS = {
     "entering the account": Step("AssumeRole"),
-    "looking at the stack": Step("DescribeStacks"),
     "making the change set": Step("CreateChangeSet"),
     "having made the change set": Step("CreateChangeSet", done=True),
-    "reading the change set": Step("DescribeChangeSet"),
     "having stored the preview": Step(path="/documents", body='"preview"', done=True),
     "having parked for approval": Step(path="/park", done=True),
-    "entering the account to change it": Step("AssumeRole", part=_APPROVED),
     "beginning": Step(path="/begin-apply", part=_APPROVED),
     "having begun": Step(path="/begin-apply", done=True, part=_APPROVED),
     "executing": Step("ExecuteChangeSet", part=_APPROVED),
     "having executed": Step("ExecuteChangeSet", done=True, part=_APPROVED),
-    "reading events": Step("DescribeStackEvents", part=_APPROVED),
     "having stored events": Step(path="/stack-events", done=True, part=_APPROVED),
-    "having stored the outputs": Step(path="/documents", body='"outputs"', done=True, part=_APPROVED),
     "ending": Step(path="/finish", part=_APPROVED),
     "having ended": Step(path="/finish", done=True, part=_APPROVED),
 }

