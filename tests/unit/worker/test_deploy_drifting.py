@@ -4,10 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as changed
 
 from coreo_shared.contracts.deploys import DeployAction, Difference, Drift, DriftedResource
 from coreo_shared.contracts.terms import FindingStatus, Severity
-from coreo_worker.aws.stacks import DriftStatus
+from coreo_worker.aws.stacks import DriftStatus, StackDeniedError
 from tests.support.deploy_story import Story
 from tests.support.memory_stacks import refused
 
@@ -70,8 +71,6 @@ async def test_findings_are_known_again_after_the_stack_was_made_anew() -> None:
 
 
 def replace_physical(one: DriftedResource) -> DriftedResource:
-    from msgspec.structs import replace as changed  # noqa: PLC0415
-
     return changed(one, physical_id="another")
 
 
@@ -150,8 +149,6 @@ async def test_no_stack_and_no_permission() -> None:
     story = Story(action=DeployAction.DRIFT)
     assert (await story.part()).outcome == "failed"
     assert story.failure.code == "stack_missing"
-
-    from coreo_worker.aws.stacks import StackDeniedError  # noqa: PLC0415
 
     story = make()
     story.stacks.faults["detect_drift"] = [StackDeniedError("cloudformation:DetectStackDrift", "AccessDenied", "no")]
