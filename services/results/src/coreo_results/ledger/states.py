@@ -15,7 +15,7 @@ from coreo_results.ledger.errors import (
     RunOverError,
 )
 from coreo_results.ledger.run import Run
-from coreo_results.ledger.transitions import Change, check_holder, end, moved, parked, was_let_go
+from coreo_results.ledger.transitions import Change, check_holder, end, moved, parked, was_parked
 from coreo_shared.contracts.deploys import DeployAction
 from coreo_shared.contracts.results import Counts, FinishRun
 from coreo_shared.contracts.terms import FindingStatus, RunState
@@ -91,7 +91,7 @@ def release(run: Run, fence: int, reason: str) -> Run:
     One that is APPLYING is not ended so, and goes on with another job, as this one's message may be lost. Raises
     StaleFenceError, RunOverError.
     """
-    if was_let_go(run, fence):
+    if was_parked(run, fence) or (run.state is RunState.QUEUED and run.fence == fence and fence > 0):
         return run
     check_holder(run, fence)
     reason = f"Given back by its worker: {reason}"
@@ -193,9 +193,10 @@ def _check_began(run: Run, word: FinishRun) -> None:
 def _completed(run: Run, word: FinishRun) -> Run:
     if word.report is not None:
         return replace(end(run, Change.COMPLETE, None), report=word.report)
-    if run.deploy is not None and run.identity.terms is not None:
+    terms = run.identity.terms
+    if run.deploy is not None and terms is not None:
         run = replace(run, deploy=msgspec.structs.replace(run.deploy, no_change=word.no_change))
-        if run.identity.terms.action is not DeployAction.DRIFT:
+        if terms.action is not DeployAction.DRIFT:  # which alone has units
             return end(run, Change.COMPLETE, word.reason)
     gaps = _gaps(run)
     return end(run, Change.COMPLETE_WITH_GAPS, gaps) if gaps else end(run, Change.COMPLETE, None)
