@@ -235,7 +235,7 @@ async def test_reads_are_tried_again_and_writes_are_not(aws: Simulator, new_acco
             assert await stacks.find("web") is None
         assert fault.hits == 2
         for kind in ("throttle", "error", "unavailable", "disconnect", "lose"):
-            lost = aws.fault(kind=kind, operation="CreateChangeSet", times=1)  # type: ignore[arg-type]
+            lost = aws.fault(kind=kind, operation="CreateChangeSet", times=1)
             with lost as fault, pytest.raises(StackTroubleError):
                 await stacks.make_change_set(subject.order())
             assert fault.hits == 1

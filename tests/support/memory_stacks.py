@@ -107,7 +107,7 @@ class MemoryStacks:
         for logical_id, reason in self.failures:
             self.tell(kept, logical_id, f"{verb}_FAILED", token=token, reason=reason)
         if not self.failures:
-            for logical_id in kept.resources or {"Topic": None}:
+            for logical_id in list(kept.resources) or ["Topic"]:
                 self.tell(kept, logical_id, f"{verb}_COMPLETE", token=token)
         status = self.outcome or f"{verb}_COMPLETE"
         if "ROLLBACK" in status:

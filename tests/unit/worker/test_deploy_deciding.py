@@ -1,4 +1,4 @@
-"""What to do with a change that was begun: never done again while there is a trace of it, never failed for want of one."""
+"""What to do with a change that was begun: never done again where it left a trace, never failed where it left none."""
 
 from dataclasses import replace
 from itertools import pairwise

@@ -400,9 +400,9 @@ async def test_change_that_began_meanwhile_is_not_ended_by_a_cancel(monkeypatch:
         run.cancel_requested = True
         await until(lambda: process.of(Cancel))
         await asyncio.sleep(0.8)
-        assert run.state is RunState.APPLYING
+        assert run.is_applying
         process.say(Ended(outcome="rolled_back", reason="Canceled on request."))
-        await world.done(run_id)
+        run = await world.done(run_id)
 
     assert run.state is RunState.ROLLED_BACK
 

@@ -166,10 +166,10 @@ class Preparation:
         if is_empty:
             await self._drop()
             return await self._no_change(before)
-        problem = refusal(preview, run.spec)
-        if problem is not None:
+        refused = refusal(preview, run.spec)
+        if refused is not None:
             await self._drop()
-            return await run.fail(problem, checkpoint, preview.stack_status)
+            return await run.fail(refused, checkpoint, preview.stack_status)
         if run.canceled.is_set():
             return await self._call_off()
         if run.spec.action is DeployAction.PREVIEW:
