@@ -1,0 +1,21 @@
+"""What the process gives up before it reads a template, so that no template can take more."""
+
+import resource
+from typing import Final
+
+MEMORY_BYTES: Final = 768 * 1024 * 1024  # a template of 51,200 bytes takes about 200 MB
+CPU_SECONDS: Final = 20
+
+
+def give_up() -> None:
+    """No file written, no core dump, bounded memory and time. Past the time the kernel ends the process."""
+    for kind, wanted in (
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_FSIZE, 0),
+        (resource.RLIMIT_DATA, MEMORY_BYTES),
+        (resource.RLIMIT_CPU, CPU_SECONDS),
+        (resource.RLIMIT_NPROC, 0),
+    ):
+        hard = resource.getrlimit(kind)[1]
+        value = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(kind, (value, value))
