@@ -7,7 +7,8 @@ import pytest
 
 from coreo_shared.catalogue import load_catalogue
 from coreo_shared.catalogue.packs import PackError, catalogue_with, squeeze
-from coreo_shared.contracts.jobs import AuditSpec, RulePack
+from coreo_shared.contracts.jobs import AuditSpec
+from coreo_shared.contracts.rulepacks import RulePack
 from coreo_shared.contracts.terms import FindingStatus
 from coreo_worker.audit.engine import AuditRequest, run_audit
 from coreo_worker.aws.errors import PermanentError

@@ -4,7 +4,9 @@ from typing import Any
 from uuid import UUID
 
 from coreo_shared.contracts.base import Message
+from coreo_shared.contracts.deploys import DeploySpec
 from coreo_shared.contracts.onboarding import BootstrapSpec, DiscoverSpec, VerifySpec
+from coreo_shared.contracts.rulepacks import RulePack
 from coreo_shared.contracts.terms import Pool
 
 JOB_TYPE = "coreo-job+jwt"
@@ -20,14 +22,6 @@ class TargetAccount(Message, frozen=True, kw_only=True):
     external_id: str  # names us to the customer's role; not a secret (AWS IAM user guide), yet never logged
 
 
-class RulePack(Message, frozen=True, kw_only=True):
-    """Rules of a team's own, in the version that the plan names."""
-
-    name: str
-    version: int
-    text: bytes  # the pack's YAML, compressed (catalogue.packs.squeeze); who reads it checks it as if nobody had
-
-
 class AuditSpec(Message, frozen=True, kw_only=True, tag_field="kind", tag="audit"):
     """What an audit reads and judges."""
 
@@ -37,13 +31,13 @@ class AuditSpec(Message, frozen=True, kw_only=True, tag_field="kind", tag="audit
     packs: list[RulePack] = []
 
 
-Work = AuditSpec | VerifySpec | BootstrapSpec | DiscoverSpec
+Work = AuditSpec | DeploySpec | VerifySpec | BootstrapSpec | DiscoverSpec
 
 
 class Job(Message, frozen=True, kw_only=True):
     """One run to do. Field names iss to exp as in RFC 7519; times are Unix seconds.
 
-    The audit pool takes audits; the onboard pool takes the rest, which belong to no plan.
+    The audit pool takes audits, the deploy pool deploys; the onboard pool takes the rest, which belong to no plan.
     """
 
     iss: str
@@ -63,7 +57,9 @@ class Job(Message, frozen=True, kw_only=True):
 
 def pool_of(work: Work) -> Pool:
     """Whose work it is."""
-    return Pool.AUDIT if isinstance(work, AuditSpec) else Pool.ONBOARD
+    if isinstance(work, AuditSpec):
+        return Pool.AUDIT
+    return Pool.DEPLOY if isinstance(work, DeploySpec) else Pool.ONBOARD
 
 
 def job_audience(pool: Pool) -> str:

@@ -8,6 +8,7 @@ from typing import Literal
 from uuid import UUID
 
 from coreo_shared.contracts.base import Message
+from coreo_shared.contracts.deploys import DeployClaim, DeployView
 from coreo_shared.contracts.findings import Finding
 from coreo_shared.contracts.onboarding import Report
 from coreo_shared.contracts.terms import FindingStatus, Pool, RunState, Severity
@@ -26,14 +27,18 @@ class ClaimRequest(Message, frozen=True, kw_only=True):
     rules: list[str] | None = None
 
 
-class ClaimAnswer(Message, frozen=True, kw_only=True):
-    """The run is yours until the lease ends. Every later word on it must carry `fence`."""
+class ClaimAnswer(Message, frozen=True, kw_only=True, omit_defaults=True):
+    """The run is yours until the lease ends. Every later word on it must carry `fence`.
+
+    Defaults are left out, so that workers of other pools need not know what is for deploys.
+    """
 
     fence: int
-    attempt: int  # 1 for the first claim
+    attempt: int  # 1 for the first claim, and for the first after a run was parked
     lease_seconds: float
     cancel_requested: bool
     units_done: list[str]  # stored whole by an earlier attempt: skip them
+    deploy: DeployClaim | None = None  # of the deploy pool's runs
 
 
 class PutChunk(Message, frozen=True, kw_only=True):
@@ -61,11 +66,16 @@ class HeartbeatAnswer(Message, frozen=True, kw_only=True):
 
 
 class FinishRun(Message, frozen=True, kw_only=True):
-    """The run is over. The ledger itself tells SUCCEEDED from PARTIAL by what was stored."""
+    """The run is over. The ledger itself tells SUCCEEDED from PARTIAL by what was stored.
+
+    "rolled_back" and "unknown" are for deploys that are APPLYING: the stack is as it was; nobody can say how it is. The
+    latter is no end: a person must look.
+    """
 
     fence: int
-    outcome: Literal["completed", "failed", "canceled"]
-    reason: str | None = None  # a sentence a person can act on; required for "failed"
+    outcome: Literal["completed", "failed", "canceled", "rolled_back", "unknown"]
+    reason: str | None = None  # a sentence a person can act on; only "completed" and "canceled" need none
+    no_change: bool = False  # of a deploy that completed: there was nothing to do
     units_total: int | None = None
     report: Report | None = None  # of a run of the onboard pool; such a run has no units
 
@@ -104,7 +114,7 @@ class Counts(Message, frozen=True, kw_only=True):
     failed_by_severity: dict[Severity, int] = {}
 
 
-class RunEvent(Message, frozen=True, kw_only=True):
+class RunEvent(Message, frozen=True, kw_only=True, omit_defaults=True):
     """One entry of the durable feed: the run as it stood after a change. Later ones supersede earlier ones."""
 
     cursor: str
@@ -119,6 +129,7 @@ class RunEvent(Message, frozen=True, kw_only=True):
     units_total: int | None
     counts: Counts
     report: Report | None = None
+    deploy: DeployView | None = None  # of the deploy pool's runs
 
 
 class EventPage(Message, frozen=True, kw_only=True):

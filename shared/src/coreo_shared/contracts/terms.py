@@ -12,21 +12,40 @@ class Pool(StrEnum):
 
 
 class RunState(StrEnum):
-    """Where a run is. The transition table is `coreo_results.ledger.states`; nothing else writes a state."""
+    """Where a run is. The transition table is `coreo_results.ledger.states`; nothing else writes a state.
+
+    AWAITING_APPROVAL, APPLYING, ROLLED_BACK and OUTCOME_UNKNOWN are of deploys alone.
+    """
 
     QUEUED = "QUEUED"
     CLAIMED = "CLAIMED"
     RUNNING = "RUNNING"
+    AWAITING_APPROVAL = "AWAITING_APPROVAL"  # people must approve what is to be changed
+    APPLYING = "APPLYING"  # AWS may have been told to change the stack
+    OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"  # nobody can say what became of that: a person must look. Not an end
     SUCCEEDED = "SUCCEEDED"
     PARTIAL = "PARTIAL"  # finished, with units or findings that could not be evaluated
     FAILED = "FAILED"
     CANCELED = "CANCELED"
     EXPIRED = "EXPIRED"
+    ROLLED_BACK = "ROLLED_BACK"  # the stack is as it was before
 
     @property
     def is_final(self) -> bool:
         """Whether the run has ended."""
-        return self not in {RunState.QUEUED, RunState.CLAIMED, RunState.RUNNING}
+        return self in _FINAL_STATES
+
+
+_FINAL_STATES = frozenset(
+    {
+        RunState.SUCCEEDED,
+        RunState.PARTIAL,
+        RunState.FAILED,
+        RunState.CANCELED,
+        RunState.EXPIRED,
+        RunState.ROLLED_BACK,
+    }
+)
 
 
 class FindingStatus(StrEnum):

@@ -8,6 +8,7 @@
 from uuid import UUID
 
 from coreo_shared.contracts.base import Message
+from coreo_shared.contracts.deploys import DeployTerms
 from coreo_shared.contracts.terms import Pool
 
 RUN_CAPABILITY_TYPE = "coreo-run+jwt"
@@ -17,7 +18,11 @@ RESULTS_AUDIENCE = "coreo-results"
 
 
 class RunCapability(Message, frozen=True, kw_only=True):
-    """Lets its holder claim, feed and finish one run; tells the ledger what the run is at its first claim."""
+    """Lets its holder claim, feed and finish one run; tells the ledger what the run is at its first claim.
+
+    `deploy` of a run of the deploy pool, and of no other. `ticket`: 0 in the run's first job, then what the feed said
+    (contracts.deploys.Resume): a job with a lower one than the run has is out of date.
+    """
 
     iss: str
     aud: str
@@ -31,6 +36,8 @@ class RunCapability(Message, frozen=True, kw_only=True):
     cloud_account_id: UUID
     account_id: str
     pool: Pool
+    deploy: DeployTerms | None = None
+    ticket: int = 0
 
 
 class ServiceToken(Message, frozen=True, kw_only=True):

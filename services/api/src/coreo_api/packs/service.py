@@ -16,7 +16,7 @@ from coreo_api.rules.schemas import RuleSummary
 from coreo_api.teams.session import Session
 from coreo_shared.catalogue import Catalogue
 from coreo_shared.catalogue.packs import Pack, PackError, read_pack, squeeze, with_packs
-from coreo_shared.contracts.jobs import RulePack
+from coreo_shared.contracts.rulepacks import RulePack
 from coreo_shared.ids import new_id
 from coreo_shared.rules.needs import needs_of
 from coreo_shared.web import FieldError, Problem

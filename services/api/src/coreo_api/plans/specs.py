@@ -10,6 +10,7 @@ from coreo_shared.catalogue import Catalogue
 from coreo_shared.catalogue.packs import catalogue_with
 from coreo_shared.contracts import jobs
 from coreo_shared.contracts.base import encode_json
+from coreo_shared.contracts.rulepacks import RulePack
 from coreo_shared.rules.compiler import bind_parameters
 from coreo_shared.rules.errors import ParameterError, UnknownNameError
 from coreo_shared.rules.needs import REGION_ACTIONS, needs_of
@@ -22,7 +23,7 @@ _MAX_PARAMETERS = 64 * 1024  # they travel in each job
 _MAX_JOB = 96_000  # of an audit in a job, as JSON: a token has 128,000 characters at most, in base64
 
 
-def resolve(catalogue: Catalogue, spec: AuditSpec, packs: Sequence[jobs.RulePack] = ()) -> jobs.AuditSpec:
+def resolve(catalogue: Catalogue, spec: AuditSpec, packs: Sequence[RulePack] = ()) -> jobs.AuditSpec:
     """What a run of this spec does, with today's catalogue and the packs of the spec.
 
     Raises UnknownNameError; PackError when a pack has rules on what the catalogue no longer has.
@@ -54,7 +55,7 @@ def _catalogue_of(catalogue: Catalogue, audit: jobs.AuditSpec) -> Catalogue:
     return catalogue_with(tuple(pack.text for pack in audit.packs)) if audit.packs else catalogue
 
 
-def check(catalogue: Catalogue, partition: str, spec: AuditSpec, packs: Sequence[jobs.RulePack] = ()) -> None:
+def check(catalogue: Catalogue, partition: str, spec: AuditSpec, packs: Sequence[RulePack] = ()) -> None:
     """Raises a Problem that names every field that is wrong."""
     try:
         audit = resolve(catalogue, spec, packs)
