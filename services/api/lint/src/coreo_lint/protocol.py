@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 MAX_TEMPLATE_BYTES: Final = 51_200  # of a template that is sent to CloudFormation by value (CreateChangeSet)
+BEATEN: Final = 3  # exit status: this template cannot be judged; other statuses are bugs of ours
 MAX_FINDINGS: Final = 100
 MAX_MESSAGE: Final = 500
 
