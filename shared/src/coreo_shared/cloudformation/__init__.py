@@ -1,0 +1,1 @@
+"""CloudFormation templates as data, read before there is a stack: text, intrinsic functions, and what rules read of it."""
