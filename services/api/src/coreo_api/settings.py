@@ -1,5 +1,6 @@
 """Settings of the api, from the environment. Secrets are in types that do not print."""
 
+import sys
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
@@ -29,6 +30,7 @@ class ApiSettings(DatabaseSettings):
     results_url: Url
     signing_jwk: SigningKey  # signs jobs, run capabilities, service tokens
     queue_url_audit: Url
+    queue_url_deploy: Url
     queue_url_onboard: Url
     onboard_fleet_jwks: KeySet  # public keys of the onboard pool: whose sealing keys are used for bootstraps
     aws_account_id: AccountId  # Coreo's own: customers trust it, and it is never a target
@@ -39,6 +41,7 @@ class ApiSettings(DatabaseSettings):
     verify_interval_seconds: Annotated[int, Field(ge=60)] = 6 * 3600  # between two proofs of an account's role
     grant_template_url: Url | None = None  # a public copy of infra/customer/coreo-role.yaml, for quick-create links
     iam_endpoint_url: Url | None = None  # another IAM than AWS's, for requests signed with customers' keys
+    lint_python: str = sys.executable  # the interpreter of the environment that has coreo-lint
     aws_region: Annotated[str | None, Field(validation_alias="AWS_REGION")] = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8080

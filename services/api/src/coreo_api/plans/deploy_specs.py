@@ -9,14 +9,21 @@ from coreo_api.plans.deploy_schemas import DeploySpec
 from coreo_api.plans.schemas import AuditSpec
 from coreo_shared import templates
 from coreo_shared.catalogue import Catalogue
+from coreo_shared.cloudformation.permissions import (
+    PermissionsError,
+    deploy_actions,
+    session_policy,
+    template_object,
+)
 from coreo_shared.contracts import deploys
 from coreo_shared.contracts.base import encode_json
 from coreo_shared.contracts.deploys import MAX_SPEC_BYTES, DeployAction
 from coreo_shared.contracts.rulepacks import RulePack
-from coreo_shared.rules.errors import UnknownNameError
-from coreo_shared.web import FieldError, Problem
+from coreo_shared.web import FieldError
 
 _FIELD = "body.spec"
+_ANY_ACCOUNT = "0" * 12  # all have twelve digits: what fits for one fits for all
+_ROOM = 1_000  # for what each target fills in
 _OF_TEMPLATE = frozenset({DeployAction.PREVIEW, DeployAction.APPLY})  # drift and destroy take the stack as it is
 
 
@@ -57,7 +64,22 @@ def resolve(
     allow: Sequence[str] = (),
 ) -> deploys.DeploySpec:
     """What a run of this spec does, without its region and service role: those are the target's. Raises UnknownNameError."""
-    made = deploys.DeploySpec(
+    work = _without_rules(spec, action, allow)
+    rules = rules_of(spec)
+    if rules is None or action not in _OF_TEMPLATE:
+        return work
+    judged = specs.resolve(catalogue, rules, packs)
+    return msgspec.structs.replace(
+        work,
+        rules=judged.rules,
+        rule_parameters=judged.parameters,
+        packs=judged.packs,
+        refuse_severity=spec.refuse_severity,
+    )
+
+
+def _without_rules(spec: DeploySpec, action: DeployAction, allow: Sequence[str] = ()) -> deploys.DeploySpec:
+    work = deploys.DeploySpec(
         action=action,
         region="",
         stack_name=spec.stack_name,
@@ -67,11 +89,9 @@ def resolve(
         timeout_minutes=spec.timeout_minutes,
     )
     if action not in _OF_TEMPLATE:
-        return made
-    rules = rules_of(spec)
-    judged = None if rules is None else specs.resolve(catalogue, rules, packs)
+        return work
     return msgspec.structs.replace(
-        made,
+        work,
         template=None if spec.template is None else templates.pack(spec.template),
         template_url=spec.template_url,
         parameters=spec.parameters,
@@ -80,10 +100,6 @@ def resolve(
         termination_protection=spec.termination_protection,
         rollback_triggers=[deploys.RollbackTrigger(arn=each.arn, type=each.type) for each in spec.rollback_triggers],
         monitoring_minutes=spec.monitoring_minutes,
-        rules=[] if judged is None else judged.rules,
-        rule_parameters={} if judged is None else judged.parameters,
-        packs=[] if judged is None else judged.packs,
-        refuse_severity=spec.refuse_severity,
     )
 
 
@@ -98,20 +114,40 @@ def for_target(
 
 def check(catalogue: Catalogue, partition: str, spec: DeploySpec, packs: Sequence[RulePack]) -> None:
     """Raises a Problem that names every field that is wrong."""
-    errors = [*_region_errors(catalogue, partition, spec), *_other_errors(spec)]
+    errors = [*_region_errors(catalogue, partition, spec), *_other_errors(spec, partition)]
     rules = rules_of(spec)
     if rules is None and (spec.rule_parameters or spec.refuse_severity):
         field = "rule_parameters" if spec.rule_parameters else "refuse_severity"
         errors.append(FieldError(f"{_FIELD}.{field}", "there are no rules: name some in rules, rule_sets or rule_packs"))
     if errors:
-        raise _problem(errors)
+        raise specs.problem_of(errors)
     if rules is not None:
-        try:
-            specs.check_rules(catalogue, rules, packs, parameters="rule_parameters")
-        except UnknownNameError as error:
-            raise _problem([FieldError(f"{_FIELD}.{error.field}", error.problem)]) from None
-    if len(encode_json(resolve(catalogue, spec, packs, DeployAction.APPLY))) > MAX_SPEC_BYTES - 1_000:
-        raise _problem([FieldError(_FIELD, "too much for one job: shorten the template, or name fewer rules")])
+        specs.check_rules(catalogue, rules, packs)
+    if len(encode_json(resolve(catalogue, spec, packs, DeployAction.APPLY))) > MAX_SPEC_BYTES - _ROOM:
+        raise specs.problem_of([FieldError(_FIELD, "too much for one job: shorten the template, or name fewer rules")])
+    try:
+        policies_of(spec, partition)
+    except PermissionsError as error:
+        raise specs.problem_of([FieldError(f"{_FIELD}.{error.field}", error.problem)]) from None
+
+
+def policies_of(spec: DeploySpec, partition: str) -> dict[DeployAction, str]:
+    """The widest session policy of a run of each action, in some account. Raises PermissionsError."""
+    region = max(spec.regions, key=len)
+    policies = {}
+    for action in DeployAction:
+        work = _without_rules(spec, action)
+        work = for_target(work, terms_of(spec), region=region, partition=partition, account_id=_ANY_ACCOUNT)
+        policies[action] = session_policy(work, partition=partition, account_id=_ANY_ACCOUNT)
+    return policies
+
+
+def actions_of(spec: DeploySpec, partition: str) -> frozenset[str]:
+    """The IAM actions that a role needs for everything that can be done with this spec."""
+    work = _without_rules(spec, DeployAction.APPLY)
+    return deploy_actions(
+        for_target(work, terms_of(spec), region=spec.regions[0], partition=partition, account_id=_ANY_ACCOUNT)
+    )
 
 
 def _region_errors(catalogue: Catalogue, partition: str, spec: DeploySpec) -> Iterator[FieldError]:
@@ -124,7 +160,10 @@ def _region_errors(catalogue: Catalogue, partition: str, spec: DeploySpec) -> It
         yield FieldError(f"{_FIELD}.regions", "the same region is there twice")
 
 
-def _other_errors(spec: DeploySpec) -> Iterator[FieldError]:
+def _other_errors(spec: DeploySpec, partition: str) -> Iterator[FieldError]:
+    if spec.template_url is not None and template_object(spec.template_url, partition) is None:
+        message = "must be the https address of an object in S3: https://BUCKET.s3.REGION.amazonaws.com/KEY"
+        yield FieldError(f"{_FIELD}.template_url", message)
     if spec.service_role is not None and spec.permissions:
         yield FieldError(
             f"{_FIELD}.permissions",
@@ -132,8 +171,3 @@ def _other_errors(spec: DeploySpec) -> Iterator[FieldError]:
         )
     if spec.monitoring_minutes and not spec.rollback_triggers:
         yield FieldError(f"{_FIELD}.monitoring_minutes", "there are no rollback_triggers to watch")
-
-
-def _problem(errors: list[FieldError]) -> Problem:
-    named = ", ".join(error.field for error in errors)
-    return Problem(422, "invalid", f"Not valid: {named}.", errors=tuple(errors))

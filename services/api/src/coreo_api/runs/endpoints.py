@@ -35,16 +35,19 @@ async def start_runs(
     body: Annotated[StartRun | None, Body()] = None,
     idempotency_key: IdempotencyKey = None,
 ) -> RunGroupView:
-    """Start the plan now: a run for each of its cloud accounts. What is accepted here is run, or ends with a reason."""
-    chosen = None if body is None else body.cloud_account_ids
-    group_id = await requests.request_runs(session, context, plan_id, chosen, idempotency_key)
+    """Start the plan now: a run for each of its cloud accounts, and region if it is a deploy plan.
+
+    What is accepted here is run, or ends with a reason.
+    """
+    group_id = await requests.request_runs(session, context, plan_id, body or StartRun(), idempotency_key)
     return await service.show_group(session, group_id)
 
 
 @router.get("/runs")
 async def list_runs(session: TeamSession, query: Annotated[RunQuery, Query()]) -> Page[RunView]:
     """The team's runs, newest first."""
-    wanted = Filter(query.plan_id, query.cloud_account_id, query.group_id, [str(each) for each in query.state] or None)
+    states = [str(each) for each in query.state] or None
+    wanted = Filter(query.plan_id, query.cloud_account_id, query.group_id, query.target_id, states)
     rows = await repository.list_page(session.connection, session.team_id, wanted, query.before, query.limit + 1)
     return page_of(rows, query.limit, service.view)
 
