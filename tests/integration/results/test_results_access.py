@@ -23,7 +23,7 @@ Call = tuple[str, str, dict[str, Any] | None]
 TEAM_TABLES = (
     *("runs", "run_events", "team_keys", "run_keys", "units", "chunks", "finding_groups"),
     *("finding_life", "chunk_changes", "resolved_findings"),
-    *("suppressions", "suppression_hits", "suppression_marks", "severity_overrides", "decisions"),
+    *("suppressions", "suppression_hits", "suppression_marks", "severity_overrides", "decisions", "run_documents"),
 )
 REGISTER = {"worker_id": "w", "pool": "audit", "version": "1", "host": "h", "started_at": "2026-01-01T00:00:00+00:00"}
 CANCEL: dict[str, Any] = {
@@ -36,12 +36,22 @@ CANCEL |= {"pool": "audit", "state": "CANCELED", "reason": "x"}
 
 SUPPRESSION = {"resource": "bucket-0", "reason": "x", "author": "x"}
 SEVERITY = {"rule_id": "s3-bucket-public", "severity": "low", "reason": "x", "author": "x"}
+CHECKPOINT = {"step": "x"}
+OUTPUTS = {"kind": "outputs", "stack_arn": "x", "stack_status": "CREATE_COMPLETE", "outputs": []}
+EVENT = {"event_id": "x", "at": "x", "logical_id": "x", "type": "x", "status": "x"}
+EVENTS = {"fence": 1, "part": 0, "events": [EVENT], "checkpoint": CHECKPOINT}
+APPROVER = {"approver_id": str(new_id()), "author": "x"}
 RUN_CALLS: list[Call] = [
     ("POST", "/runs/{run}/claim", {"worker_id": "w"}),
     ("PUT", "/runs/{run}/chunks", None),
     ("POST", "/runs/{run}/heartbeat", {"fence": 1}),
     ("POST", "/runs/{run}/finish", {"fence": 1, "outcome": "completed"}),
     ("POST", "/runs/{run}/release", {"fence": 1, "reason": "x"}),
+    ("POST", "/runs/{run}/park", {"fence": 1, "resume_seconds": 1, "checkpoint": CHECKPOINT}),
+    ("POST", "/runs/{run}/begin-apply", {"fence": 1, "hash": "0" * 64, "checkpoint": CHECKPOINT}),
+    ("POST", "/runs/{run}/refuse-cancel", {"fence": 1, "reason": "x"}),
+    ("PUT", "/runs/{run}/documents", {"fence": 1, "document": OUTPUTS}),
+    ("PUT", "/runs/{run}/stack-events", EVENTS),
 ]
 TEAM_CALLS: list[Call] = [
     ("POST", "/runs/{run}/cancel", CANCEL),
@@ -61,6 +71,13 @@ TEAM_CALLS: list[Call] = [
     ("DELETE", "/severity-overrides/{override}", None),
     ("GET", "/decisions", None),
     ("DELETE", "/cloud-accounts/{account}/results", None),
+    ("POST", "/runs/{run}/approve", {**APPROVER, "hash": "0" * 64}),
+    ("POST", "/runs/{run}/reject", {**APPROVER, "reason": "x"}),
+    ("POST", "/runs/{run}/reconcile", {"author": "x"}),
+    ("POST", "/runs/{run}/settle", {"outcome": "FAILED", "author": "x", "reason": "x"}),
+    ("GET", "/runs/{run}/deploy", None),
+    ("GET", "/runs/{run}/documents/{document}", None),
+    ("GET", "/runs/{run}/stack-events", None),
 ]
 FEED_CALLS: list[Call] = [("GET", "/events", None), ("GET", "/workers", None)]
 FLEET_CALLS: list[Call] = [("POST", "/workers", REGISTER)]
@@ -98,12 +115,13 @@ def _declared(path: str) -> str:
         account="{cloud_account_id}",
         suppression="{suppression_id}",
         override="{override_id}",
+        document="{name}",
     )
 
 
 def concrete(path: str) -> str:
     """A path of the table with ids in it."""
-    return path.format(run=RUN, account=RUN, suppression=RUN, override=RUN)
+    return path.format(run=RUN, account=RUN, suppression=RUN, override=RUN, document="preview")
 
 
 def test_every_route_is_in_the_table(service: ResultsService) -> None:
@@ -190,7 +208,10 @@ async def test_another_team_gets_the_answer_of_a_run_that_never_was(service: Res
     run = service.run()
     await run.stored(make_chunk(await run.claimed()))
     other = service.tokens.team(new_id())
-    for path in ("findings", "rules", "changes", "resolved", "counts"):
+    for path in (
+        *("findings", "rules", "changes", "resolved", "counts"),
+        *("deploy", "documents/preview", "stack-events"),
+    ):
         theirs = await service.call("GET", f"/runs/{run.run_id}/{path}", other)
         random = await service.call("GET", f"/runs/{new_id()}/{path}", other)
         assert (theirs.status_code, theirs.json()["code"]) == (404, "not_found")

@@ -12,6 +12,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 import coreo_results.chunks.endpoints as chunk_endpoints
 import coreo_results.decisions.endpoints as decision_endpoints
+import coreo_results.documents.endpoints as document_endpoints
 import coreo_results.events.endpoints as event_endpoints
 import coreo_results.findings.endpoints as finding_endpoints
 import coreo_results.fleet.endpoints as fleet_endpoints
@@ -23,6 +24,7 @@ from coreo_results import health
 from coreo_results.auth import Authenticator
 from coreo_results.chunks.service import Chunks
 from coreo_results.decisions.log import DecisionLog
+from coreo_results.documents.service import Documents
 from coreo_results.events.listener import EventListener, Wakeup
 from coreo_results.events.service import Events
 from coreo_results.findings.service import Findings
@@ -31,6 +33,8 @@ from coreo_results.keys.errors import RootKeyError
 from coreo_results.keys.root import RootKey, open_root_key
 from coreo_results.keys.seal import DamagedError
 from coreo_results.keys.service import Keys
+from coreo_results.ledger import deploy_endpoints
+from coreo_results.ledger.deploying import Deploys
 from coreo_results.ledger.service import Ledger
 from coreo_results.ledger.sweeper import Sweeper
 from coreo_results.life.keeper import LifeKeeper
@@ -94,7 +98,8 @@ def create_app(settings: ResultsSettings) -> FastAPI:
         app.add_exception_handler(trouble, _on_database_down)
     parts = (ledger_endpoints, chunk_endpoints, finding_endpoints, life_endpoints, event_endpoints, fleet_endpoints)
     decisions = (suppression_endpoints, override_endpoints, decision_endpoints)
-    for part in (*parts, *decisions, health):
+    deploys = (deploy_endpoints, document_endpoints)
+    for part in (*parts, *decisions, *deploys, health):
         app.include_router(part.router)
     app.include_router(ledger_endpoints.accounts)
     return app
@@ -105,11 +110,16 @@ def _wire(
 ) -> Services:
     keys = Keys(database, root)
     life = Life(database, keys)
+    documents = Documents(database, keys)
     suppressions = Suppressions(database, keys)
     return Services(
         database=database,
         system_database=system_database,
-        ledger=Ledger(database, keys, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts),
+        ledger=Ledger(
+            database, keys, documents, lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts
+        ),
+        deploys=Deploys(database, keys, documents),
+        documents=documents,
         chunks=Chunks(database, keys),
         findings=Findings(database, keys, life, Lenses(database, keys, suppressions)),
         life=life,

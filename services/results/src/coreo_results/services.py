@@ -7,9 +7,11 @@ from fastapi import Depends, Request
 
 from coreo_results.chunks.service import Chunks
 from coreo_results.decisions.log import DecisionLog
+from coreo_results.documents.service import Documents
 from coreo_results.events.service import Events
 from coreo_results.findings.service import Findings
 from coreo_results.fleet.service import Fleet
+from coreo_results.ledger.deploying import Deploys
 from coreo_results.ledger.service import Ledger
 from coreo_results.ledger.sweeper import Sweeper
 from coreo_results.life.keeper import LifeKeeper
@@ -26,6 +28,8 @@ class Services:
     database: Database
     system_database: Database
     ledger: Ledger
+    deploys: Deploys
+    documents: Documents
     chunks: Chunks
     findings: Findings
     life: Life

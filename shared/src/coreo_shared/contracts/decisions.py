@@ -112,6 +112,7 @@ class DecisionKind(StrEnum):
     SUPPRESSION = "suppression"
     SEVERITY = "severity"
     ANSWER = "answer"
+    DEPLOY = "deploy"  # what was done about a deploy run
 
 
 class DecisionAction(StrEnum):
@@ -120,10 +121,17 @@ class DecisionAction(StrEnum):
     ADDED = "ADDED"
     CHANGED = "CHANGED"
     REMOVED = "REMOVED"
+    APPROVED = "APPROVED"
+    REJECTED = "REJECTED"
+    RECONCILED = "RECONCILED"  # somebody had a worker look what became of it
+    SETTLED = "SETTLED"  # somebody said what became of it
 
 
 class Decision(Message, frozen=True, kw_only=True):
-    """An entry of the log. `subject` is the id of the suppression or override, or a control as `framework/control`."""
+    """An entry of the log.
+
+    `subject` is the id of the suppression, override or run, or a control as `framework/control`.
+    """
 
     id: UUID
     at: Time

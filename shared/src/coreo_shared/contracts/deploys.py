@@ -6,7 +6,7 @@ and a higher *ticket*. The ledger's part of that is `coreo_results.ledger.deploy
 """
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from msgspec import Meta
@@ -96,7 +96,7 @@ class DeploySpec(Message, frozen=True, kw_only=True, tag_field="kind", tag="depl
     gates: list[Gate] = []
     allow: list[str] = []  # logical ids that gates let pass in this run
     rules: list[str] = []  # rule ids to judge the template by, resolved as those of an audit
-    rule_parameters: dict[str, str | int | float | bool | list[str]] = {}
+    rule_parameters: dict[str, Any] = {}  # as AuditSpec.parameters: rule id -> its variables
     packs: list[RulePack] = []
     refuse_severity: Severity | None = None  # a template with a FAIL of that severity or worse is not applied
 
@@ -398,6 +398,13 @@ class DeployView(Message, frozen=True, kw_only=True):
     cancel_refused: str | None = None
     no_change: bool = False
     documents: dict[str, int] = {}
+
+
+class DeployStatus(Message, frozen=True, kw_only=True):
+    """A deploy run as the ledger has it, with what its last worker left for the next."""
+
+    view: DeployView
+    checkpoint: Checkpoint | None
 
 
 class StackEventPage(Message, frozen=True, kw_only=True):

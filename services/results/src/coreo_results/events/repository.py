@@ -12,6 +12,7 @@ import msgspec
 from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from coreo_results.ledger.views import view_of
 from coreo_shared.contracts.onboarding import Report
 from coreo_shared.contracts.results import Counts, RunEvent
 from coreo_shared.contracts.terms import RunState
@@ -36,7 +37,8 @@ class FeedSlice:
 # No output column is called `xid`: ORDER BY would take that one, and text puts 10 before 9.
 _AFTER = text("""
     SELECT xid::text AS xid_text, seq, run_id, team_id, version, at, state, reason, attempt, units_done, units_total,
-        counts::text AS counts, report::text AS report
+        counts::text AS counts, report::text AS report,
+        terms::text AS terms, deploy::text AS deploy, resume_at, approval_until
     FROM run_events
     WHERE (xid, seq) > (CAST(CAST(:xid AS text) AS xid8), CAST(:seq AS bigint))
         AND xid < pg_snapshot_xmin(pg_current_snapshot())
@@ -89,4 +91,5 @@ def _event(row: Row[Any]) -> RunEvent:
         units_total=row.units_total,
         counts=msgspec.json.decode(row.counts, type=Counts),
         report=None if row.report is None else msgspec.json.decode(row.report, type=Report),
+        deploy=view_of(row),
     )

@@ -13,7 +13,7 @@ from coreo_results.ledger.run import RunIdentity
 from coreo_results.services import Wired
 from coreo_shared.contracts.results import CancelRun, ClaimRequest, FinishRun, ReleaseRun, RunHeartbeat
 from coreo_shared.contracts.terms import Pool
-from coreo_shared.web import StrictRoute
+from coreo_shared.web import Problem, StrictRoute
 from coreo_shared.web.problems import invalid
 
 router = APIRouter(prefix="/internal/v1/runs/{run_id}", route_class=StrictRoute)
@@ -30,10 +30,13 @@ async def claim(
     request: Annotated[ClaimRequest, Depends(json_body(ClaimRequest, max_bytes=_MAX_CLAIM_BYTES))],
     services: Wired,
 ) -> Response:
-    """A contracts.results.ClaimAnswer; 409 run_busy or run_over."""
+    """A contracts.results.ClaimAnswer; 409 run_busy, run_over or job_superseded."""
+    if (capability.deploy is not None) != (capability.pool is Pool.DEPLOY):
+        raise Problem(403, "wrong_terms", "Runs of the deploy pool have terms in their capability, and no others.")
     check_text("body.worker_id", request.worker_id, 256)
     check_rules("body.rules", request.rules or [])
-    return json_answer(await services.ledger.claim(RunIdentity.from_capability(capability), request))
+    identity = RunIdentity.from_capability(capability)
+    return json_answer(await services.ledger.claim(identity, request, capability.ticket))
 
 
 @router.post("/heartbeat")
@@ -51,12 +54,12 @@ async def finish(
     end: Annotated[FinishRun, Depends(json_body(FinishRun, max_bytes=_MAX_FINISH_BYTES))],
     services: Wired,
 ) -> Response:
-    """A contracts.results.RunAnswer; 409 stale_fence or run_over."""
+    """A contracts.results.RunAnswer; 409 stale_fence, run_over or not_applying."""
     _check_units(end.units_total)
     _check_report(capability.pool, end)
     if end.reason is not None:
         check_text("body.reason", end.reason, _MAX_REASON)
-    elif end.outcome == "failed":
+    elif end.outcome not in {"completed", "canceled"}:
         raise invalid("body.reason", "say why, in a sentence a person can act on")
     return json_answer(await services.ledger.finish(capability.team_id, capability.run_id, end))
 

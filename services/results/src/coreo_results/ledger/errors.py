@@ -21,6 +21,37 @@ class RunOverError(Problem):
         super().__init__(409, "run_over", "This run has ended. Drop its message.")
 
 
+class JobSupersededError(Problem):
+    """The job is not the run's newest: it waits for people, or goes on with another job."""
+
+    def __init__(self) -> None:
+        detail = "This job is out of date: its run waits, or goes on with another job. Drop its message."
+        super().__init__(409, "job_superseded", detail)
+
+
+class NotPossibleError(Problem):
+    """No word for this run, or not where it is now."""
+
+    def __init__(self, detail: str, code: str = "not_possible") -> None:
+        super().__init__(409, code, detail)
+
+
+class HashDiffersError(Problem):
+    """What was approved is not what is stored (RFC 9110, 13.1.1)."""
+
+    def __init__(self) -> None:
+        detail = "This is not the hash of the preview that waits for approval. Look at the preview again."
+        super().__init__(412, "hash_differs", detail)
+
+
+class RequesterMayNotApproveError(Problem):
+    """The plan wants other people's approval."""
+
+    def __init__(self) -> None:
+        detail = "The token that requested this run may not approve it. Use another."
+        super().__init__(403, "requester_may_not_approve", detail)
+
+
 class PurgeRefusedError(Problem):
     """A run in the account has not ended, and would go on storing."""
 

@@ -1,84 +1,61 @@
-"""The run's state machine: every change of a run is made by a function of this module, and nothing else writes a state.
+"""What is said of runs of all pools, as changes of a run: see `ledger.transitions`.
 
-All functions are pure: they take the run as stored and give the run as it shall be stored (the same object when nothing
-changes), or raise the refusal. A run that has ended never changes again.
+What is said of deploys alone is in `ledger.deploys`.
 """
 
 from dataclasses import replace
-from enum import StrEnum
-from types import MappingProxyType
 from typing import Any, Literal
 
-from coreo_results.ledger.errors import RunBusyError, RunOverError, StaleFenceError
+import msgspec
+
+from coreo_results.ledger.errors import (
+    JobSupersededError,
+    NotPossibleError,
+    RunBusyError,
+    RunOverError,
+)
 from coreo_results.ledger.run import Run
+from coreo_results.ledger.transitions import Change, check_holder, end, moved, parked, was_let_go
+from coreo_shared.contracts.deploys import DeployAction
 from coreo_shared.contracts.results import Counts, FinishRun
 from coreo_shared.contracts.terms import FindingStatus, RunState
 
-Outcome = Literal["completed", "failed", "canceled"]
+Outcome = Literal["completed", "failed", "canceled", "rolled_back", "unknown"]
 
-
-class Change(StrEnum):
-    """What can happen to a run."""
-
-    CLAIM = "claim"  # a worker takes it, for the first time or over from one whose lease ran out
-    PROGRESS = "progress"  # its worker stored something or knows the number of units
-    RELEASE = "release"  # its worker gives it back
-    COMPLETE = "complete"  # everything was evaluated
-    COMPLETE_WITH_GAPS = "complete_with_gaps"  # some of it could not be
-    FAIL = "fail"
-    CANCEL = "cancel"
-    EXPIRE = "expire"  # nobody took it in time
-
-
-_WAITING = (RunState.QUEUED,)
-_HELD = (RunState.CLAIMED, RunState.RUNNING)
-_ALIVE = _WAITING + _HELD
-TRANSITIONS = MappingProxyType(
-    {(state, Change.CLAIM): RunState.CLAIMED for state in _ALIVE}
-    | {(state, Change.PROGRESS): RunState.RUNNING for state in _HELD}
-    | {(state, Change.RELEASE): RunState.QUEUED for state in _HELD}
-    | {(state, Change.COMPLETE): RunState.SUCCEEDED for state in _HELD}
-    | {(state, Change.COMPLETE_WITH_GAPS): RunState.PARTIAL for state in _HELD}
-    | {(state, Change.FAIL): RunState.FAILED for state in _ALIVE}
-    | {(state, Change.CANCEL): RunState.CANCELED for state in _ALIVE}
-    | {(state, Change.EXPIRE): RunState.EXPIRED for state in _WAITING}
-)
 _STATES_OF_OUTCOME: dict[Outcome, frozenset[RunState]] = {
     "completed": frozenset({RunState.SUCCEEDED, RunState.PARTIAL}),
     "failed": frozenset({RunState.FAILED}),
     "canceled": frozenset({RunState.CANCELED}),
+    "rolled_back": frozenset({RunState.ROLLED_BACK}),
+    "unknown": frozenset({RunState.OUTCOME_UNKNOWN}),
 }
+_UNCLAIMABLE = frozenset({RunState.AWAITING_APPROVAL, RunState.OUTCOME_UNKNOWN})
+_BEFORE_BEGIN = frozenset({RunState.QUEUED, RunState.CLAIMED, RunState.RUNNING})
 _CANCELED = "Canceled on request."
 
 
-class TransitionError(Exception):
-    """The table has no such transition: a bug in the caller."""
-
-
-def next_state(state: RunState, change: Change) -> RunState:
-    """Where the change leads. Raises TransitionError."""
-    try:
-        return TRANSITIONS[state, change]
-    except KeyError:
-        raise TransitionError(f"{change} is not possible in state {state}") from None
-
-
-def claim(run: Run, *, worker_id: str, lease_seconds: float, max_attempts: int) -> Run:
+def claim(run: Run, *, worker_id: str, lease_seconds: float, max_attempts: int, ticket: int = 0) -> Run:
     """The run in the worker's hands under a new fence, or ended: canceled as asked, or failed for too many attempts.
 
-    Raises RunBusyError, RunOverError.
+    One that is APPLYING is neither canceled nor failed so: the worker must look first, and after too many attempts a
+    person. `ticket`: the job's. Raises RunBusyError, RunOverError, JobSupersededError.
     """
     if run.state.is_final:
         raise RunOverError
+    if (run.deploy is not None and ticket < run.deploy.ticket) or run.state in _UNCLAIMABLE:
+        raise JobSupersededError
     if run.lease_left is not None and run.lease_is_live:
         raise RunBusyError(run.lease_left)
-    if run.cancel_reason is not None:
-        return _end(run, Change.CANCEL, run.cancel_reason)
+    applying = run.state is RunState.APPLYING
+    if run.cancel_reason is not None and not applying:
+        return end(run, Change.CANCEL, run.cancel_reason)
     if run.attempt >= max_attempts:
-        return _end(run, Change.FAIL, _too_many_attempts(run))
-    return _moved(
+        return end(run, Change.LOSE if applying else Change.FAIL, _too_many_attempts(run))
+    return moved(
         run,
         Change.CLAIM,
+        deploy=None if run.deploy is None else msgspec.structs.replace(run.deploy, nudges=0),
+        resume_left=None,
         reason=None,
         fence=run.fence + 1,
         attempt=run.attempt + 1,
@@ -89,84 +66,101 @@ def claim(run: Run, *, worker_id: str, lease_seconds: float, max_attempts: int) 
 
 def heartbeat(run: Run, fence: int, *, lease_seconds: float, units_total: int | None) -> Run:
     """The run with its lease renewed. Raises StaleFenceError, RunOverError."""
-    _check_holder(run, fence)
+    check_holder(run, fence)
     if units_total is None:
         return replace(run, lease_left=lease_seconds)
-    return _moved(run, Change.PROGRESS, lease_left=lease_seconds, units_total=max(units_total, run.units_done))
+    return moved(run, Change.PROGRESS, lease_left=lease_seconds, units_total=max(units_total, run.units_done))
 
 
 def progress(run: Run, fence: int) -> Run:
     """The run at work: its worker stored something. Raises StaleFenceError, RunOverError."""
-    _check_holder(run, fence)
-    return _moved(run, Change.PROGRESS)
+    check_holder(run, fence)
+    return moved(run, Change.PROGRESS)
 
 
 def unit_stored(run: Run, counts: Counts) -> Run:
     """The run with one more unit done, whose findings are `counts`."""
     done = run.units_done + 1
     total = None if run.units_total is None else max(run.units_total, done)
-    return _moved(run, Change.PROGRESS, units_done=done, units_total=total, counts=add_counts(run.counts, counts))
+    return moved(run, Change.PROGRESS, units_done=done, units_total=total, counts=add_counts(run.counts, counts))
 
 
 def release(run: Run, fence: int, reason: str) -> Run:
     """The run given back, open to the next claim at once; ended if someone asked for that. Said twice is said once.
 
-    Raises StaleFenceError, RunOverError.
+    One that is APPLYING is not ended so, and goes on with another job, as this one's message may be lost. Raises
+    StaleFenceError, RunOverError.
     """
-    if run.state is RunState.QUEUED and run.fence == fence and fence > 0:
+    if was_let_go(run, fence):
         return run
-    _check_holder(run, fence)
+    check_holder(run, fence)
+    reason = f"Given back by its worker: {reason}"
+    if run.state is RunState.APPLYING:
+        return parked(run, Change.RELEASE, seconds=0.0, reason=reason)
     if run.cancel_reason is not None:
-        return _end(run, Change.CANCEL, run.cancel_reason)
-    return _moved(run, Change.RELEASE, reason=f"Given back by its worker: {reason}", lease_left=0.0)
+        return end(run, Change.CANCEL, run.cancel_reason)
+    return moved(run, Change.RELEASE, reason=reason, lease_left=0.0)
 
 
-def finish(run: Run, end: FinishRun) -> Run:
+def finish(run: Run, word: FinishRun) -> Run:
     """The run ended as its worker says; for "completed" what was stored decides, or the report where there are no
     units. Said twice is said once.
 
-    Raises StaleFenceError, RunOverError.
+    Raises StaleFenceError, RunOverError, NotPossibleError.
     """
-    if run.state in _STATES_OF_OUTCOME[end.outcome] and run.fence == end.fence:
+    if run.state in _STATES_OF_OUTCOME[word.outcome] and run.fence == word.fence:
         return run
-    _check_holder(run, end.fence)
-    if end.units_total is not None:
-        run = replace(run, units_total=max(end.units_total, run.units_done))
-    if end.outcome == "failed":
-        return _end(run, Change.FAIL, end.reason)
-    if end.outcome == "canceled":
-        return _end(run, Change.CANCEL, end.reason or run.cancel_reason or _CANCELED)
-    if end.report is not None:
-        return replace(_end(run, Change.COMPLETE, None), report=end.report)
-    gaps = _gaps(run)
-    return _end(run, Change.COMPLETE_WITH_GAPS, gaps) if gaps else _end(run, Change.COMPLETE, None)
+    check_holder(run, word.fence)
+    _check_began(run, word)
+    if word.units_total is not None:
+        run = replace(run, units_total=max(word.units_total, run.units_done))
+    match word.outcome:
+        case "failed":
+            return end(run, Change.FAIL, word.reason)
+        case "rolled_back":
+            return end(run, Change.ROLL_BACK, word.reason)
+        case "unknown":
+            return end(run, Change.LOSE, word.reason)
+        case "canceled":
+            return end(run, Change.CANCEL, word.reason or run.cancel_reason or _CANCELED)
+    return _completed(run, word)
 
 
 def cancel(run: Run, reason: str) -> Run:
-    """The run ended if no worker has it; else marked, for its worker, the next claim or the sweeper to end."""
-    if run.state.is_final:
+    """The run ended if no worker has it; else marked, for its worker, the next claim or the sweeper to end.
+
+    One that is APPLYING is only ever marked, and goes on with another job at once if no worker has it. Of one whose
+    outcome is unknown nothing is left to cancel.
+    """
+    if run.state.is_final or run.state is RunState.OUTCOME_UNKNOWN:
         return run
-    if run.is_held:
-        return run if run.cancel_reason is not None else replace(run, cancel_reason=reason)
-    return _end(replace(run, cancel_reason=reason), Change.CANCEL, reason)
+    if run.is_held or run.state is RunState.APPLYING:
+        return run if run.cancel_reason is not None else _marked(run, reason)
+    return end(replace(run, cancel_reason=reason), Change.CANCEL, reason)
 
 
 def expire(run: Run, reason: str) -> Run:
-    """The run ended because nobody took it in time; one that a worker has taken meanwhile goes on."""
-    if run.state.is_final or run.is_held:
+    """The run ended because nobody took it in time; one that a worker has taken meanwhile goes on.
+
+    So does one that is parked, approved, or waits for people: the sweeper sees to these.
+    """
+    if run.state is not RunState.QUEUED or run.is_parked:
         return run
-    return _end(run, Change.EXPIRE, reason)
+    return end(run, Change.EXPIRE, reason)
 
 
 def sweep(run: Run, *, abandon_after_seconds: float) -> Run:
-    """The run ended if its lease ran out and a cancel is waiting, or if it ran out too long ago; else unchanged."""
-    if run.state.is_final or run.lease_left is None or run.lease_left >= 0:
+    """The run ended if its lease ran out and a cancel is waiting, or if it ran out too long ago; else unchanged.
+
+    Of deploys, those in a state of their own are for `deploys.sweep`.
+    """
+    if run.state not in _BEFORE_BEGIN or run.lease_left is None or run.lease_left >= 0:
         return run
     if run.cancel_reason is not None:
-        return _end(run, Change.CANCEL, run.cancel_reason)
+        return end(run, Change.CANCEL, run.cancel_reason)
     if -run.lease_left <= abandon_after_seconds:
         return run
-    return _end(run, Change.FAIL, _lost(run, abandon_after_seconds))
+    return end(run, Change.FAIL, _lost(run, abandon_after_seconds))
 
 
 def add_counts(left: Counts, right: Counts) -> Counts:
@@ -177,19 +171,34 @@ def add_counts(left: Counts, right: Counts) -> Counts:
     )
 
 
-def _check_holder(run: Run, fence: int) -> None:
-    if run.state.is_final:
-        raise RunOverError
-    if not run.is_held or run.fence != fence:
-        raise StaleFenceError
+def _marked(run: Run, reason: str) -> Run:
+    """The run whose worker shall hear that somebody wants it ended; the next one, and soon, if it is parked."""
+    run = replace(run, cancel_reason=reason)
+    if run.deploy is None:
+        return run
+    run = replace(run, deploy=msgspec.structs.replace(run.deploy, cancel_refused=None))
+    return parked(run, Change.NUDGE, seconds=0.0, reason=run.reason) if run.is_parked else run
 
 
-def _moved(run: Run, change: Change, **fields: Any) -> Run:
-    return replace(run, state=next_state(run.state, change), **fields)
+def _check_began(run: Run, word: FinishRun) -> None:
+    """Refuses an end that says more than can be: what was not begun cannot be rolled back, unknown, or done."""
+    if run.state is RunState.APPLYING:
+        return
+    changes = run.identity.terms is not None and run.identity.terms.action.changes_stack
+    done = word.outcome == "completed" and changes and not word.no_change
+    if done or word.outcome in {"rolled_back", "unknown"}:
+        raise NotPossibleError("This run has not begun to change anything.", "not_applying")
 
 
-def _end(run: Run, change: Change, reason: str | None) -> Run:
-    return _moved(run, change, reason=reason, lease_left=None)
+def _completed(run: Run, word: FinishRun) -> Run:
+    if word.report is not None:
+        return replace(end(run, Change.COMPLETE, None), report=word.report)
+    if run.deploy is not None and run.identity.terms is not None:
+        run = replace(run, deploy=msgspec.structs.replace(run.deploy, no_change=word.no_change))
+        if run.identity.terms.action is not DeployAction.DRIFT:
+            return end(run, Change.COMPLETE, word.reason)
+    gaps = _gaps(run)
+    return end(run, Change.COMPLETE_WITH_GAPS, gaps) if gaps else end(run, Change.COMPLETE, None)
 
 
 def _gaps(run: Run) -> str | None:
@@ -207,9 +216,11 @@ def _gaps(run: Run) -> str | None:
 
 
 def _too_many_attempts(run: Run) -> str:
+    began = run.state is RunState.APPLYING
     return (
         f"No worker finished this run in {run.attempt} attempts; the last was {run.worker_id}. "
-        "Look for what stopped it in that worker's log, then start the run again."
+        "Look for what stopped it in that worker's log, then "
+        + ("have it reconciled, or settle it by what you see in AWS." if began else "start the run again.")
     )
 
 

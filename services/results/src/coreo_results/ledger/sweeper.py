@@ -1,10 +1,14 @@
-"""Ends runs that nobody works on any more, so that every run ends. One in each replica: they skip each other's rows."""
+"""Ends runs that nobody works on any more, so that every run ends. One in each replica: they skip each other's rows.
+
+A deploy that waits too long for a worker is first sent to one again; one that may have changed something in AWS is not
+ended, but its outcome is unknown.
+"""
 
 import asyncio
 
 from coreo_results.events.repository import EventRepository
 from coreo_results.fleet.repository import FleetRepository
-from coreo_results.ledger import states
+from coreo_results.ledger import deploys, states
 from coreo_results.ledger.repository import RunRepository
 from coreo_shared.db import Database
 from coreo_shared.observability.logs import get_logger
@@ -40,11 +44,11 @@ class Sweeper:
                 continue
 
     async def sweep(self) -> int:
-        """Ends what is due; says how many runs it ended."""
-        ended = 0
-        while batch := await self._end_lapsed():
-            ended += batch
-        return ended
+        """Ends or sends again what is due; says how many runs it changed."""
+        changed = 0
+        while batch := await self._sweep_batch():
+            changed += batch
+        return changed
 
     async def tidy(self) -> None:
         """Forgets superseded events and workers long silent: the newest event of each run stays."""
@@ -52,16 +56,18 @@ class Sweeper:
             await EventRepository(connection).forget_superseded()
             await FleetRepository(connection).forget_silent()
 
-    async def _end_lapsed(self) -> int:
+    async def _sweep_batch(self) -> int:
+        seconds = self._abandon_after_seconds
         async with self._database.transaction() as connection:
             runs = RunRepository(connection)
-            ended = 0
-            lapsed = await runs.lock_lapsed(abandon_after_seconds=self._abandon_after_seconds, limit=_BATCH)
-            for run in lapsed:
-                after = states.sweep(run, abandon_after_seconds=self._abandon_after_seconds)
+            changed = 0
+            for run in await runs.lock_lapsed(abandon_after_seconds=seconds, limit=_BATCH):
+                after = states.sweep(run, abandon_after_seconds=seconds)
+                if after is run:
+                    after = deploys.sweep(run, abandon_after_seconds=seconds)
                 if after != run:
                     await runs.save(after)
-                    ended += 1
+                    changed += 1
                     _log.warning(
                         "run_swept",
                         team_id=str(run.identity.team_id),
@@ -70,4 +76,4 @@ class Sweeper:
                         state=after.state,
                         reason=after.reason,
                     )
-            return ended
+            return changed

@@ -60,7 +60,11 @@ class Past:
     first_seen: str | None
 
 
-_DUE = "ended_at IS NOT NULL AND life_at IS NULL AND purged_at IS NULL AND pool = 'audit' AND plan_id IS NOT NULL"
+# Runs that say all there is to say of their units: audits, and of deploys those that look for drift.
+_DUE = (
+    "ended_at IS NOT NULL AND life_at IS NULL AND purged_at IS NULL AND plan_id IS NOT NULL"
+    " AND (pool = 'audit' OR action = 'drift')"
+)
 _DUE_RUNS = text(f"SELECT team_id, run_id FROM runs WHERE {_DUE} ORDER BY ended_at, run_id LIMIT :limit")  # noqa: S608  constants
 _PLAN_OF_DUE = text(f"""
     SELECT cloud_account_id, plan_id FROM runs WHERE team_id = :team AND run_id = :run AND {_DUE}
@@ -76,6 +80,7 @@ _COMPARED = text("""
     UPDATE runs r SET life_at = clock_timestamp(), changes = CAST(:changes AS jsonb), previous_run_id = (
         SELECT p.run_id FROM runs p
         WHERE p.team_id = r.team_id AND p.cloud_account_id = r.cloud_account_id AND p.plan_id = r.plan_id
+            AND p.target_id IS NOT DISTINCT FROM r.target_id
             AND p.life_at IS NOT NULL AND p.units_done > 0 AND p.run_id <> r.run_id
         ORDER BY p.life_at DESC LIMIT 1
     )
