@@ -15,6 +15,7 @@ from coreo_api.accounts import endpoints as accounts
 from coreo_api.bootstrap import endpoints as bootstrap
 from coreo_api.compliance import endpoints as compliance
 from coreo_api.context import Clock, Context, utc_now
+from coreo_api.deploys import endpoints as deploys
 from coreo_api.dispatch.background import Task, running
 from coreo_api.dispatch.dispatcher import Dispatcher
 from coreo_api.dispatch.onboarding import Onboarding
@@ -94,7 +95,20 @@ def create_app(
     install(app, max_body_bytes=MAX_BODY_BYTES)
     for error in _DATABASE_DOWN:
         app.add_exception_handler(error, _on_database_down)
-    features = (teams, accounts, grants, bootstrap, rules, packs, plans, runs, findings, suppressions, compliance)
+    features = (
+        teams,
+        accounts,
+        grants,
+        bootstrap,
+        rules,
+        packs,
+        plans,
+        runs,
+        deploys,
+        findings,
+        suppressions,
+        compliance,
+    )
     for feature in (*features, health):
         app.include_router(feature.router)
     app.include_router(plans.templates)
@@ -112,9 +126,7 @@ async def _on_database_down(request: Request, error: Exception) -> Response:
     return answer(problem, request)
 
 
-def background_tasks(
-    context: Context, queue: JobQueue, onboard_queue: JobQueue, deploy_queue: JobQueue
-) -> list[Task]:
+def background_tasks(context: Context, queue: JobQueue, onboard_queue: JobQueue, deploy_queue: JobQueue) -> list[Task]:
     """All that goes on beside the requests."""
     return [
         Task("dispatcher", Dispatcher(context, queue).step, signals.OUTBOX),

@@ -36,6 +36,7 @@ class ApiSettings(DatabaseSettings):
     aws_account_id: AccountId  # Coreo's own: customers trust it, and it is never a target
     partition: Literal["aws", "aws-us-gov", "aws-cn"] = "aws"
     audit_worker_role_arn: str | None = None  # named in trust policies in place of the whole of our account
+    deploy_worker_role_arn: str | None = None  # likewise
     # Likewise: it proves that a role is safe.
     onboard_worker_role_arn: Annotated[str | None, Field(validate_default=True)] = None
     verify_interval_seconds: Annotated[int, Field(ge=60)] = 6 * 3600  # between two proofs of an account's role
@@ -50,10 +51,11 @@ class ApiSettings(DatabaseSettings):
 
     @field_validator("onboard_worker_role_arn")
     @classmethod
-    def _name_both_worker_roles(cls, value: str | None, others: ValidationInfo) -> str | None:
-        """A role that trusts one of them alone could not be proven, or not be used."""
-        if (value is None) != (others.data.get("audit_worker_role_arn") is None):
-            raise ValueError("goes with COREO_AUDIT_WORKER_ROLE_ARN: set both or neither")
+    def _name_all_worker_roles(cls, value: str | None, others: ValidationInfo) -> str | None:
+        """A role that trusts some of them alone could not be proven, or not be used."""
+        named = [value, *(others.data.get(f"{pool}_worker_role_arn") for pool in ("audit", "deploy"))]
+        if None in named and any(named):
+            raise ValueError("goes with COREO_AUDIT_WORKER_ROLE_ARN and COREO_DEPLOY_WORKER_ROLE_ARN: set all or none")
         return value
 
     def signer(self) -> Signer:

@@ -21,7 +21,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Finding:
-    """Something about the template. Lines and columns count from 1. An `error` is something that CloudFormation refuses."""
+    """Something about the template. Lines and columns count from 1. An `error` is what CloudFormation would refuse."""
 
     rule: str
     level: str  # error, warning, info

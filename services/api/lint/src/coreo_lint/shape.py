@@ -1,4 +1,4 @@
-"""A template's outer shape, before anything builds objects of it: size, depth, and aliases, which CloudFormation refuses.
+"""A template's outer shape, before anything builds objects of it: size, depth, and aliases, which are refused.
 
 YAML is looked at event by event, JSON character by character: neither recurses, and both are linear.
 """
@@ -23,8 +23,8 @@ def shape_problem(text: str) -> Finding | None:
         return _error(
             1,
             1,
-            f"The template has {size:,} bytes, and CloudFormation takes {MAX_TEMPLATE_BYTES:,} by value. Put it into S3 "
-            "and give template_url.",
+            f"The template has {size:,} bytes, and CloudFormation takes {MAX_TEMPLATE_BYTES:,} by value. Put it into "
+            "S3 and give template_url.",
         )
     if not text.strip():
         return _error(1, 1, "The template is empty.")
@@ -37,7 +37,9 @@ def _yaml_problem(text: str) -> Finding | None:
         for event in yaml.parse(text, Loader=_LOADER):
             line, column = event.start_mark.line + 1, event.start_mark.column + 1
             if isinstance(event, yaml.events.AliasEvent):
-                return _error(line, column, "CloudFormation refuses YAML aliases: write the value out, or use a parameter.")
+                return _error(
+                    line, column, "CloudFormation refuses YAML aliases: write the value out, or use a parameter."
+                )
             if isinstance(event, yaml.events.DocumentStartEvent):
                 documents += 1
                 if documents > 1:

@@ -27,7 +27,9 @@ def misfits(template: Mapping[str, Any], request: Request) -> list[Misfit]:
     section = template.get("Parameters") or {}
     for name, value in sorted(request.parameters.items()):
         if name in declared:
-            found += [Misfit(f"parameters.{name}", problem) for problem in _problems(declared[name], section[name], value)]
+            found += [
+                Misfit(f"parameters.{name}", problem) for problem in _problems(declared[name], section[name], value)
+            ]
     return found
 
 
@@ -59,8 +61,8 @@ def _unacknowledged(template: Mapping[str, Any], request: Request) -> Iterator[M
 def _problems(parameter: Parameter, declared: Mapping[str, Any], value: str) -> Iterator[str]:
     if parameter.no_echo and not _SECRET.fullmatch(value):
         yield (
-            "NoEcho: a secret is given as a reference, {{resolve:secretsmanager:NAME}} or {{resolve:ssm-secure:NAME}}, never "
-            "as its value"
+            "NoEcho: a secret is given as a reference, {{resolve:secretsmanager:NAME}} or {{resolve:ssm-secure:NAME}}, "
+            "never as its value"
         )
         return
     if _REFERENCE.fullmatch(value):

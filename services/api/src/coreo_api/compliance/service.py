@@ -20,8 +20,8 @@ from coreo_api.compliance.schemas import (
     FrameworkView,
     RuleCountsOfControl,
 )
-from coreo_api.results import RuleCountsAnswer
 from coreo_api.plans.kinds import AUDIT
+from coreo_api.results import RuleCountsAnswer
 from coreo_api.runs import service as runs
 from coreo_api.teams.session import Session
 from coreo_shared.catalogue import Catalogue
@@ -32,6 +32,7 @@ from coreo_shared.contracts.jobs import AuditSpec
 from coreo_shared.contracts.terms import FindingStatus
 from coreo_shared.ids import new_id
 from coreo_shared.rules.errors import did_you_mean
+from coreo_shared.web import Problem
 from coreo_shared.web.problems import invalid, not_found
 
 _LONGEST = timedelta(days=731)

@@ -63,8 +63,9 @@ async def list_page(
 ) -> Sequence[Row[Any]]:
     """Targets, newest first; of one stack name, or those alone that have runs, if asked."""
     statement = text(
-        f"{_VIEW} AND t.id < :before AND (CAST(:stack AS text) IS NULL OR t.stack_name = :stack) AND (NOT :busy OR EXISTS "
-        "(SELECT FROM runs r WHERE (r.team_id, r.target_id) = (t.team_id, t.id) AND r.ended_at IS NULL)) "
+        f"{_VIEW} AND t.id < :before AND (CAST(:stack AS text) IS NULL OR t.stack_name = :stack) "
+        "AND (NOT :busy OR EXISTS (SELECT FROM runs r WHERE (r.team_id, r.target_id) = (t.team_id, t.id) "
+        "AND r.ended_at IS NULL)) "
         "ORDER BY t.id DESC LIMIT :limit"
     )
     values = {"team": team_id, "stack": stack_name, "busy": busy, "before": before, "limit": limit}
@@ -77,7 +78,7 @@ async def queue_of(
     """The target's runs that have not ended (id, state, action, position, ...), in their order."""
     statement = text(
         "SELECT r.id, r.plan_id, r.cloud_account_id, r.action, r.state, r.reason, r.holds_target, r.cancel_requested, "
-        "r.dispatched_at, r.created_at, r.position, c.state AS account_state FROM runs r "
+        "r.dispatched_at, r.created_at, r.position, c.state AS account_state FROM runs r "  # noqa: S608  constants
         "JOIN cloud_accounts c ON (c.team_id, c.id) = (r.team_id, r.cloud_account_id) "
         "WHERE r.team_id = :team AND r.target_id = :target AND r.ended_at IS NULL "
         f"ORDER BY r.position {'FOR UPDATE OF r' if lock else ''}"
@@ -97,9 +98,7 @@ async def set_positions(
     await connection.execute(statement, values)
 
 
-async def waiting_drifts(
-    connection: AsyncConnection, team_id: UUID, plan_id: UUID
-) -> set[tuple[UUID, str]]:
+async def waiting_drifts(connection: AsyncConnection, team_id: UUID, plan_id: UUID) -> set[tuple[UUID, str]]:
     """Where a drift check of the plan has not ended: (cloud account, region)."""
     statement = text(
         "SELECT cloud_account_id, region FROM runs WHERE team_id = :team AND plan_id = :plan AND action = 'drift' "

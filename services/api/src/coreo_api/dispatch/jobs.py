@@ -15,7 +15,9 @@ from coreo_shared.contracts.tokens import RESULTS_AUDIENCE, RUN_CAPABILITY_TYPE,
 from coreo_shared.crypto.jose import Signer
 from coreo_shared.ids import new_id
 
-_CAPABILITY_SECONDS = 24 * 3600  # longer than any audit, or part of a deploy: a worker must be able to finish what it began in time
+_CAPABILITY_SECONDS = (
+    24 * 3600
+)  # longer than any audit, or part of a deploy: a worker must be able to finish what it began in time
 
 
 def signed_job(signer: Signer, row: Row[Any], *, partition: str, now: datetime) -> str:

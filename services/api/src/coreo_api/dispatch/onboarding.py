@@ -99,9 +99,7 @@ class Onboarding:
         work: Work = DiscoverSpec()
         if row.kind != tasks.DISCOVER:
             catalogue, partition = self._context.catalogue, self._context.settings.partition
-            actions = await tasks.needed_actions(
-                connection, catalogue, partition, row.team_id, row.cloud_account_id
-            )
+            actions = await tasks.needed_actions(connection, catalogue, partition, row.team_id, row.cloud_account_id)
             work = VerifySpec(actions=actions)
         body = tasks.signed_task_job(
             self._signer,

@@ -60,8 +60,9 @@ async def count_at_work(connection: AsyncConnection, team_id: UUID) -> int:
 
 
 _JOBS = """
-SELECT o.id, o.attempts, o.team_id, o.ticket, r.id AS run_id, r.pool, r.plan_id, r.plan_revision, r.expires_at, r.region,
-    r.target_id, g.spec, g.terms, g.token_id, c.id AS cloud_account_id, c.account_id, c.role_arn, c.external_id
+SELECT o.id, o.attempts, o.team_id, o.ticket, r.id AS run_id, r.pool, r.plan_id, r.plan_revision, r.expires_at,
+    r.region, r.target_id, g.spec, g.terms, g.token_id, c.id AS cloud_account_id, c.account_id, c.role_arn,
+    c.external_id
 FROM outbox o JOIN runs r ON (r.team_id, r.id) = (o.team_id, o.run_id)
 JOIN run_groups g ON (g.team_id, g.id) = (r.team_id, r.group_id)
 JOIN cloud_accounts c ON (c.team_id, c.id) = (r.team_id, r.cloud_account_id)
@@ -103,8 +104,10 @@ async def mark_sent(connection: AsyncConnection, team_id: UUID, rows: Sequence[R
         "now": now,
     }
     for statement in (
-        "DELETE FROM outbox o USING unnest(CAST(:ids AS uuid[]), CAST(:tickets AS bigint[])) AS e (id, ticket) "
-        "WHERE o.team_id = :team AND o.id = e.id AND coalesce(o.ticket, 0) = e.ticket",
+        (
+            "DELETE FROM outbox o USING unnest(CAST(:ids AS uuid[]), CAST(:tickets AS bigint[])) AS e (id, ticket) "
+            "WHERE o.team_id = :team AND o.id = e.id AND coalesce(o.ticket, 0) = e.ticket"
+        ),
         "UPDATE runs SET dispatched_at = :now WHERE team_id = :team AND id = ANY(CAST(:runs AS uuid[]))",
     ):
         await connection.execute(text(statement), values)

@@ -45,7 +45,8 @@ FROM jsonb_to_recordset(CAST(:events AS jsonb)) AS e (
 )
 WHERE (r.team_id, r.id) = (e.team_id, e.run_id) AND r.version < e.version
 RETURNING r.team_id, r.id, r.ended_at, r.pool, r.state,
-    CAST(r.deploy #>> '{resume,ticket}' AS bigint) AS ticket, CAST(r.deploy #>> '{resume,at}' AS timestamptz) AS resume_at
+    CAST(r.deploy #>> '{resume,ticket}' AS bigint) AS ticket,
+    CAST(r.deploy #>> '{resume,at}' AS timestamptz) AS resume_at
 """
 # A job goes on with a parked run. One for each: a later ticket takes the place of what was not sent yet.
 _RESUME = """

@@ -1,7 +1,8 @@
 """Whose turn it is on a stack, and the deploy pool's dispatcher, which sends jobs of those alone.
 
-A run takes its turn (`holds_target`) in a transaction of its own before its job is sent, so that no crash in between lets
-another one in; the projector ends the turn in the statement that takes in the run's end, or that it waits for people.
+A run takes its turn (`holds_target`) in a transaction of its own before its job is sent, so that no crash in between
+lets another one in; the projector ends the turn in the statement that takes in the run's end, or that it waits for
+people.
 """
 
 from collections.abc import Sequence
@@ -22,8 +23,8 @@ _LOOK_SECONDS = 15.0
 _SOON_SECONDS = 0.05
 
 # A run's turn comes when nobody has one on its target, and nobody is before it. Who was sent once is before who was
-# not; else the position counts. Previews and drift checks change nothing: they pass by a change that waits for people, and
-# those that wait behind that.
+# not; else the position counts. Previews and drift checks change nothing: they pass by a change that waits for people,
+# and those that wait behind that.
 _TURNS = """
 UPDATE runs SET holds_target = true, expires_at = :expires
 WHERE team_id = :team AND id IN (

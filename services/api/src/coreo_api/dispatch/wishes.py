@@ -86,13 +86,13 @@ class Wishes:
         settings = self._context.settings
         waited = _words(settings.job_ttl_seconds)
         sent = (
-            f"No {{pool}} worker took this run within {waited}. Check that {{pool}} workers are running and reach the queue "
-            "and the results service, then start the plan again."
+            f"No {{pool}} worker took this run within {waited}. Check that {{pool}} workers are running and reach the "
+            "queue and the results service, then start the plan again."
         )
         unsent = (
-            f"This run could not be handed to the workers within {waited} (a deploy: in a week): its cloud account was not "
-            f"CONNECTED, the queue did not answer, your team had {settings.team_max_active_runs} runs at work all the "
-            "time, or (a deploy) it was never its turn. Start the plan again, or less at once."
+            f"This run could not be handed to the workers within {waited} (a deploy: in a week): its cloud account was "
+            f"not CONNECTED, the queue did not answer, your team had {settings.team_max_active_runs} runs at work all "
+            "the time, or (a deploy) it was never its turn. Start the plan again, or less at once."
         )
         return sent, unsent
 

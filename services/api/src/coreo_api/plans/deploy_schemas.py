@@ -75,23 +75,29 @@ class DeploySpec(Body):
         dict[str, Annotated[str, StringConstraints(max_length=4_096)]],
         Field(
             max_length=MAX_PARAMETERS,
-            description="The template's parameters. A secret (NoEcho) is a reference: {{resolve:secretsmanager:NAME}} or "
-            "{{resolve:ssm-secure:NAME}}.",
+            default_factory=dict,
+            description="The template's parameters. A secret (NoEcho) is a reference: {{resolve:secretsmanager:NAME}} "
+            "or {{resolve:ssm-secure:NAME}}.",
         ),
-    ] = {}
+    ]
     capabilities: Annotated[tuple[_Capability, ...], Field(max_length=3)] = ()
-    tags: Annotated[dict[str, Annotated[str, StringConstraints(max_length=256)]], Field(max_length=50)] = {}
+    tags: Annotated[
+        dict[str, Annotated[str, StringConstraints(max_length=256)]], Field(max_length=50, default_factory=dict)
+    ]
     service_role: Annotated[
         str | None,
         StringConstraints(pattern=r"^[\w+=,.@-]+(/[\w+=,.@-]+)*$", max_length=512),
-        Field(description="Name (with its path, if it has one) of a role in each cloud account with which CloudFormation works."),
+        Field(
+            description="Name (with its path, if it has one) of a role in each account with which CloudFormation works."
+        ),
     ] = None
     permissions: Annotated[
         tuple[_IamAction, ...],
         Field(
             max_length=200,
-            description="Without a service role: the IAM actions that the template's resources take, such as s3:CreateBucket. "
-            "The run's session may do these and what it needs of CloudFormation, whatever else the role allows.",
+            description="Without a service role: the IAM actions that the template's resources take, such as "
+            "s3:CreateBucket. The run's session may do these and what it needs of CloudFormation, whatever else the "
+            "role allows.",
         ),
     ] = ()
     termination_protection: Annotated[bool | None, Field(description="Null: left as it is.")] = None
@@ -102,7 +108,9 @@ class DeploySpec(Body):
     ] = None
     gates: Annotated[tuple[Gate, ...], Field(max_length=50)] = ()
     approval: Approval = Approval()
-    rule_sets: Annotated[_Names, Field(max_length=50, description="Audit rules to judge the template by: rule sets.")] = ()
+    rule_sets: Annotated[
+        _Names, Field(max_length=50, description="Audit rules to judge the template by: rule sets.")
+    ] = ()
     rules: Annotated[_Names, Field(max_length=1_000, description="Audit rules to judge the template by.")] = ()
     rule_packs: Annotated[_Names, Field(max_length=20, description="Own packs, NAME or NAME@VERSION.")] = ()
     rule_parameters: dict[str, Any] = Field(default_factory=dict, description="Rule id -> parameter name -> value.")
@@ -181,7 +189,7 @@ class CheckTemplate(Body):
 
     template: Annotated[str, Field(max_length=2 * _MAX_TEMPLATE)]
     regions: Annotated[tuple[_CatalogueName, ...], Field(max_length=30)] = ()
-    parameters: Annotated[dict[str, str], Field(max_length=MAX_PARAMETERS)] = {}
+    parameters: Annotated[dict[str, str], Field(max_length=MAX_PARAMETERS, default_factory=dict)]
     capabilities: Annotated[tuple[_Capability, ...], Field(max_length=3)] = ()
 
 

@@ -1,4 +1,4 @@
-"""A deploy plan's spec against the catalogue and the contract: what it names must be there, and it must fit into a job."""
+"""A deploy plan's spec against the catalogue: what it names must be there, and it must fit into a job."""
 
 from collections.abc import Iterator, Sequence
 
@@ -28,7 +28,7 @@ _OF_TEMPLATE = frozenset({DeployAction.PREVIEW, DeployAction.APPLY})  # drift an
 
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept with a group of deploy runs beside their spec: what the ledger must know, and what each target fills in."""
+    """What is kept with a group of deploy runs beside their spec: for the ledger, and for each target to fill in."""
 
     approvals: int
     approval_seconds: int
@@ -63,7 +63,10 @@ def resolve(
     action: DeployAction,
     allow: Sequence[str] = (),
 ) -> deploys.DeploySpec:
-    """What a run of this spec does, without its region and service role: those are the target's. Raises UnknownNameError."""
+    """What a run of this spec does, without its region and service role: those are the target's.
+
+    Raises UnknownNameError.
+    """
     work = _without_rules(spec, action, allow)
     rules = rules_of(spec)
     if rules is None or action not in _OF_TEMPLATE:
@@ -118,7 +121,9 @@ def check(catalogue: Catalogue, partition: str, spec: DeploySpec, packs: Sequenc
     rules = rules_of(spec)
     if rules is None and (spec.rule_parameters or spec.refuse_severity):
         field = "rule_parameters" if spec.rule_parameters else "refuse_severity"
-        errors.append(FieldError(f"{_FIELD}.{field}", "there are no rules: name some in rules, rule_sets or rule_packs"))
+        errors.append(
+            FieldError(f"{_FIELD}.{field}", "there are no rules: name some in rules, rule_sets or rule_packs")
+        )
     if errors:
         raise specs.problem_of(errors)
     if rules is not None:

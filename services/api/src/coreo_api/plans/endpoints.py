@@ -82,9 +82,7 @@ async def list_revisions(
 
 
 @router.get("/{plan_id}/template")
-async def show_template(
-    session: TeamSession, plan_id: UUID, query: Annotated[TemplateQuery, Query()]
-) -> TemplateText:
+async def show_template(session: TeamSession, plan_id: UUID, query: Annotated[TemplateQuery, Query()]) -> TemplateText:
     """A deploy plan's template, as it was sent."""
     return await service.template(session, plan_id, query.revision)
 

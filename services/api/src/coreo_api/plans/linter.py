@@ -18,7 +18,7 @@ from coreo_shared.observability.logs import get_logger
 from coreo_shared.web import FieldError, Problem
 from coreo_shared.web.problems import invalid
 
-SECONDS: Final = 25.0  # to wait for its turn and its answer: clients wait for 30
+SECONDS: Final = 28.0  # to wait for its turn and its answer: clients wait for 30
 _AT_ONCE: Final = 2  # each takes a core
 _BEATEN: Final = 3  # coreo_lint.protocol.BEATEN
 _ERROR: Final = "error"
@@ -139,8 +139,8 @@ class Linter:
 
 
 _TOO_MUCH: Final = (
-    "This template could not be checked: it takes more time or memory than a template may, or breaks the linter. Make it "
-    "smaller or split it; a template that `cfn-lint` on your machine takes within seconds is fine here."
+    "This template could not be checked: it takes more time or memory than a template may, or breaks the linter. Make "
+    "it smaller or split it; a template that `cfn-lint` on your machine takes within seconds is fine here."
 )
 
 

@@ -135,7 +135,9 @@ class PlanView(View):
     spec: AuditSpec | DeploySpecView
     lint: Annotated[
         list[LintFinding] | None,
-        Field(description="What was said of a deploy plan's template; null where it was not looked at, as it is in S3."),
+        Field(
+            description="What was said of a deploy plan's template; null where it was not looked at, as it is in S3."
+        ),
     ] = None
     cloud_account_ids: list[UUID]
     schedule: Schedule | None

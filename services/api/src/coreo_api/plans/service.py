@@ -90,7 +90,9 @@ async def create(
         "next_tick_at": _next(wish.schedule, plan_id, session.now) if wish.enabled else None,
     }
     revision = repository.Revision(1, pinned.model_dump_json(), _lint_json(lint))
-    await repository.insert(session.connection, session.team_id, plan_id, values=values, first=revision, now=session.now)
+    await repository.insert(
+        session.connection, session.team_id, plan_id, values=values, first=revision, now=session.now
+    )
     await _set_accounts(session, plan_id, wish.cloud_account_ids)
     await signals.announce(session.connection, signals.SCHEDULE)
     return await find(session, plan_id)
@@ -129,9 +131,7 @@ async def change(
     return await find(session, plan_id)
 
 
-async def _revise(
-    session: Session, context: Context, row: Row[Any], spec: Spec | None, lint: Checked | None
-) -> int:
+async def _revise(session: Session, context: Context, row: Row[Any], spec: Spec | None, lint: Checked | None) -> int:
     """The plan's revision, which is a new one when the spec is another."""
     present = int(row.revision)
     if spec is None:

@@ -22,7 +22,7 @@ IdempotencyKey = Annotated[
     Header(description="Any text of your choice, fresh for each run you want: sent again, it starts nothing new."),
 ]
 LastEventId = Annotated[
-    Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}$")] | None,
+    Annotated[str, StringConstraints(pattern=stream.POSITION)] | None,
     Header(description="The `id` of the last event seen; what came before is left out."),
 ]
 
@@ -68,7 +68,10 @@ async def cancel_run(session: TeamSession, run_id: UUID) -> RunView:
     "/runs/{run_id}/events",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"text/event-stream": {}}, "description": "Events `run`, the run as JSON; ends with the run."},
+        200: {
+            "content": {"text/event-stream": {}},
+            "description": "Events `run`, the run as JSON; of a deploy also `stack`, a stack event. Ends with the run.",
+        },
         204: {"description": "The run has ended, and Last-Event-ID was its last event."},
     },
 )
@@ -76,10 +79,10 @@ async def follow_run(
     caller: TeamCaller, context: InContext, run_id: UUID, last_event_id: LastEventId = None
 ) -> Response:
     """Follow a run: server-sent events, each the run as it then stands, with a comment every 15 s to keep it open."""
-    after = None if last_event_id is None else int(last_event_id)
+    after = None if last_event_id is None else stream.Position.of(last_event_id)
     async with caller.session() as session:
         row = await service.find(session, run_id)
-    if after is not None and row.version <= after and RunState(row.state).is_final:
+    if after is not None and row.version <= after.version and RunState(row.state).is_final:
         return Response(status_code=204)  # a browser's EventSource then stops asking
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(

@@ -72,9 +72,7 @@ async def insert_group(connection: AsyncConnection, group: Group) -> bool:
     return (await connection.execute(statement, vars(group))).first() is not None
 
 
-async def insert_runs(
-    connection: AsyncConnection, group: Group, runs: Sequence[NewRun], expires_at: datetime
-) -> None:
+async def insert_runs(connection: AsyncConnection, group: Group, runs: Sequence[NewRun], expires_at: datetime) -> None:
     """Stores a group's runs, and for each what the outbox has to deliver."""
     if not runs:
         return
@@ -144,14 +142,20 @@ async def list_page(
 
 
 async def count_active(
-    connection: AsyncConnection, team_id: UUID, *, plan_id: UUID | None = None, cloud_account_id: UUID | None = None
+    connection: AsyncConnection,
+    team_id: UUID,
+    *,
+    plan_id: UUID | None = None,
+    cloud_account_id: UUID | None = None,
+    beside: Sequence[UUID] = (),
 ) -> int:
-    """How many runs of the plan or in the cloud account have not ended."""
+    """How many runs of the plan or in the cloud account have not ended, without those of `beside`."""
     statement = text(
         "SELECT count(*) FROM runs WHERE team_id = :team AND ended_at IS NULL "
-        "AND (plan_id = CAST(:plan AS uuid) OR cloud_account_id = CAST(:account AS uuid))"
+        "AND (plan_id = CAST(:plan AS uuid) OR cloud_account_id = CAST(:account AS uuid)) "
+        "AND NOT id = ANY(CAST(:beside AS uuid[]))"
     )
-    values = {"team": team_id, "plan": plan_id, "account": cloud_account_id}
+    values = {"team": team_id, "plan": plan_id, "account": cloud_account_id, "beside": list(beside)}
     return int((await connection.execute(statement, values)).scalar_one())
 
 
@@ -191,7 +195,8 @@ async def request_cancel(connection: AsyncConnection, team_id: UUID, run_id: UUI
     await connection.execute(
         text(
             "INSERT INTO outbox (team_id, id, kind, run_id, reason, created_at, due_at) "
-            "VALUES (:team, :outbox_id, 'cancel', :id, :reason, :now, :now) ON CONFLICT (team_id, run_id, kind) DO NOTHING"
+            "VALUES (:team, :outbox_id, 'cancel', :id, :reason, :now, :now) "
+            "ON CONFLICT (team_id, run_id, kind) DO NOTHING"
         ),
         values | {"outbox_id": new_id()},
     )
@@ -205,3 +210,9 @@ async def targets_of(connection: AsyncConnection, team_id: UUID, plan_id: UUID) 
         "WHERE p.team_id = :team AND p.plan_id = :plan ORDER BY p.position"
     )
     return (await connection.execute(statement, {"team": team_id, "plan": plan_id})).all()
+
+
+async def account_of(connection: AsyncConnection, team_id: UUID, cloud_account_id: UUID) -> Row[Any]:
+    """A run's cloud account (account_id, state), deleted ones too."""
+    statement = text("SELECT account_id, state FROM cloud_accounts WHERE team_id = :team AND id = :id")
+    return (await connection.execute(statement, {"team": team_id, "id": cloud_account_id})).one()

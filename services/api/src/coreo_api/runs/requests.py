@@ -138,9 +138,7 @@ async def _store(
     return group.id
 
 
-async def request_runs(
-    session: Session, context: Context, plan_id: UUID, wish: StartRun, key: str | None
-) -> UUID:
+async def request_runs(session: Session, context: Context, plan_id: UUID, wish: StartRun, key: str | None) -> UUID:
     """Starts the plan because somebody asks; the group's id. Raises Problem.
 
     With an idempotency key that was used for the same request before, that request's group.
@@ -154,9 +152,7 @@ async def request_runs(
         raise Problem(409, "plan_disabled", "This plan is not enabled. Enable it with PATCH, then start it.")
     found = await repository.targets_of(session.connection, session.team_id, plan_id)
     chosen = _choose(found, wish.cloud_account_ids)
-    trigger = Trigger(
-        "manual", key=key, request_hash=None if key is None else request_hash, token_id=session.token_id
-    )
+    trigger = Trigger("manual", key=key, request_hash=None if key is None else request_hash, token_id=session.token_id)
     starter = Starter(context.catalogue, timedelta(seconds=context.settings.job_ttl_seconds))
     try:
         if plan.kind == kinds.DEPLOY:
@@ -246,7 +242,9 @@ def _key_reused() -> Problem:
 
 def _hash_of(plan_id: UUID, wish: StartRun) -> bytes:
     """Equal for requests that ask for the same. Those of audits are as they were before there were deploys."""
-    chosen = "all" if wish.cloud_account_ids is None else ",".join(sorted({str(each) for each in wish.cloud_account_ids}))
+    chosen = (
+        "all" if wish.cloud_account_ids is None else ",".join(sorted({str(each) for each in wish.cloud_account_ids}))
+    )
     asked = f"{plan_id} {chosen}"
     if wish.action is not None:
         regions = "all" if wish.regions is None else ",".join(sorted(set(wish.regions)))

@@ -58,7 +58,9 @@ class DeployRunView(View):
     region: str
     stack_name: str
     holds_target: Annotated[bool, Field(description="Whether it is its turn. One run at a time changes a stack.")]
-    resume_at: Annotated[datetime | None, Field(description="When a worker looks at it again; it holds none until then.")]
+    resume_at: Annotated[
+        datetime | None, Field(description="When a worker looks at it again; it holds none until then.")
+    ]
     approval: ApprovalView | None
     preview_hash: str | None
     approved_by: list[UUID]
@@ -92,7 +94,6 @@ class RunView(View):
     cancel_requested: bool
     dispatched_at: Annotated[datetime | None, Field(description="When it was put on the workers' queue.")]
     expires_at: Annotated[datetime, Field(description="If no worker has taken it by then, it ends as EXPIRED.")]
-
 
     deploy: Annotated[DeployRunView | None, Field(description="Of runs of deploy plans.")]
 

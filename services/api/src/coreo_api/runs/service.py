@@ -68,8 +68,8 @@ async def cancel(session: Session, run_id: UUID) -> Row[Any]:
         raise Problem(409, "run_over", f"This run has ended already: it is {row.state}.")
     if row.state == RunState.OUTCOME_UNKNOWN:
         detail = (
-            "Nobody can say what became of this run, so there is nothing to cancel. GET /v1/runs/{id}/outcome says what to "
-            "check; then reconcile or settle it."
+            "Nobody can say what became of this run, so there is nothing to cancel. GET /v1/runs/{id}/outcome says "
+            "what to check; then reconcile or settle it."
         )
         raise Problem(409, "outcome_unknown", detail)
     if row.cancel_requested:

@@ -28,6 +28,8 @@ async def create_token(session: Session, wish: CreateToken) -> NewTokenView:
     """A new token of the team. Raises Problem."""
     if wish.expires_at is not None and wish.expires_at <= session.now:
         raise invalid("body.expires_at", "must be in the future")
+    if not wish.scopes:
+        raise invalid("body.scopes", "a token without any scope is good for nothing: name one, or leave this out")
     token = new_token()
     row = await repository.insert_token(
         session.connection,
@@ -46,9 +48,7 @@ async def revoke_token(session: Session, token_id: UUID) -> None:
     await repository.lock_tokens(session.connection, session.team_id)
     if not await repository.revoke_token(session.connection, session.team_id, token_id, session.now):
         raise not_found("token")
-    others = await repository.has_other_token(
-        session.connection, session.team_id, token_id, scopes.ALL, session.now
-    )
+    others = await repository.has_other_token(session.connection, session.team_id, token_id, scopes.ALL, session.now)
     if not others:
         detail = "This is the team's only valid token with all scopes. Make another one first, then revoke this one."
         raise Problem(409, "last_token", detail)

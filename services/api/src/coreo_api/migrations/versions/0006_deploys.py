@@ -46,11 +46,12 @@ _STATEMENTS = (
         " ADD CHECK (NOT holds_target OR (target_id IS NOT NULL AND ended_at IS NULL)),"
         " DROP CONSTRAINT runs_team_id_group_id_cloud_account_id_key"
     ),
-    (
-        "CREATE UNIQUE INDEX runs_of_group ON runs (team_id, group_id, cloud_account_id, region) NULLS NOT DISTINCT"
-    ),
+    ("CREATE UNIQUE INDEX runs_of_group ON runs (team_id, group_id, cloud_account_id, region) NULLS NOT DISTINCT"),
     "CREATE UNIQUE INDEX runs_target_held ON runs (team_id, target_id) WHERE holds_target",
-    "CREATE INDEX runs_of_target ON runs (team_id, target_id, position) WHERE target_id IS NOT NULL AND ended_at IS NULL",
+    (
+        "CREATE INDEX runs_of_target ON runs (team_id, target_id, position)"
+        " WHERE target_id IS NOT NULL AND ended_at IS NULL"
+    ),
     (
         "ALTER TABLE outbox ADD COLUMN ticket bigint, DROP CONSTRAINT outbox_kind_check, DROP CONSTRAINT outbox_check,"
         " ADD CHECK (kind IN ('job', 'resume', 'cancel', 'expire')),"
