@@ -3,7 +3,7 @@
 YAML is looked at event by event, JSON character by character: neither recurses, and both are linear.
 """
 
-from typing import Final
+from typing import Any, Final
 
 import yaml
 
@@ -35,7 +35,7 @@ def _yaml_problem(text: str) -> Finding | None:
     depth = documents = 0
     try:
         for event in yaml.parse(text, Loader=_LOADER):
-            line, column = event.start_mark.line + 1, event.start_mark.column + 1
+            line, column = _place(event.start_mark)
             if isinstance(event, yaml.events.AliasEvent):
                 return _error(
                     line, column, "CloudFormation refuses YAML aliases: write the value out, or use a parameter."
@@ -54,6 +54,10 @@ def _yaml_problem(text: str) -> Finding | None:
     return None
 
 
+def _place(mark: Any) -> tuple[int, int]:
+    return (1, 1) if mark is None else (mark.line + 1, mark.column + 1)
+
+
 def _unreadable(error: yaml.YAMLError) -> Finding:
     mark = getattr(error, "problem_mark", None)
     words = getattr(error, "problem", None) or getattr(error, "reason", None) or "not valid"
@@ -61,7 +65,7 @@ def _unreadable(error: yaml.YAMLError) -> Finding:
     text = f"This is not YAML: {words}{f' ({context})' if context else ''}."
     if "exceeded" in text and "depth" in text:  # libyaml has a limit of its own
         return _too_deep(1, 1)
-    return _error(1, 1, text) if mark is None else _error(mark.line + 1, mark.column + 1, text)
+    return _error(*_place(mark), text)
 
 
 def _json_problem(text: str) -> Finding | None:

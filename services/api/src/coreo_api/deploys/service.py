@@ -20,7 +20,7 @@ from coreo_api.results import ResultsRefusedError
 from coreo_api.runs import repository as runs_repository
 from coreo_api.runs import service as runs
 from coreo_api.teams.session import Caller
-from coreo_shared.contracts.deploys import ApproveRun, DeployAction, DeployStatus, Failure
+from coreo_shared.contracts.deploys import ApproveRun, Checkpoint, DeployAction, DeployStatus, Failure
 from coreo_shared.contracts.results import RunAnswer
 from coreo_shared.contracts.terms import RunState
 from coreo_shared.web import Problem
@@ -92,8 +92,8 @@ async def show_outcome(context: Context, caller: Caller, run_id: UUID) -> Outcom
         partition=context.settings.partition,
         region=run.region,
         stack_name=run.stack_name,
-        stack_arn=_first(failure and failure.stack_arn, checkpoint and checkpoint.stack_arn),
-        change_set_arn=_first(failure and failure.change_set_arn, checkpoint and checkpoint.change_set_arn),
+        stack_arn=_told("stack_arn", failure, checkpoint),
+        change_set_arn=_told("change_set_arn", failure, checkpoint),
         applied_at=None if checkpoint is None else checkpoint.applied_at,
     )
     return OutcomeView(
@@ -125,8 +125,10 @@ async def _failure(context: Context, caller: Caller, run_id: UUID) -> Failure | 
         raise
 
 
-def _first(*values: str | None) -> str | None:
-    return next((value for value in values if value), None)
+def _told(name: str, failure: Failure | None, checkpoint: Checkpoint | None) -> str | None:
+    """An ARN that the last worker told, or left for the next."""
+    found: str | None = getattr(failure, name, None) or getattr(checkpoint, name, None)
+    return found
 
 
 @contextmanager

@@ -69,13 +69,15 @@ async def looked_at(context: Context, spec: Spec) -> Checked | None:
 async def check(session: Session, context: Context, spec: Spec) -> Spec:
     """The spec with its packs pinned to their versions. Raises Problem."""
     partition = context.settings.partition
-    pinned = await packs.pin(session, spec)
-    loaded = await packs.load(session.connection, session.team_id, pinned)
-    if isinstance(pinned, DeploySpec):
-        deploy_specs.check(context.catalogue, partition, pinned, loaded)
-    else:
-        specs.check(context.catalogue, partition, pinned, loaded)
-    return pinned
+    if isinstance(spec, DeploySpec):
+        deploy = await packs.pin(session, spec)
+        loaded = await packs.load(session.connection, session.team_id, deploy)
+        deploy_specs.check(context.catalogue, partition, deploy, loaded)
+        return deploy
+    audit = await packs.pin(session, spec)
+    loaded = await packs.load(session.connection, session.team_id, audit)
+    specs.check(context.catalogue, partition, audit, loaded)
+    return audit
 
 
 def check_approval(session: Session, before: Spec | None, after: Spec) -> None:

@@ -128,13 +128,14 @@ class Linter:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, signal.SIGKILL)
                 await process.wait()
-        if process.returncode == _BEATEN or process.returncode < 0:  # by a signal: out of memory or time, mostly
+        status = process.returncode
+        if status is None or status < 0 or status == _BEATEN:  # by a signal: out of memory or time, mostly
             cause = said.decode("ascii", "replace")[:100]
-            _log.warning("template_not_checked", status=process.returncode, cause=cause)
+            _log.warning("template_not_checked", status=status, cause=cause)
             raise invalid(field, _TOO_MUCH)
-        if process.returncode != 0:
+        if status != 0:
             last = said.decode("utf-8", "replace")[-500:]  # before it has read a template
-            raise RuntimeError(f"coreo_lint does not run (exit status {process.returncode}): {last}")
+            raise RuntimeError(f"coreo_lint does not run (exit status {status}): {last}")
         return msgspec.json.decode(answer, type=Checked)
 
 

@@ -156,11 +156,11 @@ async def template(session: Session, plan_id: UUID, revision: int | None) -> Tem
     row = await find(session, plan_id)
     if row.kind != DEPLOY:
         raise Problem(409, "not_a_deploy_plan", "Deploy plans alone have a template; this is an audit plan.")
-    chosen = row
-    if revision not in {None, row.revision}:
+    chosen: Row[Any] | None = row
+    if revision is not None and revision != row.revision:
         chosen = await repository.find_revision(session.connection, session.team_id, plan_id, revision)
-        if chosen is None:
-            raise not_found("revision")
+    if chosen is None:
+        raise not_found("revision")
     spec = DeploySpec.model_validate(chosen.spec)
     return TemplateText(revision=chosen.revision, template=spec.template, template_url=spec.template_url)
 
