@@ -16,6 +16,7 @@ from coreo_shared.contracts.tokens import FLEET_TOKEN_TYPE, RUN_CAPABILITY_TYPE,
 from coreo_shared.crypto.jose import Signer, generate_key
 from coreo_shared.db import Database
 from coreo_shared.ids import new_id
+from tests.support.deploys import DeployClient
 from tests.support.postgres import ServiceDatabase
 from tests.support.results import ResultsService, Tokens, make_chunk, make_finding
 
@@ -238,6 +239,7 @@ async def fill(service: ResultsService) -> UUID:
         await run.stored(make_chunk(fence, findings))
         await run.say("finish", {"fence": fence, "outcome": "completed", "units_total": 1})
         assert (await service.call("GET", f"/runs/{run.run_id}/changes", run.team_token)).status_code == 200
+    await DeployClient(service, team_id=team_id).bring_to("PARKED")
     token = service.tokens.team(team_id)
     for method, path, body in (("POST", "/suppressions", SUPPRESSION), ("PUT", "/severity-overrides", SEVERITY)):
         assert (await service.call(method, path, token, body)).status_code == 200
@@ -316,6 +318,7 @@ async def test_every_table_forces_row_level_security_but_the_fleets(
         ("coreo_results_system", "SELECT * FROM suppressions"),
         ("coreo_results_system", "SELECT * FROM severity_overrides"),
         ("coreo_results_system", "SELECT * FROM decisions"),
+        ("coreo_results_system", "SELECT * FROM run_documents"),
         ("coreo_results", "UPDATE decisions SET action = 'ADDED'"),
         ("coreo_results", "DELETE FROM decisions"),
         ("coreo_results", "UPDATE chunk_changes SET codes = '{}'"),

@@ -15,6 +15,7 @@ from coreo_shared.contracts.base import decode_json
 from coreo_shared.contracts.life import ChangeCounts, RunChanges
 from coreo_shared.contracts.terms import FindingStatus
 from coreo_shared.ids import new_id
+from tests.support.deploys import DeployClient
 from tests.support.postgres import ServiceDatabase
 from tests.support.results import (
     ResultsService,
@@ -85,3 +86,34 @@ async def test_runs_of_before_there_was_a_life_of_findings(database: ServiceData
         last = await ended_run(service, team_id, FindingStatus.PASS)
         said = await changes(service, team_id, last)
         assert (said.previous_run_id, said.counts) == (new, ChangeCounts(resolved=1))
+
+
+async def test_runs_and_decisions_of_before_there_were_deploys(database: ServiceDatabase, tmp_path: Path) -> None:
+    tokens, root_key, team_id = Tokens(), make_root_key(tmp_path), new_id()
+    settings = make_settings(database, tokens, root_key)
+    suppression = {"resource": "bucket-9", "reason": "x", "author": "ann"}
+    async with running(settings) as app:
+        service = ResultsService(app, tokens)
+        old = await ended_run(service, team_id, FindingStatus.FAIL)
+        at_work, canceled = service.run(team_id), service.run(team_id)
+        fence = await at_work.claimed()
+        await canceled.cancel()
+        decided = await service.call("POST", "/suppressions", tokens.team(team_id), suppression)
+        assert decided.status_code == 200
+        before = await service.events()
+    go_back(database, "0004")
+    migrate(database.url("coreo_results_owner"))
+
+    async with running(settings) as app:
+        service = ResultsService(app, tokens)
+        assert await service.events() == before
+        log = (await service.call("GET", "/decisions", tokens.team(team_id))).json()["items"]
+        assert [(entry["kind"], entry["author"]) for entry in log] == [("suppression", "ann")]
+        assert (await changes(service, team_id, old)).counts == ChangeCounts(new=1)
+        going = service.run(team_id, at_work.run_id)
+        await going.stored(make_chunk(fence, [make_finding(0)]))
+        ended = await going.say("finish", {"fence": fence, "outcome": "completed", "units_total": 1})
+        assert ended.json()["state"] == "SUCCEEDED"
+        assert (await changes(service, team_id, going.run_id)).counts == ChangeCounts(unchanged=1)
+        deploy = await DeployClient(service, team_id=team_id).bring_to("ROLLED_BACK")
+        assert (await deploy.view()).documents == {"preview": 1}

@@ -246,7 +246,8 @@ def test_listing_takes_filters(coreo: Cli, scene: Scene) -> None:
     )
     assert len(done.json) == 1
     parameters = scene.api.sent("GET", "/v1/runs")[0].url.params
-    assert parameters.get_list("state") == ["FAILED", "QUEUED", "CLAIMED", "RUNNING"]
+    active = ["QUEUED", "CLAIMED", "RUNNING", "AWAITING_APPROVAL", "APPLYING", "OUTCOME_UNKNOWN"]
+    assert parameters.get_list("state") == ["FAILED", *active]
     assert (parameters["plan_id"], parameters["cloud_account_id"]) == (scene.plan["id"], scene.accounts[1]["id"])
     assert parameters["limit"] == "1"
     assert "--all" in done.err

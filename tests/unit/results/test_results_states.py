@@ -11,12 +11,13 @@ from hypothesis import strategies as st
 from coreo_results.ledger import states
 from coreo_results.ledger.errors import RunBusyError, RunOverError, StaleFenceError
 from coreo_results.ledger.run import Run, RunIdentity
-from coreo_results.ledger.states import Change, TransitionError, next_state
+from coreo_results.ledger.transitions import Change, TransitionError, next_state
 from coreo_shared.contracts.results import Counts, FinishRun
 from coreo_shared.contracts.terms import FindingStatus, Pool, RunState
 from coreo_shared.ids import new_id
 
 Q, C, R = RunState.QUEUED, RunState.CLAIMED, RunState.RUNNING
+W, A, U = RunState.AWAITING_APPROVAL, RunState.APPLYING, RunState.OUTCOME_UNKNOWN
 ALLOWED = {
     (Q, Change.CLAIM): C,
     (C, Change.CLAIM): C,
@@ -36,6 +37,34 @@ ALLOWED = {
     (C, Change.CANCEL): RunState.CANCELED,
     (R, Change.CANCEL): RunState.CANCELED,
     (Q, Change.EXPIRE): RunState.EXPIRED,
+    # Deploys: before anything was begun,
+    (C, Change.PARK): R,
+    (R, Change.PARK): R,
+    (Q, Change.NUDGE): Q,
+    (R, Change.NUDGE): R,
+    (C, Change.AWAIT): W,
+    (R, Change.AWAIT): W,
+    (W, Change.APPROVE): Q,
+    (W, Change.CANCEL): RunState.CANCELED,
+    (W, Change.EXPIRE): RunState.EXPIRED,
+    (C, Change.BEGIN): A,
+    (R, Change.BEGIN): A,
+    # while AWS may be changing something,
+    (A, Change.CLAIM): A,
+    (A, Change.PROGRESS): A,
+    (A, Change.PARK): A,
+    (A, Change.RELEASE): A,
+    (A, Change.NUDGE): A,
+    (A, Change.COMPLETE): RunState.SUCCEEDED,
+    (A, Change.FAIL): RunState.FAILED,
+    (A, Change.ROLL_BACK): RunState.ROLLED_BACK,
+    (A, Change.CANCEL): RunState.CANCELED,
+    (A, Change.LOSE): U,
+    # and when nobody knows what became of that.
+    (U, Change.RECONCILE): A,
+    (U, Change.COMPLETE): RunState.SUCCEEDED,
+    (U, Change.FAIL): RunState.FAILED,
+    (U, Change.ROLL_BACK): RunState.ROLLED_BACK,
 }
 NEW = Run(RunIdentity(new_id(), new_id(), new_id(), 1, new_id(), "123456789012", Pool.AUDIT))
 

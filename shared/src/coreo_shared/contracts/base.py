@@ -53,7 +53,7 @@ def decode_msgpack(data: bytes, kind: type[T]) -> T:
 
 
 def _malformed(error: Exception) -> MalformedMessageError:
-    """msgspec's own text for an unknown enum value or field repeats what was sent; these are put in our words."""
+    """msgspec's own text for an unknown enum value, tag or field repeats what was sent; these are put in our words."""
     if isinstance(error, UnicodeDecodeError):
         return MalformedMessageError("text is not UTF-8")
     if isinstance(error, RecursionError):
@@ -63,7 +63,7 @@ def _malformed(error: Exception) -> MalformedMessageError:
     field = re.sub(r"\[(\d+|\.\.\.)\]", r".\1", found["path"]).strip(".") if found else ""
     if missing := _MISSING.fullmatch(problem):
         return MalformedMessageError("missing", f"{field}.{missing['name']}".strip("."))
-    if problem.startswith("Invalid enum value"):
+    if problem.startswith(("Invalid enum value", "Invalid value")):
         problem = "not one of the known values"
     elif problem.startswith("Object contains unknown field"):
         problem = "there is a field that does not belong here"

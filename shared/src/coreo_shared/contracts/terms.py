@@ -12,7 +12,7 @@ class Pool(StrEnum):
 
 
 class RunState(StrEnum):
-    """Where a run is. The transition table is `coreo_results.ledger.states`; nothing else writes a state.
+    """Where a run is. The transition table is `coreo_results.ledger.transitions`; nothing else writes a state.
 
     AWAITING_APPROVAL, APPLYING, ROLLED_BACK and OUTCOME_UNKNOWN are of deploys alone.
     """

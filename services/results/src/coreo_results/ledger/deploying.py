@@ -130,5 +130,5 @@ async def _check_target(runs: RunRepository, run: Run) -> None:
         )
 
 
-def _decision(run_id: UUID, action: DecisionAction, author: str, details: dict[str, str | None]) -> NewDecision:
-    return NewDecision(kind=DecisionKind.DEPLOY, action=action, subject=str(run_id), author=author, details=details)
+def _decision(run_id: UUID, action: DecisionAction, author: str, details: dict[str, str]) -> NewDecision:
+    return NewDecision(kind=DecisionKind.DEPLOY, action=action, subject=str(run_id), author=author, details={**details})

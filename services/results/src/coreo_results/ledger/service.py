@@ -147,14 +147,16 @@ async def store(runs: RunRepository, before: Run, after: Run) -> RunAnswer:
 
 
 def log_change(before: Run, after: Run) -> None:
-    """Says in the log what became of the run."""
+    """Says in the log what became of the run. What a person must see to is an error of its own."""
+    run = {"team_id": str(after.identity.team_id), "run_id": str(after.identity.run_id)}
     _log.info(
         "run_changed",
-        team_id=str(after.identity.team_id),
-        run_id=str(after.identity.run_id),
+        **run,
         was=before.state,
         state=after.state,
         attempt=after.attempt,
         fence=after.fence,
         worker_id=after.worker_id,
     )
+    if after.state is RunState.OUTCOME_UNKNOWN and before.state is not after.state:
+        _log.error("outcome_unknown", **run, reason=after.reason)

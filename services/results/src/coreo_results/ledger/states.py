@@ -193,9 +193,10 @@ def _check_began(run: Run, word: FinishRun) -> None:
 def _completed(run: Run, word: FinishRun) -> Run:
     if word.report is not None:
         return replace(end(run, Change.COMPLETE, None), report=word.report)
-    if run.deploy is not None and run.identity.terms is not None:
+    terms = run.identity.terms
+    if run.deploy is not None and terms is not None:
         run = replace(run, deploy=msgspec.structs.replace(run.deploy, no_change=word.no_change))
-        if run.identity.terms.action is not DeployAction.DRIFT:
+        if terms.action is not DeployAction.DRIFT:  # which alone has units
             return end(run, Change.COMPLETE, word.reason)
     gaps = _gaps(run)
     return end(run, Change.COMPLETE_WITH_GAPS, gaps) if gaps else end(run, Change.COMPLETE, None)

@@ -10,6 +10,7 @@ from coreo_results.events.repository import EventRepository
 from coreo_results.fleet.repository import FleetRepository
 from coreo_results.ledger import deploys, states
 from coreo_results.ledger.repository import RunRepository
+from coreo_results.ledger.service import log_change
 from coreo_shared.db import Database
 from coreo_shared.observability.logs import get_logger
 
@@ -69,11 +70,12 @@ class Sweeper:
                     await runs.save(after)
                     changed += 1
                     _log.warning(
-                        "run_swept",
+                        "run_sent_again" if after.is_parked else "run_swept",
                         team_id=str(run.identity.team_id),
                         run_id=str(run.identity.run_id),
                         was=run.state,
                         state=after.state,
                         reason=after.reason,
                     )
+                    log_change(run, after)
             return changed
