@@ -191,7 +191,9 @@ def pins(lock: str) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("lock", ["api.txt", "lint.txt", "results.txt", "worker.txt", "cli.txt", "embedded.txt", "build.txt"])
+@pytest.mark.parametrize(
+    "lock", ["api.txt", "lint.txt", "results.txt", "worker.txt", "cli.txt", "embedded.txt", "build.txt"]
+)
 def test_what_is_shipped_is_what_is_tested(lock: str) -> None:
     tested = pins("dev.txt")
 

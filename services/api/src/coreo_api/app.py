@@ -1,6 +1,7 @@
 """The api: HTTP routes, and the background tasks that run beside them in each replica."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
@@ -65,7 +66,7 @@ def create_app(
         system_database=Database(settings.system_database_url.get_secret_value()),
         results=ResultsClient(settings.results_url, settings.signer(), transport=results_transport),
         signals=Signals(settings.system_database_url.get_secret_value()),
-        linter=Linter(settings.lint_python),
+        linter=Linter(settings.lint_python or sys.executable),
         catalogue=load_catalogue(),
         clock=clock,
         stopping=asyncio.Event(),

@@ -1,6 +1,5 @@
 """Settings of the api, from the environment. Secrets are in types that do not print."""
 
-import sys
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, ValidationInfo, field_validator
@@ -42,7 +41,7 @@ class ApiSettings(DatabaseSettings):
     verify_interval_seconds: Annotated[int, Field(ge=60)] = 6 * 3600  # between two proofs of an account's role
     grant_template_url: Url | None = None  # a public copy of infra/customer/coreo-role.yaml, for quick-create links
     iam_endpoint_url: Url | None = None  # another IAM than AWS's, for requests signed with customers' keys
-    lint_python: str = sys.executable  # the interpreter of the environment that has coreo-lint
+    lint_python: str | None = None  # the interpreter of the environment that has coreo-lint; None: this one
     aws_region: Annotated[str | None, Field(validation_alias="AWS_REGION")] = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8080

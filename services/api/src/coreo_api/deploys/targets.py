@@ -77,8 +77,8 @@ async def queue_of(
 ) -> Sequence[Row[Any]]:
     """The target's runs that have not ended (id, state, action, position, ...), in their order."""
     statement = text(
-        "SELECT r.id, r.plan_id, r.cloud_account_id, r.action, r.state, r.reason, r.holds_target, r.cancel_requested, "
-        "r.dispatched_at, r.created_at, r.position, c.state AS account_state FROM runs r "  # noqa: S608  constants
+        "SELECT r.id, r.plan_id, r.cloud_account_id, r.action, r.state, r.reason, r.holds_target, "  # noqa: S608  constants
+        "r.cancel_requested, r.dispatched_at, r.created_at, r.position, c.state AS account_state FROM runs r "
         "JOIN cloud_accounts c ON (c.team_id, c.id) = (r.team_id, r.cloud_account_id) "
         "WHERE r.team_id = :team AND r.target_id = :target AND r.ended_at IS NULL "
         f"ORDER BY r.position {'FOR UPDATE OF r' if lock else ''}"
