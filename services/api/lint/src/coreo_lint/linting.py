@@ -33,7 +33,7 @@ def lint(template: Mapping[str, Any], regions: tuple[str, ...]) -> list[Finding]
     """What cfn-lint says of a decoded template, in the order of its lines. Changes the template's metadata."""
     _keep_harmless(template)
     known = [region for region in regions if region in REGIONS]
-    config = ConfigMixIn(regions=known or ["us-east-1"], ignore_checks=[_READS_FILES])
+    config = ConfigMixIn(regions=known or ["us-east-1"], ignore_checks=[_READS_FILES], merge_configs=True)
     found = list(_findings(Runner(config).validate_template(template)))
     return sorted(found, key=lambda finding: (finding.line, finding.column, finding.rule))
 
