@@ -1,4 +1,4 @@
-"""Turns on stacks: one holder at a time, whatever dies or comes twice; jobs that go on with parked runs; drift checks."""
+"""Turns on stacks: one holder at a time, whatever dies or comes twice; jobs for parked runs; drift checks."""
 
 import asyncio
 import base64

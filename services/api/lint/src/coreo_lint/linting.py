@@ -12,7 +12,6 @@ from coreo_lint.protocol import Finding
 
 # What a template may say to cfn-lint in its metadata. Everything else names files, or code.
 _OF_TEMPLATE: Final = frozenset({"ignore_checks", "include_checks", "configure_rules"})
-_READS_FILES: Final = "E3043"  # nested templates, by a path in the template
 _RULE_BROKE: Final = "E0002"  # says something of cfn-lint, not of the template
 _LEVELS: Final = {"error": "error", "warning": "warning"}
 
@@ -33,7 +32,7 @@ def lint(template: Mapping[str, Any], regions: tuple[str, ...]) -> list[Finding]
     """What cfn-lint says of a decoded template, in the order of its lines. Changes the template's metadata."""
     _keep_harmless(template)
     known = [region for region in regions if region in REGIONS]
-    config = ConfigMixIn(regions=known or ["us-east-1"], ignore_checks=[_READS_FILES], merge_configs=True)
+    config = ConfigMixIn(regions=known or ["us-east-1"])
     found = list(_findings(Runner(config).validate_template(template)))
     return sorted(found, key=lambda finding: (finding.line, finding.column, finding.rule))
 

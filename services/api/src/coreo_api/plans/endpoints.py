@@ -59,7 +59,8 @@ async def change_plan(caller: TeamCaller, context: InContext, plan_id: UUID, bod
     lint = None
     if body.spec is not None:
         kinds.check_kind(present.kind, body.spec)
-        lint = await kinds.looked_at(context, body.spec)
+        if body.spec != kinds.stored(present.kind, present.spec):
+            lint = await kinds.looked_at(context, body.spec)
     async with caller.session() as session:
         return service.view(await service.change(session, context, plan_id, body, lint))
 
