@@ -16,7 +16,7 @@ from coreo_shared.contracts.tokens import FLEET_TOKEN_TYPE, RUN_CAPABILITY_TYPE,
 from coreo_shared.crypto.jose import Signer, generate_key
 from coreo_shared.db import Database
 from coreo_shared.ids import new_id
-from tests.support.deploys import DeployClient
+from tests.support.deploy_runs import DeployClient
 from tests.support.postgres import ServiceDatabase
 from tests.support.results import ResultsService, Tokens, make_chunk, make_finding
 

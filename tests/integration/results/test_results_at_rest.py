@@ -10,7 +10,7 @@ from coreo_results.chunks import columns
 from coreo_results.keys.material import Sealed, SecretKey
 from coreo_results.keys.seal import seal
 from coreo_shared.contracts.deploys import Checkpoint, Document, Failure, Output, Outputs
-from tests.support.deploys import DeployClient, make_events, make_preview
+from tests.support.deploy_runs import DeployClient, make_events, make_preview
 from tests.support.postgres import ServiceDatabase
 from tests.support.results import ResultsService, make_chunk, make_finding
 

@@ -15,7 +15,7 @@ from coreo_shared.contracts.deploys import DeployAction, DeployStatus, DeployTer
 from coreo_shared.contracts.life import ChangeCounts, RunChanges
 from coreo_shared.contracts.terms import FindingStatus
 from coreo_shared.ids import new_id
-from tests.support.deploys import (
+from tests.support.deploy_runs import (
     APPROVER,
     CHECKPOINT,
     REQUESTER,
@@ -361,7 +361,10 @@ async def test_cancels_while_aws_works(service: ResultsService) -> None:
 async def test_the_sweeper_ends_every_run_or_leaves_it_visibly_to_a_person(
     service: ResultsService, admin: asyncpg.Connection
 ) -> None:
-    runs = {where: await DeployClient(service).bring_to(where) for where in STATES}
+    runs = {}
+    for where in STATES:
+        terms = make_terms(approval_seconds=60 if where == "APPROVED" else 86_400)
+        runs[where] = await DeployClient(service, terms).bring_to(where)
     resumes = {where: (await run.view()).resume for where, run in runs.items()}
     waiting = runs["AWAITING_APPROVAL"]
     for round_ in range(5):

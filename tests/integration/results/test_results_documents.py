@@ -20,7 +20,7 @@ from coreo_shared.contracts.deploys import (
     StackEventPage,
 )
 from coreo_shared.ids import new_id
-from tests.support.deploys import CHECKPOINT, DeployClient, make_events, make_preview
+from tests.support.deploy_runs import CHECKPOINT, DeployClient, make_events, make_preview
 from tests.support.results import ResultsService, make_chunk
 
 OUTPUTS = Outputs(stack_arn="a", stack_status="CREATE_COMPLETE", outputs=[Output(key="Vpc", value="vpc-1")])
@@ -43,21 +43,21 @@ async def execute(service: ResultsService, run: DeployClient, statement: str, **
         return (await connection.execute(text(statement), values)).rowcount
 
 
-@pytest.mark.parametrize("document", [make_preview(), OUTPUTS, DRIFT, FAILURE])
-async def test_a_document_is_read_as_it_was_put_last(service: ResultsService, document: Document) -> None:
+async def test_a_document_is_read_as_it_was_put_last(service: ResultsService) -> None:
     run = await DeployClient(service).bring_to("CLAIMED")
-    name = str(document.__struct_config__.tag)
-    none = await run.read(f"documents/{name}")
-    assert (none.status_code, none.json()["code"]) == (404, "no_document")
-    for count in (1, 2):
-        assert (await run.put_document(document)).status_code == 204
-        assert (await run.view()).documents == {name: count}
-    answer = await run.read(f"documents/{name}")
-    assert answer.headers["content-type"] == "application/json"
-    assert msgspec.json.decode(answer.content, type=Document) == document
+    for document in (make_preview(), OUTPUTS, DRIFT, FAILURE):
+        name = str(document.__struct_config__.tag)
+        none = await run.read(f"documents/{name}")
+        assert (none.status_code, none.json()["code"]) == (404, "no_document")
+        for count in (1, 2):
+            assert (await run.put_document(document)).status_code == 204
+            assert (await run.view()).documents[name] == count
+        answer = await run.read(f"documents/{name}")
+        assert answer.headers["content-type"] == "application/json"
+        assert msgspec.json.decode(answer.content, type=Document) == document
+        theirs = await service.call("GET", f"/runs/{run.run_id}/documents/{name}", service.tokens.team(new_id()))
+        assert (theirs.status_code, theirs.json()["code"]) == (404, "not_found")
     assert (await run.read("documents/checkpoint")).status_code == 422
-    theirs = await service.call("GET", f"/runs/{run.run_id}/documents/{name}", service.tokens.team(new_id()))
-    assert (theirs.status_code, theirs.json()["code"]) == (404, "not_found")
 
 
 async def test_events_are_stored_once_in_their_order_with_their_checkpoint(service: ResultsService) -> None:
@@ -119,39 +119,37 @@ async def test_what_was_changed_cut_or_moved_is_an_error(service: ResultsService
     assert {(answer.status_code, answer.json()["code"]) for answer in touched} == {(500, "data_damaged")}
 
 
-@pytest.mark.parametrize(
-    ("method", "path", "body", "field"),
-    [
-        ("POST", "park", {"resume_seconds": -1}, "body.resume_seconds"),
-        ("POST", "park", {"resume_seconds": 3601}, "body.resume_seconds"),
-        ("POST", "park", {}, "body.resume_seconds"),
-        ("POST", "park", {"resume_seconds": 1, "await_approval": True}, "body.resume_seconds"),
-        ("POST", "park", {"resume_seconds": 1, "reason": "SECRET\n"}, "body.reason"),
-        ("POST", "park", {"resume_seconds": 1, "checkpoint": {"step": "SECRET" * 6000}}, "body.checkpoint"),
-        ("POST", "park", {"resume_seconds": 1, "checkpoint": {"step": "x", "hash": "SECRET"}}, "body.checkpoint.hash"),
-        ("POST", "begin-apply", {"hash": "SECRET"}, "body.hash"),
-        ("POST", "refuse-cancel", {"reason": ""}, "body.reason"),
-        ("PUT", "documents", {"document": {"kind": "SECRET"}}, "body.document.kind"),
-        ("PUT", "documents", {"document": {"kind": "preview", "hash": "0" * 64}}, "body.document.operation"),
-        ("PUT", "stack-events", {"part": 0, "events": []}, "body.events"),
-        ("PUT", "stack-events", {"part": 0, "events": make_events(501)}, "body.events"),
-        ("PUT", "stack-events", {"part": -1, "events": make_events(1)}, "body.part"),
-        ("PUT", "stack-events", {"part": 0, "events": make_events(1), "done": -1}, "body.done"),
-        ("POST", "finish", {"outcome": "unknown"}, "body.reason"),
-        ("POST", "finish", {"outcome": "rolled_back", "reason": "SECRET\0"}, "body.reason"),
-    ],
-)
-async def test_a_bad_word_is_named_by_field_and_not_repeated(
-    service: ResultsService, method: str, path: str, body: dict[str, Any], field: str
-) -> None:
+BAD_WORDS: list[tuple[str, str, dict[str, Any], str]] = [
+    ("POST", "park", {"resume_seconds": -1}, "body.resume_seconds"),
+    ("POST", "park", {"resume_seconds": 3601}, "body.resume_seconds"),
+    ("POST", "park", {}, "body.resume_seconds"),
+    ("POST", "park", {"resume_seconds": 1, "await_approval": True}, "body.resume_seconds"),
+    ("POST", "park", {"resume_seconds": 1, "reason": "SECRET\n"}, "body.reason"),
+    ("POST", "park", {"resume_seconds": 1, "checkpoint": {"step": "SECRET" * 6000}}, "body.checkpoint"),
+    ("POST", "park", {"resume_seconds": 1, "checkpoint": {"step": "x", "hash": "SECRET"}}, "body.checkpoint.hash"),
+    ("POST", "begin-apply", {"hash": "SECRET"}, "body.hash"),
+    ("POST", "refuse-cancel", {"reason": ""}, "body.reason"),
+    ("PUT", "documents", {"document": {"kind": "SECRET"}}, "body.document.kind"),
+    ("PUT", "documents", {"document": {"kind": "preview", "hash": "0" * 64}}, "body.document.operation"),
+    ("PUT", "stack-events", {"part": 0, "events": []}, "body.events"),
+    ("PUT", "stack-events", {"part": 0, "events": make_events(501)}, "body.events"),
+    ("PUT", "stack-events", {"part": -1, "events": make_events(1)}, "body.part"),
+    ("PUT", "stack-events", {"part": 0, "events": make_events(1), "done": -1}, "body.done"),
+    ("POST", "finish", {"outcome": "unknown"}, "body.reason"),
+    ("POST", "finish", {"outcome": "rolled_back", "reason": "SECRET\0"}, "body.reason"),
+]
+
+
+async def test_a_bad_word_is_named_by_field_and_not_repeated(service: ResultsService) -> None:
     run = await DeployClient(service).bring_to("APPLYING")
     before = await run.event()
-    known: dict[str, Any] = {"fence": run.fence}
-    if path in {"park", "begin-apply", "stack-events"}:
-        known["checkpoint"] = {"step": "x"}
-    answer = await service.call(method, f"/runs/{run.run_id}/{path}", run.token, {**known, **body})
-    assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field), answer.text
-    assert "SECRET" not in answer.text
+    for method, path, body, field in BAD_WORDS:
+        known: dict[str, Any] = {"fence": run.fence}
+        if path in {"park", "begin-apply", "stack-events"}:
+            known["checkpoint"] = {"step": "x"}
+        answer = await service.call(method, f"/runs/{run.run_id}/{path}", run.token, {**known, **body})
+        assert (answer.status_code, answer.json()["errors"][0]["field"]) == (422, field), (path, body, answer.text)
+        assert "SECRET" not in answer.text
     assert await run.event() == before
 
 

@@ -15,7 +15,7 @@ from coreo_shared.contracts.base import decode_json
 from coreo_shared.contracts.life import ChangeCounts, RunChanges
 from coreo_shared.contracts.terms import FindingStatus
 from coreo_shared.ids import new_id
-from tests.support.deploys import DeployClient
+from tests.support.deploy_runs import DeployClient
 from tests.support.postgres import ServiceDatabase
 from tests.support.results import (
     ResultsService,

@@ -161,8 +161,9 @@ def test_a_park_said_twice_is_said_once_and_another_worker_can_say_none() -> Non
         assert park(run, None) is run
         with pytest.raises(StaleFenceError):
             park(run, fence=run.fence - 1)
-    with pytest.raises(StaleFenceError):
-        park(unknown())
+    for run in (unknown(), states.release(claimed(new()), 1, "x")):  # whose message must come back
+        with pytest.raises(StaleFenceError):
+            park(run)
     with pytest.raises(RunOverError):
         park(finish(applying(), "completed"))
 
@@ -328,9 +329,13 @@ def test_what_was_begun_is_never_failed_for_lack_of_workers() -> None:
 
 
 def test_what_was_not_begun_ends_when_no_worker_takes_it() -> None:
-    for run, state in ((park(claimed(new())), RunState.FAILED), (approve(waiting()), RunState.EXPIRED)):
+    for run, state, nudges in (
+        (park(claimed(new())), RunState.FAILED, deploys.MAX_NUDGES),
+        (approve(waiting(approval_seconds=60)), RunState.EXPIRED, deploys.MAX_NUDGES),
+        (approve(waiting()), RunState.EXPIRED, 86_400 // 900 - 1),  # its approval is good for a day
+    ):
         swept = run
-        for _ in range(deploys.MAX_NUDGES + 1):
+        for _ in range(nudges + 1):
             assert not swept.state.is_final
             swept = sweep(later(swept))
         assert swept.state is state
@@ -457,7 +462,9 @@ USUAL: list[tuple[str, Any]] = [
     *(("claim", None), ("preview", HASH), ("await", None), ("approve", (BEN, HASH)), ("approve", (CAT, HASH))),
     *(("claim", None), ("begin", None), ("park", None), ("claim", None), ("unknown", None)),
 ]
-TERMS = st.fixed_dictionaries({"approvals": st.integers(0, 2), "requester_may_approve": st.booleans()})
+TERMS = st.fixed_dictionaries(
+    {"approvals": st.integers(0, 2), "requester_may_approve": st.booleans(), "approval_seconds": st.just(3600)}
+)
 # The usual way with words left out and others put in: what words by chance alone would hardly come to.
 WAYS = st.tuples(
     st.sets(st.integers(0, len(USUAL) - 1), max_size=3),

@@ -19,6 +19,7 @@ from coreo_shared.contracts.decisions import DecisionAction, DecisionKind
 from coreo_shared.contracts.deploys import (
     ApproveRun,
     BeginApply,
+    Checkpoint,
     DeployStatus,
     ParkRun,
     ReconcileRun,
@@ -27,6 +28,7 @@ from coreo_shared.contracts.deploys import (
     SettleRun,
 )
 from coreo_shared.contracts.results import RunAnswer
+from coreo_shared.contracts.terms import RunState
 from coreo_shared.db import Database
 from coreo_shared.web.problems import not_found
 
@@ -44,28 +46,11 @@ class Deploys:
 
         Raises StaleFenceError, RunOverError, NotPossibleError, KeyUnavailableError.
         """
-        key = await self._documents.writing_key(team_id, run_id)
-        sealed = seal_checkpoint(team_id, run_id, word.checkpoint, key)
-        async with self._database.transaction(team_id) as connection:
-            runs = RunRepository(connection)
-            run = await runs.lock_held(team_id, run_id)
-            after = deploys.park(run, word)
-            if after != run:
-                await DocumentRepository(connection).put(sealed)
-            return await store(runs, run, after)
+        return await self._leave(team_id, run_id, word.checkpoint, lambda run: deploys.park(run, word))
 
     async def begin_apply(self, team_id: UUID, run_id: UUID, word: BeginApply) -> RunAnswer:
         """The run about to change something in AWS, which is durable with this answer. Raises as `park`."""
-        key = await self._documents.writing_key(team_id, run_id)
-        sealed = seal_checkpoint(team_id, run_id, word.checkpoint, key)
-        async with self._database.transaction(team_id) as connection:
-            runs = RunRepository(connection)
-            run = await runs.lock_held(team_id, run_id)
-            after = deploys.begin_apply(run, word)
-            if after != run:
-                await _check_target(runs, run)
-                await DocumentRepository(connection).put(sealed)
-            return await store(runs, run, after)
+        return await self._leave(team_id, run_id, word.checkpoint, lambda run: deploys.begin_apply(run, word))
 
     async def refuse_cancel(self, team_id: UUID, run_id: UUID, word: RefuseCancel) -> RunAnswer:
         """The run going on. Raises StaleFenceError, RunOverError, NotPossibleError."""
@@ -105,6 +90,22 @@ class Deploys:
         if view is None:
             raise not_found("deploy run")
         return DeployStatus(view=view, checkpoint=checkpoint)
+
+    async def _leave(
+        self, team_id: UUID, run_id: UUID, checkpoint: Checkpoint, change: Callable[[Run], Run]
+    ) -> RunAnswer:
+        """The run changed, and the checkpoint stored, together."""
+        key = await self._documents.writing_key(team_id, run_id)
+        sealed = seal_checkpoint(team_id, run_id, checkpoint, key)
+        async with self._database.transaction(team_id) as connection:
+            runs = RunRepository(connection)
+            run = await runs.lock_held(team_id, run_id)
+            after = change(run)
+            if after.state is RunState.APPLYING and run.state is not RunState.APPLYING:
+                await _check_target(runs, run)
+            if after != run:
+                await DocumentRepository(connection).put(sealed)
+            return await store(runs, run, after)
 
     async def _decide(
         self, team_id: UUID, run_id: UUID, decision: NewDecision, change: Callable[[Run], Run]

@@ -11,7 +11,7 @@ import msgspec
 
 from coreo_results.ledger.errors import HashDiffersError, NotPossibleError, RequesterMayNotApproveError
 from coreo_results.ledger.run import DeployState, Run
-from coreo_results.ledger.transitions import Change, check_holder, end, moved, parked, was_let_go
+from coreo_results.ledger.transitions import Change, check_holder, end, moved, parked, was_parked
 from coreo_shared.contracts.deploys import (
     ApproveRun,
     BeginApply,
@@ -24,7 +24,7 @@ from coreo_shared.contracts.deploys import (
 from coreo_shared.contracts.terms import RunState
 
 MAX_PARKS: Final = 20_000  # of one run: a week of polls, twice a minute
-MAX_NUDGES: Final = 4  # of a run that no worker takes
+MAX_NUDGES: Final = 4  # of a run that no worker takes; more where `_patience` is longer
 _CHANGE_OF_OUTCOME: Final = {
     "SUCCEEDED": Change.COMPLETE,
     "ROLLED_BACK": Change.ROLL_BACK,
@@ -40,10 +40,10 @@ def park(run: Run, word: ParkRun) -> Run:
 
     Raises StaleFenceError, RunOverError, NotPossibleError.
     """
-    if was_let_go(run, word.fence):
+    state, terms = deploy_of(run)
+    if was_parked(run, word.fence):
         return run
     check_holder(run, word.fence)
-    state, terms = deploy_of(run)
     if run.cancel_reason is not None and run.state is not RunState.APPLYING:
         return end(run, Change.CANCEL, run.cancel_reason)
     if word.resume_seconds is None:
@@ -167,10 +167,14 @@ def sweep(run: Run, *, abandon_after_seconds: float) -> Run:
     if run.deploy is None or waits_since is None or -waits_since <= abandon_after_seconds:
         return run
     nudges = run.deploy.nudges
-    if nudges < MAX_NUDGES:
-        return parked(run, Change.NUDGE, seconds=0.0, reason=run.reason, nudges=nudges + 1)
     waited = (nudges + 1) * abandon_after_seconds
-    return _given_up(run, f"No deploy worker has taken this run within {waited:g} s. Check that the pool is running.")
+    if nudges < MAX_NUDGES or waited < _patience(run):
+        return parked(run, Change.NUDGE, seconds=0.0, reason=run.reason, nudges=nudges + 1)
+    return _given_up(
+        run,
+        f"No deploy worker has taken this run within {waited:g} s. Check that workers of the pool are running and that "
+        "the run's cloud account is CONNECTED.",
+    )
 
 
 def deploy_of(run: Run) -> tuple[DeployState, DeployTerms]:
@@ -218,6 +222,14 @@ def _approved(run: Run, state: DeployState, approved_by: tuple[Any, ...]) -> Run
     reason = "Approved; waiting for a worker." if approved_by else "Waiting for a worker; the plan needs no approval."
     hash_ = state.preview_hash
     return parked(run, Change.APPROVE, seconds=0.0, reason=reason, approved_hash=hash_, approved_by=approved_by)
+
+
+def _patience(run: Run) -> float:
+    """How many seconds a run waits for a worker in any case: what is approved may have to wait for others' ends, and
+    nothing is lost by it, for as long as an approval is good for.
+    """
+    _, terms = deploy_of(run)
+    return float(terms.approval_seconds) if run.state is RunState.QUEUED else 0.0
 
 
 def _given_up(run: Run, why: str) -> Run:

@@ -15,7 +15,7 @@ from coreo_results.ledger.errors import (
     RunOverError,
 )
 from coreo_results.ledger.run import Run
-from coreo_results.ledger.transitions import Change, check_holder, end, moved, parked, was_let_go
+from coreo_results.ledger.transitions import Change, check_holder, end, moved, parked, was_parked
 from coreo_shared.contracts.deploys import DeployAction
 from coreo_shared.contracts.results import Counts, FinishRun
 from coreo_shared.contracts.terms import FindingStatus, RunState
@@ -91,7 +91,7 @@ def release(run: Run, fence: int, reason: str) -> Run:
     One that is APPLYING is not ended so, and goes on with another job, as this one's message may be lost. Raises
     StaleFenceError, RunOverError.
     """
-    if was_let_go(run, fence):
+    if was_parked(run, fence) or (run.state is RunState.QUEUED and run.fence == fence and fence > 0):
         return run
     check_holder(run, fence)
     reason = f"Given back by its worker: {reason}"

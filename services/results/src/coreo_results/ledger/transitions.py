@@ -97,10 +97,9 @@ def check_holder(run: Run, fence: int) -> None:
         raise StaleFenceError
 
 
-def was_let_go(run: Run, fence: int) -> bool:
-    """Whether the worker with this fence has let go of the run already, and nobody has taken it since."""
-    waits = run.is_parked or run.state in {RunState.QUEUED, RunState.AWAITING_APPROVAL}
-    return waits and run.fence == fence and fence > 0
+def was_parked(run: Run, fence: int) -> bool:
+    """Whether the worker with this fence has let go of the run for a later job, and nobody has taken it since."""
+    return (run.is_parked or run.state is RunState.AWAITING_APPROVAL) and run.fence == fence
 
 
 def moved(run: Run, change: Change, **fields: Any) -> Run:
