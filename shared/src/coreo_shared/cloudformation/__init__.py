@@ -1,1 +1,1 @@
-"""CloudFormation templates as data, read before there is a stack: text, intrinsic functions, and what rules read of it."""
+"""CloudFormation templates before there is a stack: text, intrinsic functions, what rules read, what a run may do."""

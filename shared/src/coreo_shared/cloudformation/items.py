@@ -1,6 +1,5 @@
 """The resources of a template as audit rules see them: items with the fields that AWS would answer."""
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -9,25 +8,27 @@ import msgspec
 
 from coreo_shared.catalogue import load_catalogue
 from coreo_shared.cloudformation.mapping import SourceDefinition, TypeMapping, load_mappings
+from coreo_shared.cloudformation.properties import as_answered, property_at, text_of, unknowns_in
 from coreo_shared.cloudformation.resolving import NO_VALUE, Place, Resolver
 from coreo_shared.rules.shapes import FieldType, Shapes
 from coreo_shared.rules.values import Unknown
 
 _NOT_TOLD: Final = Unknown("a template does not tell it")
-_BOOLEANS: Final = {"true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True)
 class TemplateResource:
     """A resource of the template. `item` has every field of its type; what the template does not tell is Unknown.
 
-    `uncertain`: why it may not be made at all.
+    `told`: the same with those elements alone that the template tells whole, where that is not all of them: what fails
+    so fails. `uncertain`: why it may not be made at all.
     """
 
     logical_id: str
     cloudformation: str
     resource_type: str
     item: Mapping[str, Any]
+    told: Mapping[str, Any] | None = None
     uncertain: Unknown | None = None
 
 
@@ -56,9 +57,10 @@ class TemplateItems:
             is_made = self._is_made(resource)
             if is_made is False:
                 continue
-            item = self._item(mapping, logical_id, resource)
+            whole = self._item(mapping, logical_id, resource)
+            item, told = _split(mapping, whole)
             uncertain = is_made if isinstance(is_made, Unknown) else None
-            yield TemplateResource(logical_id, mapping.cloudformation, mapping.resource_type, item, uncertain)
+            yield TemplateResource(logical_id, mapping.cloudformation, mapping.resource_type, item, told, uncertain)
 
     def _resources(self) -> dict[str, Mapping[str, Any]]:
         return {
@@ -104,7 +106,9 @@ class TemplateItems:
     def _item(self, mapping: TypeMapping, logical_id: str, resource: Mapping[str, Any]) -> dict[str, Any]:
         properties = self._properties(resource)
         made = _Making(self, logical_id)
-        item: dict[str, Any] = made.structure(mapping.definition.fields, mapping.item, properties, self._shapes)
+        fields, members = mapping.definition.fields, self._shapes.members(mapping.item.name)
+        told = made.structure(fields, mapping.item, properties, self._shapes)
+        item: dict[str, Any] = dict.fromkeys(members, told) if isinstance(told, Unknown) else told
         names = mapping.definition.names
         if names is not None:
             item[names] = self._ref(mapping, logical_id, resource)
@@ -126,6 +130,14 @@ class TemplateItems:
                 yield properties
 
 
+class _OpenMap(dict[str, Any]):
+    """A map of which the template tells some keys: the others are unknown, not absent."""
+
+    def get(self, key: str, default: Any = None) -> Any:  # noqa: ARG002  as a dict's
+        """As a dict's; never the default."""
+        return super().get(key, _NOT_TOLD)
+
+
 @dataclass(frozen=True, slots=True)
 class _Making:
     """Makes the fields of one resource's item."""
@@ -139,6 +151,9 @@ class _Making:
             return given
         if not isinstance(given, Mapping):
             return Unknown("the template has another kind of value there than CloudFormation takes")
+        if of.kind == "map":
+            made = {name: self._field(source, shapes.type_of(of.of), given, shapes) for name, source in fields.items()}
+            return _OpenMap(made)
         return {
             name: self._field(fields[name], shapes.type_of(reference), given, shapes) if name in fields else _NOT_TOLD
             for name, reference in shapes.members(of.name).items()
@@ -151,35 +166,42 @@ class _Making:
             return self._from_attached(source, of, given, shapes)
         if source.path is None:
             return _NOT_TOLD if source.fields is None else self.structure(source.fields, of, given, shapes)
-        return self._made(source, of, _at(given, source.path), shapes)
+        found = property_at(given, source.path)
+        if found is NO_VALUE and any(name in given for name in source.unless):
+            return _NOT_TOLD
+        return self._made(source, of, found, shapes)
 
-    def _made(self, source: SourceDefinition, of: FieldType, found: Any, shapes: Shapes) -> Any:
+    def _made(self, source: SourceDefinition, of: FieldType, found: Any, shapes: Shapes) -> Any:  # noqa: PLR0911
         """The field's value from what its property is."""
         if found is NO_VALUE:
             return _NOT_TOLD if source.absent is msgspec.UNSET else source.absent
         if isinstance(found, Unknown):
             return [found] if source.wrap is not None else found
+        if source.present is not msgspec.UNSET:
+            return source.present
         if source.values is not None:
-            return source.values.get(_text(found), _NOT_TOLD) if isinstance(found, str | bool | int) else _NOT_TOLD
+            return source.values.get(text_of(found), _NOT_TOLD) if isinstance(found, str | bool | int) else _NOT_TOLD
         if source.fields is not None:
             return self.structure(source.fields, of, found, shapes)
         if source.each is not None:
             return self._list(source.each, of, found, shapes)
         if source.wrap is not None:
             inner = shapes.type_of(shapes.members(shapes.type_of(of.of).name)[source.wrap])
-            return [{source.wrap: _plain(found, inner, shapes)}]
-        return _plain(found, of, shapes)
+            return [{source.wrap: as_answered(found, inner, shapes)}]
+        return as_answered(found, of, shapes)
 
     def _list(self, fields: Mapping[str, SourceDefinition], of: FieldType, found: Any, shapes: Shapes) -> Any:
         elements = found if isinstance(found, list) else [found]  # CloudFormation takes one for a list of one
         element = shapes.type_of(of.of)
-        return [self.structure(fields, element, one, shapes) for one in elements]
+        scalars = (str, int, float, bool)
+        given = [{"this": one} if isinstance(one, scalars) else one for one in elements]
+        return [self.structure(fields, element, one, shapes) for one in given]
 
     def _from_attached(self, source: SourceDefinition, of: FieldType, given: Mapping[str, Any], shapes: Shapes) -> Any:
         assert source.attached is not None  # noqa: S101  the caller has looked
         others = list(self.items.attached(self.logical_id, source.attached.type, source.attached.by))
         if source.each is not None:
-            own = NO_VALUE if source.also is None else _at(given, source.also)
+            own = NO_VALUE if source.also is None else property_at(given, source.also)
             if isinstance(own, Unknown):
                 return own
             elements = [] if own is NO_VALUE else own if isinstance(own, list) else [own]
@@ -188,79 +210,26 @@ class _Making:
             return Unknown("several resources of the template say it")
         found = next(iter(others), NO_VALUE)
         if isinstance(found, Mapping):
-            found = _at(found, source.path or "")
+            found = property_at(found, source.path or "")
         return self._made(source, of, found, shapes)
 
 
-def _at(given: Any, path: str) -> Any:
-    """The property at a dotted path; NO_VALUE where there is none."""
-    for name in path.split("."):
-        if isinstance(given, Unknown):
-            return given
-        if not isinstance(given, Mapping) or given.get(name) is None:
-            return NO_VALUE
-        given = given[name]
-    return given
+def _split(mapping: TypeMapping, item: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The item with its growing lists unknown as a whole where a part is, and with the elements that are told alone."""
+    told: dict[str, Any] = {}
+    unknown: dict[str, Any] = {}
+    for name, source in mapping.definition.fields.items():
+        if source.grows and isinstance(item[name], list):
+            missing = next((one for element in item[name] for one in _asked_unknowns(source, element)), None)
+            if missing is not None:
+                unknown[name] = missing
+                told[name] = [element for element in item[name] if next(_asked_unknowns(source, element), None) is None]
+    return item | unknown, item | told if told else None
 
 
-def _plain(found: Any, of: FieldType, shapes: Shapes) -> Any:  # noqa: PLR0911  one for each kind
-    """A property's value as AWS would answer it: CloudFormation takes texts for numbers and booleans."""
-    if isinstance(found, Unknown):
-        return found
-    wrong = Unknown("the template has another kind of value there than CloudFormation takes")
-    match of.kind:
-        case "policy":
-            return _policy(found)
-        case "list":
-            elements = found if isinstance(found, list) else [found]
-            return [_plain(one, shapes.type_of(of.of), shapes) for one in elements]
-        case "structure" | "map":
-            if not isinstance(found, Mapping):
-                return wrong
-            types = shapes.members(of.name) if of.kind == "structure" else dict.fromkeys(found, of.of)
-            return {name: _plain(found[name], shapes.type_of(types[name]), shapes) for name in types if name in found}
-        case "boolean":
-            return found if isinstance(found, bool) else _BOOLEANS.get(_text(found).lower(), wrong)
-        case "integer" | "number":
-            return _number(found, wrong)
-        case _:
-            return wrong if isinstance(found, list | Mapping) else _text(found)
-
-
-def _number(found: Any, wrong: Unknown) -> Any:
-    if isinstance(found, bool) or not isinstance(found, int | float | str):
-        return wrong
-    try:
-        number = float(found)
-    except ValueError:
-        return wrong
-    return int(number) if number.is_integer() else number
-
-
-def _policy(found: Any) -> Any:
-    """The document as JSON; unknown where any of it is: whom it lets in may hang on that part."""
-    unknown = next(_unknowns(found), None)
-    if unknown is not None:
-        return unknown
-    return found if isinstance(found, str) else json.dumps(_texts(found))
-
-
-def _unknowns(value: Any) -> Iterator[Unknown]:
-    if isinstance(value, Unknown):
-        yield value
-    elif isinstance(value, list | Mapping):
-        for inner in value.values() if isinstance(value, Mapping) else value:
-            yield from _unknowns(inner)
-
-
-def _texts(value: Any) -> Any:
-    """IAM's documents know texts alone; CloudFormation makes them of an account's number, or of `true`."""
-    if isinstance(value, Mapping):
-        return {name: _texts(inner) for name, inner in value.items()}
-    return [_texts(inner) for inner in value] if isinstance(value, list) else _text(value)
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value)
+def _asked_unknowns(source: SourceDefinition, element: Any) -> Iterator[Unknown]:
+    """What is unknown of an element, among the fields that the mapping speaks of."""
+    if isinstance(element, Unknown):
+        yield element
+    else:
+        yield from unknowns_in({name: element[name] for name in source.each or {}})

@@ -20,6 +20,7 @@ from typing import Any, Final
 import msgspec
 
 from coreo_shared.catalogue import load_catalogue
+from coreo_shared.rules.cases import read_value
 from coreo_shared.rules.definitions import convert, read_document
 from coreo_shared.rules.errors import DefinitionError, did_you_mean
 from coreo_shared.rules.errors import Path as Place
@@ -39,20 +40,26 @@ class SourceDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     """Where a field's value comes from. Without `from` and `always`, and without `fields`, it is unknown.
 
     `from`: the path of a property; with `fields` the structure is made of the property's own ones, with `each` that is
-    done for each element. `wrap`: the value, where there is one, becomes a list of one structure with this field.
-    `values`: what a value means, by its text. `attached`: `from` is a property of these other resources; with `each`
-    they are as many elements, after those of `also`, a property of the resource's own.
+    done for each element (`from: this` is an element that is no structure). `wrap`: the value, where there is one,
+    becomes a list of one structure with this field. `values`: what a value means, by its text; `present`: what it
+    means that there is one. `absent`: what it means that there is none, `unless` one of these properties is there.
+    `attached`: `from` is a property of these other resources; with `each` they are as many elements, after those of
+    `also`, a property of the resource's own. `grows`: each element can only make things worse, so that those which are
+    told whole may decide against the resource, whatever the others are.
     """
 
     path: str | None = msgspec.field(default=None, name="from")
     always: Any = msgspec.UNSET
+    present: Any = msgspec.UNSET
     absent: Any = msgspec.UNSET
+    unless: list[str] = []
     values: dict[str, Any] | None = None
     fields: dict[str, "SourceDefinition"] | None = None
     each: dict[str, "SourceDefinition"] | None = None
     wrap: str | None = None
     attached: AttachedDefinition | None = None
     also: str | None = None
+    grows: bool = False
 
 
 class MappingDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -119,7 +126,7 @@ def _check_fields(fields: Mapping[str, SourceDefinition], owner: FieldType, shap
 
 def _check_source(source: SourceDefinition, of: FieldType, shapes: Shapes, place: Place) -> None:
     if source.fields is not None:
-        if of.kind != "structure":
+        if of.kind not in {"structure", "map"}:
             raise DefinitionError(f"`fields` make a structure, and this is {of}", place)
         _check_fields(source.fields, of, shapes, (*place, "fields"))
     if source.each is not None:
@@ -131,5 +138,8 @@ def _check_source(source: SourceDefinition, of: FieldType, shapes: Shapes, place
         if of.kind != "list":
             raise DefinitionError(f"`wrap` makes a list, and this is {of}", place)
         shapes.member(shapes.type_of(of.of), source.wrap, (*place, "wrap"))
+    for given in (source.always, source.present, source.absent, *(source.values or {}).values()):
+        if given is not msgspec.UNSET:
+            read_value(given, of, shapes, place)
     if source.attached is not None and source.path is None and source.each is None:
         raise DefinitionError("needs `from` or `each`: what of the other resources is meant", (*place, "attached"))

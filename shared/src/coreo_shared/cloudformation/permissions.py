@@ -22,7 +22,8 @@ _AUTO_EXPAND: Final = "CAPABILITY_AUTO_EXPAND"
 
 _LOOK: Final[dict[DeployAction, tuple[str, ...]]] = {
     DeployAction.PREVIEW: (
-        "CreateChangeSet", "DeleteChangeSet", "DescribeChangeSet", "DescribeStacks", "GetTemplate", "ListChangeSets",
+        "CreateChangeSet", "DeleteChangeSet", "DescribeChangeSet", "DescribeEvents", "DescribeStacks", "GetTemplate",
+        "ListChangeSets",
     ),
     DeployAction.DRIFT: (
         "DescribeStackResourceDrifts", "DescribeStacks", "DetectStackDrift", "DetectStackResourceDrift",
@@ -36,11 +37,11 @@ _LOOK_ANYWHERE: Final = {
 }
 _CHANGE: Final[dict[DeployAction, tuple[str, ...]]] = {
     DeployAction.APPLY: (
-        "CancelUpdateStack", "DeleteChangeSet", "DescribeChangeSet", "DescribeStackEvents", "DescribeStacks",
-        "ExecuteChangeSet",
+        "CancelUpdateStack", "DeleteChangeSet", "DescribeChangeSet", "DescribeEvents", "DescribeStackEvents",
+        "DescribeStacks", "ExecuteChangeSet",
     ),
     DeployAction.DESTROY: (
-        "DeleteStack", "DescribeStackEvents", "DescribeStacks", "GetTemplate", "ListStackResources",
+        "DeleteStack", "DescribeEvents", "DescribeStackEvents", "DescribeStacks", "GetTemplate", "ListStackResources",
     ),
 }  # fmt: skip
 _MAKES_CHANGE_SET: Final = frozenset({DeployAction.PREVIEW, DeployAction.APPLY})
@@ -178,7 +179,7 @@ def _policy(statements: list[dict[str, Any]]) -> SessionPolicy:
     if len(document) > MAX_SESSION_POLICY:
         raise PermissionsError(
             "permissions",
-            f"a session policy of AWS holds {MAX_SESSION_POLICY} characters, and this plan needs {len(document)}: state "
+            f"AWS's session policies hold {MAX_SESSION_POLICY} characters, and this plan needs {len(document)}: state "
             "services such as ec2:* instead of single actions, or give CloudFormation a service role",
         )
     return SessionPolicy(document, ())

@@ -9,7 +9,7 @@ import base64
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from coreo_shared.rules.values import Unknown
 
@@ -18,6 +18,7 @@ _VARIABLE = re.compile(r"\$\{(!?)([^}]*)\}")
 _NAMING = re.compile(r"(Arn|ARN|Id|ID|Name)$")  # attributes that name the resource, and are nothing else
 _MAX_DEPTH: Final = 100
 _URL_SUFFIXES: Final = {"aws-cn": "amazonaws.com.cn"}
+_NO_LIST: Final = Unknown("a condition of the template has no form that is understood")
 
 
 class _NoValue:
@@ -111,15 +112,17 @@ class Resolver:
         return {name: inner for name, inner in resolved.items() if inner is not NO_VALUE}
 
     def _call(self, name: str, argument: Any) -> Any:
-        function = _FUNCTIONS.get(name)
+        function = self._functions.get(name)
         if function is None:
             return Unknown(f"{name} is not known before the stack is made")
         return function(self, argument)
 
     def _ref(self, name: Any) -> Any:
+        if not isinstance(name, str):
+            return _no_such(name)
         if name in self._values:
             return self._values[name]
-        if isinstance(name, str) and name in _section(self.template, "Resources"):
+        if name in _section(self.template, "Resources"):
             known = self.named(name, None)
             return f"<{name}>" if known is None else known
         return _no_such(name)
@@ -237,22 +240,20 @@ class Resolver:
         resolved = self.resolve(argument)
         return base64.b64encode(resolved.encode()).decode() if isinstance(resolved, str) else resolved
 
-
-_NO_LIST: Final = Unknown("a condition of the template has no form that is understood")
-_FUNCTIONS: Final[Mapping[str, Callable[[Resolver, Any], Any]]] = {
-    "Fn::And": Resolver._and,
-    "Fn::Base64": Resolver._base64,
-    "Fn::Equals": Resolver._equals,
-    "Fn::FindInMap": Resolver._find_in_map,
-    "Fn::GetAtt": Resolver._get_att,
-    "Fn::If": Resolver._if,
-    "Fn::Join": Resolver._join,
-    "Fn::Not": Resolver._not,
-    "Fn::Or": Resolver._or,
-    "Fn::Select": Resolver._select,
-    "Fn::Split": Resolver._split,
-    "Fn::Sub": Resolver._sub,
-}
+    _functions: ClassVar[Mapping[str, Callable[["Resolver", Any], Any]]] = {
+        "Fn::And": _and,
+        "Fn::Base64": _base64,
+        "Fn::Equals": _equals,
+        "Fn::FindInMap": _find_in_map,
+        "Fn::GetAtt": _get_att,
+        "Fn::If": _if,
+        "Fn::Join": _join,
+        "Fn::Not": _not,
+        "Fn::Or": _or,
+        "Fn::Select": _select,
+        "Fn::Split": _split,
+        "Fn::Sub": _sub,
+    }
 
 
 def _parameter(name: str, declared: Any, given: str | None) -> Any:
