@@ -20,7 +20,7 @@ from coreo_shared.contracts.deploys import Failure, Output, Outputs
 from coreo_shared.contracts.jobs import Job
 from coreo_shared.contracts.terms import Pool
 from tests.support.api import SIGNING_KEY, VERIFIED, Api, ApiFactory, Team, ok, problem, until
-from tests.support.deploys import CHECKPOINT, DeployClient, make_events
+from tests.support.deploy_runs import CHECKPOINT, DeployClient, make_events
 from tests.support.postgres import ServiceDatabase
 from tests.support.results import ResultsService, Tokens, make_root_key, make_settings, running
 

@@ -1,5 +1,6 @@
 """`coreo deploy status`, `changes`, `events`, `outputs` and `queue`: what there is to see."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -92,7 +93,7 @@ def events(
 def outputs(what: WhatArgument = ".", output: OutputOption = Output.TABLE) -> None:
     """Show the outputs of a plan's stacks, as the newest apply left them; or of one run."""
     with connect() as client:
-        runs = _runs(client, what, action="apply", state="SUCCEEDED")
+        runs = _runs(client, what, _has_outputs)
         found = {run["id"]: client.get(f"/v1/runs/{run['id']}/outputs") for run in runs if _has_outputs(run)}
         names = names_of(client) if output is Output.TABLE else {}
     if output is Output.JSON:
@@ -148,16 +149,16 @@ def _has_outputs(run: Json) -> bool:
     return "outputs" in run["deploy"]["documents"]
 
 
-def _runs(client: "Client", what: str, *, action: str | None = None, state: str | None = None) -> list[Json]:
-    """One run, or the newest of each stack of a plan."""
+def _runs(client: "Client", what: str, is_wanted: Callable[[Json], bool] | None = None) -> list[Json]:
+    """One run, or the newest of each stack of a plan; of those that are wanted."""
     if find(what) is None and (run := _run(client, what)) is not None:
         return [_deploy(run)]
     plan = plan_of(client, what, bring_up_to_date=False)
     newest: dict[str, Json] = {}
-    for run in client.items("/v1/runs", query(plan_id=plan["id"], state=state), limit=_NEWEST):
-        if action in {None, run["deploy"]["action"]}:
+    for run in client.items("/v1/runs", query(plan_id=plan["id"]), limit=_NEWEST):
+        if is_wanted is None or is_wanted(run):
             newest.setdefault(run["deploy"]["target_id"], run)
-    if not newest and action is None:
+    if not newest and is_wanted is None:
         raise CliError(f"The plan {plain(plan['name'])!r} has no runs yet.", next_step="coreo deploy preview --watch")
     return list(newest.values())
 
