@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from coreo_cli.commands import account, compliance, findings, login, pack, plan, rules, scan, suppression, token
+from coreo_cli.commands import account, compliance, deploy, findings, login, pack, plan, rules, scan, suppression, token
 from coreo_cli.commands import run as runs
 from coreo_cli.errors import EXIT_ERROR, CliError
 from coreo_cli.groups import SectionedGroup
@@ -17,6 +17,7 @@ from coreo_cli.secret import without_secrets
 
 _START = "Start here"
 _WORK = "Audit"
+_DEPLOY = "Deploy"
 _TEAM = "Team"
 
 
@@ -94,7 +95,7 @@ def coreo(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Coreo looks for misconfigurations in AWS accounts."""
+    """Coreo looks for misconfigurations in AWS accounts, and changes their infrastructure as you approve."""
 
 
 app.command(
@@ -103,6 +104,7 @@ app.command(
 app.add_typer(account.app, name="account", rich_help_panel=_START)
 app.add_typer(plan.app, name="plan", rich_help_panel=_WORK)
 app.add_typer(runs.app, name="run", rich_help_panel=_WORK)
+app.add_typer(deploy.app, name="deploy", rich_help_panel=_DEPLOY)
 app.command(rich_help_panel=_WORK, epilog=findings.EXAMPLES)(findings.findings)
 app.command(rich_help_panel=_WORK, epilog=compliance.EXAMPLES)(compliance.compliance)
 app.add_typer(suppression.app, name="suppression", rich_help_panel=_WORK)

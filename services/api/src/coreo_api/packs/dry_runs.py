@@ -10,10 +10,10 @@ from coreo_api.packs import service
 from coreo_api.packs.schemas import DryRun
 from coreo_api.plans import repository as plan_repository
 from coreo_api.plans import service as plans
-from coreo_api.plans.schemas import AuditSpec, CreatePlan
+from coreo_api.plans.schemas import AuditSpec, CreateAuditPlan
 from coreo_api.runs import requests
 from coreo_api.runs import service as runs
-from coreo_api.runs.schemas import RunView
+from coreo_api.runs.schemas import RunView, StartRun
 from coreo_api.teams.session import Session
 from coreo_shared.web import FieldError, Problem
 
@@ -26,11 +26,11 @@ async def start(session: Session, context: Context, name: str, wish: DryRun) -> 
     spec = AuditSpec(rule_packs=(f"{pack.name}@{pack.version}",), regions=wish.regions)
     title = f"dry run of {pack.name}@{pack.version}"
     try:
-        made = CreatePlan(name=title, spec=spec, cloud_account_ids=(wish.cloud_account_id,))
+        made = CreateAuditPlan(name=title, spec=spec, cloud_account_ids=(wish.cloud_account_id,))
         plan_id: UUID = (await plans.create(session, context, made)).id
     except Problem as problem:
         raise _renamed(problem) from None
-    group_id = await requests.request_runs(session, context, plan_id, None, None)
+    group_id = await requests.request_runs(session, context, plan_id, StartRun(), None)
     await plan_repository.delete(session.connection, session.team_id, plan_id, session.now)
     return (await runs.show_group(session, group_id)).runs[0]
 
