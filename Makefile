@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
-DISTRIBUTIONS := shared shared/cli services/api services/worker services/results infra/embedded
+DISTRIBUTIONS := shared shared/cli services/api services/api/lint services/worker services/results infra/embedded
 CODE := shared services infra tests
 ARGS ?=
 CHECK ?=

@@ -11,10 +11,11 @@ compile() {
     --no-emit-package coreo-shared --no-emit-package coreo-worker --exclude-newer "$newest" -o "requirements/$out" "$@"
 }
 compile dev.txt "$@" shared/pyproject.toml shared/cli/pyproject.toml services/{api,worker,results}/pyproject.toml \
-  infra/embedded/pyproject.toml requirements/tools.in
+  services/api/lint/pyproject.toml infra/embedded/pyproject.toml requirements/tools.in
 for service in api worker results; do
   compile "$service.txt" -c requirements/dev.txt "services/$service/pyproject.toml"
 done
+compile lint.txt -c requirements/dev.txt services/api/lint/pyproject.toml
 compile cli.txt -c requirements/dev.txt shared/cli/pyproject.toml
 compile embedded.txt -c requirements/dev.txt infra/embedded/pyproject.toml
 compile build.txt -c requirements/dev.txt requirements/build.in

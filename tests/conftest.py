@@ -7,4 +7,5 @@ pytest_plugins = [
     "tests.support.cli",
     "tests.support.cli_process",
     "tests.support.stack",
+    "tests.support.deploys",
 ]

@@ -127,6 +127,7 @@ def test_queues_and_roles_are_those_of_the_templates(compose: Compose) -> None:
     urls = {worker: environment(compose, worker)["COREO_QUEUE_URL"] for worker in WORKERS}
     api = environment(compose, "api")
     assert api["COREO_QUEUE_URL_AUDIT"] == urls["worker-audit"]
+    assert api["COREO_QUEUE_URL_DEPLOY"] == urls["worker-deploy"]
     assert api["COREO_QUEUE_URL_ONBOARD"] == urls["worker-onboard"]
     assert api["COREO_IAM_ENDPOINT_URL"] == environment(compose, "worker-onboard")["AWS_ENDPOINT_URL"]
     for pool in Pool:
@@ -138,7 +139,7 @@ def test_queues_and_roles_are_those_of_the_templates(compose: Compose) -> None:
         item["Properties"]["RoleName"]["Fn::Sub"].replace("${Prefix}", "coreo")
         for item in templates["roles.yaml"]["Resources"].values()
     }
-    for pool in (Pool.AUDIT, Pool.ONBOARD):
+    for pool in Pool:
         role = f"coreo-worker-{pool.value}"
         assert api[f"COREO_{pool.name}_WORKER_ROLE_ARN"] == f"arn:aws:iam::{COREO_ACCOUNT}:role/{role}"
         assert role in roles

@@ -16,6 +16,7 @@ from tests.support.containers import DOCKERFILES, ROOT, Image, load_images, run_
 SERVICES = ("api", "results", "worker")
 # What is in each image: the locks that it installs, and what it takes from the repository besides.
 LOCKS = {service: {"build.txt", f"{service}.txt"} for service in SERVICES}
+LOCKS["api"] |= {"lint.txt"}  # cfn-lint, in an environment of its own
 LOCKS["platform"] = {"build.txt", "embedded.txt", "simulator.txt"}
 SOURCES = {service: {"shared/pyproject.toml", "shared/src", f"services/{service}"} for service in SERVICES}
 SOURCES["platform"] = {"shared/pyproject.toml", "shared/src", "infra"}
@@ -164,6 +165,8 @@ def test_build_context_has_what_the_images_take_and_nothing_else() -> None:
         "!shared/src",
         "!services/*/pyproject.toml",
         "!services/*/src",
+        "!services/api/lint/pyproject.toml",
+        "!services/api/lint/src",
         "!infra/cloudformation",
         "!infra/embedded/pyproject.toml",
         "!infra/embedded/src",
@@ -188,7 +191,9 @@ def pins(lock: str) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize("lock", ["api.txt", "results.txt", "worker.txt", "cli.txt", "embedded.txt", "build.txt"])
+@pytest.mark.parametrize(
+    "lock", ["api.txt", "lint.txt", "results.txt", "worker.txt", "cli.txt", "embedded.txt", "build.txt"]
+)
 def test_what_is_shipped_is_what_is_tested(lock: str) -> None:
     tested = pins("dev.txt")
 

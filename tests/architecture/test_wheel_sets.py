@@ -15,6 +15,7 @@ from tests.support.wheels import locked
 
 FOLDERS = {
     "api": "services/api",
+    "lint": "services/api/lint",
     "results": "services/results",
     "worker": "services/worker",
     "cli": "shared/cli",
@@ -118,7 +119,7 @@ def test_only_borrowed_packages_are_borrowed_by_web_and_db() -> None:
     assert borrowers == {"web", "db"}
 
 
-@pytest.mark.parametrize("lock", ["api", "results", "worker", "cli", "embedded", "dev", "build"])
+@pytest.mark.parametrize("lock", ["api", "lint", "results", "worker", "cli", "embedded", "dev", "build"])
 def test_lock_is_what_is_installed_where_tests_run(lock: str) -> None:
     wanted = locked(f"{lock}.txt")
     assert len(wanted) > 5

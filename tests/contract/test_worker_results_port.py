@@ -11,6 +11,17 @@ from uuid import UUID
 import httpx
 import pytest
 
+from coreo_shared.contracts.deploys import (
+    BeginApply,
+    Checkpoint,
+    DeployAction,
+    DeployTerms,
+    ParkRun,
+    PutDocument,
+    PutEvents,
+    RefuseCancel,
+    StackEvent,
+)
 from coreo_shared.contracts.onboarding import DiscoveredAccount, DiscoverReport
 from coreo_shared.contracts.results import FinishRun, RegisterWorker, ReleaseRun, RunHeartbeat
 from coreo_shared.contracts.terms import Pool, RunState
@@ -24,10 +35,11 @@ from coreo_worker.runner.results import (
     RunBusyError,
     RunChannel,
     RunOverError,
+    RunSupersededError,
     StaleFenceError,
 )
 from tests.support.results import ResultsService, Tokens, make_chunk, make_root_key, make_settings, running
-from tests.support.worker import MemoryResults
+from tests.support.worker import MemoryResults, MemoryRun, make_preview
 
 LEASE = 30.0
 
@@ -39,6 +51,7 @@ class Subject:
     results: Results
     open: Callable[[UUID], RunChannel]
     onboard: Callable[[UUID], RunChannel]  # a run of the onboard pool
+    deploy: Callable[[UUID, int], RunChannel]  # a run of the deploy pool, with a job's ticket; it needs no approval
     cancel: Callable[[UUID], Awaitable[None]]
 
 
@@ -55,7 +68,11 @@ async def in_memory() -> AsyncIterator[Subject]:
     def open_run(run_id: UUID) -> RunChannel:
         return results.run(run_id, "token")
 
-    yield Subject(results, open_run, open_run, cancel)
+    def open_deploy(run_id: UUID, ticket: int) -> RunChannel:
+        results.runs.setdefault(run_id, MemoryRun(is_deploy=True, approvals=0))
+        return results.run(run_id, f"token#{ticket}")
+
+    yield Subject(results, open_run, open_run, open_deploy, cancel)
 
 
 @asynccontextmanager
@@ -75,7 +92,12 @@ async def over_http(request: pytest.FixtureRequest, directory: Path) -> AsyncIte
         def open_run(run_id: UUID, **claims: Any) -> RunChannel:
             return results.run(run_id, tokens.run(team, run_id, **claims))
 
-        yield Subject(results, open_run, partial(open_run, pool=Pool.ONBOARD, plan_id=None, plan_revision=None), cancel)
+        def open_deploy(run_id: UUID, ticket: int) -> RunChannel:
+            terms = DeployTerms(action=DeployAction.APPLY, target_id=run_id, approvals=0)
+            return open_run(run_id, pool=Pool.DEPLOY, deploy=terms, ticket=ticket)
+
+        onboard = partial(open_run, pool=Pool.ONBOARD, plan_id=None, plan_revision=None)
+        yield Subject(results, open_run, onboard, open_deploy, cancel)
         await results.close()
 
 
@@ -162,6 +184,51 @@ async def test_a_heartbeat_tells_that_somebody_asked_for_the_end(subject: Subjec
     await subject.cancel(run_id)
     assert (await run.heartbeat(RunHeartbeat(fence=claim.fence))).cancel_requested
     assert (await run.finish(FinishRun(fence=claim.fence, outcome="canceled"))).state is RunState.CANCELED
+
+
+async def test_a_deploy_is_parked_begun_and_ended(subject: Subject) -> None:
+    run_id, checkpoint = new_id(), Checkpoint(step="s", stack_arn="arn:x")
+    first = subject.deploy(run_id, 0)
+    claim = await first.claim("w1")
+    assert claim.deploy is not None
+    assert (claim.deploy.applying, claim.deploy.approvals, claim.deploy.checkpoint) == (False, 0, None)
+    with pytest.raises(ResultsRefusedError, match="no_preview"):
+        await first.park(ParkRun(fence=claim.fence, await_approval=True, checkpoint=checkpoint))
+    await first.put_document(PutDocument(fence=claim.fence, document=make_preview(), checkpoint=checkpoint))
+    with pytest.raises(ResultsRefusedError, match="not_approved"):
+        await first.begin_apply(BeginApply(fence=claim.fence, hash="0" * 64, checkpoint=checkpoint))
+    with pytest.raises(ResultsRefusedError, match="not_applying"):
+        await first.finish(FinishRun(fence=claim.fence, outcome="rolled_back", reason="r"))
+    parked = await first.park(ParkRun(fence=claim.fence, resume_seconds=0, checkpoint=checkpoint, reason="waits"))
+    assert (parked.state, parked.reason) == (RunState.RUNNING, "waits")
+    with pytest.raises(RunSupersededError):
+        await subject.deploy(run_id, 0).claim("w2")
+
+    second = subject.deploy(run_id, 1)
+    claim = await second.claim("w2")
+    assert claim.deploy is not None
+    assert (claim.deploy.checkpoint, claim.deploy.events_parts) == (checkpoint, 0)
+    begin = BeginApply(fence=claim.fence, hash=make_preview().hash, checkpoint=checkpoint)
+    assert (await second.begin_apply(begin)).state is RunState.APPLYING
+    event = StackEvent(event_id="e1", at="2026-01-31T12:00:00Z", logical_id="L", type="T", status="S")
+    later = Checkpoint(step="later")
+    for _ in range(2):
+        await second.put_events(PutEvents(fence=claim.fence, part=0, events=[event], checkpoint=later, done=1, total=2))
+    await subject.cancel(run_id)
+    assert (await second.heartbeat(RunHeartbeat(fence=claim.fence))).cancel_requested
+    await second.refuse_cancel(RefuseCancel(fence=claim.fence, reason="too late"))
+    assert not (await second.heartbeat(RunHeartbeat(fence=claim.fence))).cancel_requested
+    given = await second.release(ReleaseRun(fence=claim.fence, reason="The worker was shut down."))
+    assert given.state is RunState.APPLYING
+
+    third = subject.deploy(run_id, 2)
+    claim = await third.claim("w3")
+    assert claim.deploy is not None
+    assert (claim.deploy.applying, claim.deploy.events_parts, claim.deploy.checkpoint) == (True, 1, later)
+    unknown = FinishRun(fence=claim.fence, outcome="unknown", reason="Nobody knows.")
+    assert (await third.finish(unknown)).state is RunState.OUTCOME_UNKNOWN
+    with pytest.raises(RunSupersededError):
+        await subject.deploy(run_id, 2).claim("w4")
 
 
 async def test_a_worker_registers(subject: Subject) -> None:

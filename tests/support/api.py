@@ -251,6 +251,7 @@ class Api:
     queue: MemoryQueue
     results: FakeResults
     onboard_queue: MemoryQueue = field(default_factory=MemoryQueue)
+    deploy_queue: MemoryQueue = field(default_factory=MemoryQueue)
     _clients: list[httpx.AsyncClient] = field(default_factory=list)
 
     @property
@@ -322,6 +323,7 @@ def api_settings(database: ServiceDatabase, **fields: Any) -> ApiSettings:
         "results_url": "http://results",
         "signing_jwk": json.dumps(SIGNING_KEY),
         "queue_url_audit": "http://127.0.0.1:9/111111111111/coreo-audit",
+        "queue_url_deploy": "http://127.0.0.1:9/111111111111/coreo-deploy",
         "queue_url_onboard": "http://127.0.0.1:9/111111111111/coreo-onboard",
         "onboard_fleet_jwks": json.dumps({"keys": [public_jwk(FLEET_KEY)]}),
         "aws_account_id": OWN_ACCOUNT,
@@ -359,19 +361,22 @@ async def make_api(api_database: ServiceDatabase) -> AsyncIterator[ApiFactory]:
         clock: Clock = utc_now,
         queue: MemoryQueue | None = None,
         onboard_queue: MemoryQueue | None = None,
+        deploy_queue: MemoryQueue | None = None,
         results: FakeResults | None = None,
         results_transport: httpx.AsyncBaseTransport | None = None,
         **settings: Any,
     ) -> Api:
         queue, results, onboard_queue = queue or MemoryQueue(), results or FakeResults(), onboard_queue or MemoryQueue()
+        deploy_queue = deploy_queue or MemoryQueue()
         app = create_app(
             api_settings(api_database, **settings),
             queue=queue,
             onboard_queue=onboard_queue,
+            deploy_queue=deploy_queue,
             results_transport=results_transport or results.transport(),
             clock=clock,
         )
-        made.append(Api(app, queue, results, onboard_queue))
+        made.append(Api(app, queue, results, onboard_queue, deploy_queue))
         return made[-1]
 
     yield make

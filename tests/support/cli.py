@@ -78,22 +78,26 @@ def problem(status: int, code: str, detail: str, *fields: tuple[str, str], **hea
     return lambda _request: httpx.Response(status, json=body, headers=headers)
 
 
-def sse(*runs: tuple[int, dict[str, Any]], breaks: bool = False) -> Handler:
-    """An event stream of runs with their versions; one that `breaks` loses the connection after the last."""
+def sse(*runs: tuple[Any, dict[str, Any]], breaks: bool = False) -> Handler:
+    """An event stream of runs with their versions; one that `breaks` loses the connection after the last.
+
+    What has no state is a stack event, and its id is written out: `("3.1", event)`.
+    """
     return lambda _request: httpx.Response(
         200, headers={"content-type": "text/event-stream"}, stream=_EventStream(runs, breaks=breaks)
     )
 
 
 class _EventStream(httpx.SyncByteStream):
-    def __init__(self, runs: Sequence[tuple[int, dict[str, Any]]], *, breaks: bool) -> None:
+    def __init__(self, runs: Sequence[tuple[Any, dict[str, Any]]], *, breaks: bool) -> None:
         self._runs = runs
         self._breaks = breaks
 
     def __iter__(self) -> Iterator[bytes]:
         yield b": keep-alive\n\n"
         for version, run in self._runs:
-            yield f"id: {version}\nevent: run\ndata: {json.dumps(run)}\n\n".encode()
+            name = "run" if "state" in run else "stack"
+            yield f"id: {version}\nevent: {name}\ndata: {json.dumps(run)}\n\n".encode()
         if self._breaks:
             raise httpx.ReadError("connection reset")
 
@@ -266,6 +270,7 @@ def a_plan(**fields: Any) -> dict[str, Any]:
         "next_run_at": None,
         "last_tick_at": None,
         "last_tick_problem": None,
+        "lint": None,
         "created_at": "2026-01-31T12:00:00Z",
         "updated_at": "2026-01-31T12:00:00Z",
     }
@@ -274,12 +279,14 @@ def a_plan(**fields: Any) -> dict[str, Any]:
 
 def a_run(state: str = "SUCCEEDED", **fields: Any) -> dict[str, Any]:
     """A run as the api shows it."""
-    is_over = state not in {"QUEUED", "CLAIMED", "RUNNING"}
+    is_over = state not in {"QUEUED", "CLAIMED", "RUNNING", "AWAITING_APPROVAL", "APPLYING", "OUTCOME_UNKNOWN"}
     run = {
         "id": str(new_id()),
         "group_id": str(new_id()),
         "plan_id": str(new_id()),
         "plan_revision": 1,
+        "kind": "audit",
+        "deploy": None,
         "cloud_account_id": str(new_id()),
         "trigger": "manual",
         "state": state,
@@ -298,6 +305,26 @@ def a_run(state: str = "SUCCEEDED", **fields: Any) -> dict[str, Any]:
         "results_gone": None,
     }
     return run | fields
+
+
+def a_deploy(state: str = "SUCCEEDED", action: str = "apply", **fields: Any) -> dict[str, Any]:
+    """A deploy run as the api shows it; `fields` of its part `deploy` go there."""
+    deploy: dict[str, Any] = {
+        "action": action,
+        "target_id": str(new_id()),
+        "region": "eu-west-1",
+        "stack_name": "network",
+        "holds_target": False,
+        "resume_at": None,
+        "approval": None,
+        "preview_hash": None,
+        "approved_by": [],
+        "cancel_refused": None,
+        "no_change": False,
+        "documents": {},
+    }
+    mine = {name: fields.pop(name) for name in tuple(fields) if name in deploy}
+    return a_run(state, kind="deploy", deploy=deploy | mine, **{"units_done": 0, "units_total": None} | fields)
 
 
 def a_finding(**fields: Any) -> dict[str, Any]:

@@ -14,6 +14,19 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+import msgspec
+
+from coreo_shared.contracts.deploys import (
+    BeginApply,
+    Checkpoint,
+    DeployClaim,
+    Document,
+    ParkRun,
+    Preview,
+    PutDocument,
+    PutEvents,
+    RefuseCancel,
+)
 from coreo_shared.contracts.jobs import JOB_TYPE, AuditSpec, Job, TargetAccount, Work, job_audience, pool_of
 from coreo_shared.contracts.onboarding import Report
 from coreo_shared.contracts.results import (
@@ -31,13 +44,16 @@ from coreo_shared.contracts.terms import Pool, RunState
 from coreo_shared.crypto.jose import Signer
 from coreo_shared.ids import new_id
 from coreo_shared.rules.policy import SessionPolicy
+from coreo_shared.templates import preview_hash
 from coreo_worker.aws.clients import SessionCredentials
 from coreo_worker.aws.queue import QueueUnavailableError, ReceivedMessage
 from coreo_worker.runner.protocol import RunFrame, WorkerFrame
 from coreo_worker.runner.results import (
+    ResultsRefusedError,
     ResultsUnavailableError,
     RunBusyError,
     RunOverError,
+    RunSupersededError,
     StaleFenceError,
 )
 from tests.support.results import CLOUD_ACCOUNT, PLAN, Tokens
@@ -184,6 +200,17 @@ class MemoryRun:
     heartbeats: int = 0
     report: Report | None = None
     rules: list[str] | None = None  # that the last claim named
+    is_deploy: bool = False
+    ticket: int = 0  # of the job that may claim it
+    approvals: int = 1
+    approved_hash: str | None = None
+    preview_hash: str | None = None
+    checkpoint: Checkpoint | None = None
+    documents: list[Document] = field(default_factory=list)
+    events: list[PutEvents] = field(default_factory=list)
+    parks: list[ParkRun] = field(default_factory=list)
+    no_change: bool = False
+    cancel_refused: str | None = None
 
     @property
     def units_done(self) -> list[str]:
@@ -193,7 +220,25 @@ class MemoryRun:
     @property
     def held(self) -> bool:
         """Whether a worker has it."""
-        return self.state in {RunState.CLAIMED, RunState.RUNNING}
+        return self.state in {RunState.CLAIMED, RunState.RUNNING} or (self.is_applying and self.lease_until > 0)
+
+    @property
+    def is_applying(self) -> bool:
+        """Whether its change was begun."""
+        return self.state is RunState.APPLYING
+
+    @property
+    def deploy(self) -> DeployClaim | None:
+        """What a claim tells of a deploy."""
+        if not self.is_deploy:
+            return None
+        return DeployClaim(
+            applying=self.is_applying,
+            approvals=self.approvals,
+            approved_hash=self.approved_hash,
+            events_parts=len(self.events),
+            checkpoint=self.checkpoint,
+        )
 
 
 class MemoryResults:
@@ -209,9 +254,11 @@ class MemoryResults:
         self.lease_seconds = lease_seconds
 
     def run(self, run_id: UUID, token: str) -> "MemoryChannel":
-        """As the port says."""
+        """As the port says. A token that ends with `#` and a number has that ticket."""
         assert token
-        return MemoryChannel(self, self.runs.setdefault(run_id, MemoryRun()), run_id)
+        ticket = token.rpartition("#")[2]
+        run = self.runs.setdefault(run_id, MemoryRun())
+        return MemoryChannel(self, run, run_id, int(ticket) if ticket.isdecimal() else run.ticket)
 
     async def register(self, worker: RegisterWorker) -> RegisterAnswer:
         """As the port says."""
@@ -236,6 +283,7 @@ class MemoryChannel:
     results: MemoryResults
     state: MemoryRun
     run_id: UUID
+    ticket: int = 0
 
     async def claim(self, worker_id: str, rules: list[str] | None = None) -> ClaimAnswer:
         """As the port says."""
@@ -245,13 +293,16 @@ class MemoryChannel:
         run.rules = rules
         if run.state.is_final:
             raise RunOverError
+        if self.ticket < run.ticket or run.state in {RunState.AWAITING_APPROVAL, RunState.OUTCOME_UNKNOWN}:
+            raise RunSupersededError
         left = run.lease_until - time.monotonic()
         if run.held and left > 0:
             raise RunBusyError(float(max(1, round(left))))
-        if run.cancel_requested:
+        if run.cancel_requested and not run.is_applying:
             run.state = RunState.CANCELED
             raise RunOverError
-        run.state, run.fence, run.claims = RunState.CLAIMED, run.fence + 1, run.claims + 1
+        run.state = run.state if run.is_applying else RunState.CLAIMED
+        run.fence, run.claims = run.fence + 1, run.claims + 1
         run.lease_until = time.monotonic() + self.results.lease_seconds
         done = run.units_done
         run.chunks = {key: chunk for key, chunk in run.chunks.items() if key[0] in done}
@@ -259,8 +310,9 @@ class MemoryChannel:
             fence=run.fence,
             attempt=run.claims,
             lease_seconds=self.results.lease_seconds,
-            cancel_requested=False,
+            cancel_requested=run.cancel_requested,
             units_done=done,
+            deploy=run.deploy,
         )
 
     async def heartbeat(self, beat: RunHeartbeat) -> HeartbeatAnswer:
@@ -286,18 +338,93 @@ class MemoryChannel:
         run = self.state
         if not (run.state.is_final and run.fence == end.fence):
             self._check(end.fence)
-            states = {"completed": RunState.SUCCEEDED, "failed": RunState.FAILED, "canceled": RunState.CANCELED}
+            if end.outcome in {"rolled_back", "unknown"} and not run.is_applying:
+                raise ResultsRefusedError(409, "not_applying")
+            states = {
+                "completed": RunState.SUCCEEDED,
+                "failed": RunState.FAILED,
+                "canceled": RunState.CANCELED,
+                "rolled_back": RunState.ROLLED_BACK,
+                "unknown": RunState.OUTCOME_UNKNOWN,
+            }
             run.state, run.reason, run.report = states[end.outcome], end.reason, end.report
+            run.no_change, run.lease_until = end.no_change, 0.0
             if end.units_total is not None:
                 run.units_total = end.units_total
         return RunAnswer(run_id=self.run_id, state=run.state, reason=run.reason)
+
+    async def put_document(self, document: PutDocument) -> None:
+        """As the port says."""
+        self.results.check("put_document")
+        self._check(document.fence)
+        run = self.state
+        run.documents.append(document.document)
+        run.checkpoint = document.checkpoint or run.checkpoint
+        if isinstance(document.document, Preview):
+            if document.document.hash != run.preview_hash:
+                run.approved_hash = None
+            run.preview_hash = document.document.hash
+        if not run.is_applying:
+            run.state = RunState.RUNNING
+
+    async def put_events(self, events: PutEvents) -> None:
+        """As the port says."""
+        self.results.check("put_events")
+        self._check(events.fence)
+        if events.part == len(self.state.events):
+            self.state.events.append(events)
+            self.state.checkpoint = events.checkpoint
+
+    async def begin_apply(self, begin: BeginApply) -> RunAnswer:
+        """As the port says."""
+        self.results.check("begin_apply")
+        self._check(begin.fence)
+        run = self.state
+        if run.cancel_requested:
+            raise ResultsRefusedError(409, "cancel_requested")
+        if begin.hash != run.preview_hash or (run.approvals and run.approved_hash != begin.hash):
+            raise ResultsRefusedError(409, "not_approved")
+        run.state, run.checkpoint = RunState.APPLYING, begin.checkpoint
+        return self._answer()
+
+    async def refuse_cancel(self, refusal: RefuseCancel) -> RunAnswer:
+        """As the port says."""
+        self.results.check("refuse_cancel")
+        self._check(refusal.fence)
+        self.state.cancel_requested, self.state.cancel_refused = False, refusal.reason
+        return self._answer()
+
+    async def park(self, parking: ParkRun) -> RunAnswer:
+        """As the port says."""
+        self.results.check("park")
+        self._check(parking.fence)
+        run = self.state
+        if parking.await_approval and run.preview_hash is None:
+            raise ResultsRefusedError(409, "no_preview")
+        run.parks.append(parking)
+        run.ticket, run.lease_until, run.checkpoint = run.ticket + 1, 0.0, parking.checkpoint
+        run.reason = parking.reason
+        if run.cancel_requested and not run.is_applying:
+            run.state = RunState.CANCELED
+        elif parking.await_approval:
+            run.state = RunState.AWAITING_APPROVAL if run.approvals else RunState.QUEUED
+        elif not run.is_applying:
+            run.state = RunState.RUNNING
+        return self._answer()
 
     async def release(self, back: ReleaseRun) -> RunAnswer:
         """As the port says."""
         self.results.check("release")
         self._check(back.fence)
-        self.state.state, self.state.reason, self.state.lease_until = RunState.QUEUED, back.reason, 0.0
-        return RunAnswer(run_id=self.run_id, state=self.state.state, reason=back.reason)
+        if self.state.is_applying:
+            self.state.ticket += 1
+        else:
+            self.state.state = RunState.QUEUED
+        self.state.reason, self.state.lease_until = back.reason, 0.0
+        return self._answer()
+
+    def _answer(self) -> RunAnswer:
+        return RunAnswer(run_id=self.run_id, state=self.state.state, reason=self.state.reason)
 
     def _check(self, fence: int) -> None:
         if self.state.state.is_final:
@@ -393,6 +520,20 @@ class FakeRoles:
 def make_credentials(number: int = 1, *, lifetime: float = 3600) -> SessionCredentials:
     """Credentials that open nothing."""
     return SessionCredentials(f"ASIA{number:016}", "secret-canary", "session-canary", time.time() + lifetime)
+
+
+def make_preview(**changes: Any) -> Preview:
+    """A preview with its right hash."""
+    values: dict[str, Any] = {
+        "hash": "0" * 64,
+        "operation": "create",
+        "account_id": ACCOUNT,
+        "region": "eu-west-1",
+        "stack_name": "web",
+        "made_at": "2026-01-31T12:00:00Z",
+    }
+    preview = Preview(**(values | changes))
+    return msgspec.structs.replace(preview, hash=preview_hash(preview))
 
 
 async def until(condition: Callable[[], object], *, seconds: float = 10) -> None:

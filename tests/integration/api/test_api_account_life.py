@@ -205,7 +205,8 @@ async def test_an_account_with_runs_at_work_is_not_disconnected(api: Api) -> Non
     assert problem(answer, 409)["code"] == "runs_at_work"
     assert (await show(team, account))["state"] == "CONNECTED"
     async with api.context.system_database.transaction() as connection:
-        await apply(connection, [api.results.emit(run, team.id, 9, RunState.SUCCEEDED)])
+        ended = api.results.emit(run, team.id, 9, RunState.SUCCEEDED)
+        await apply(connection, [ended], timedelta(hours=6), api.context.clock())
     await disconnect(team, account, "keep")
 
 

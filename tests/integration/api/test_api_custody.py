@@ -27,7 +27,7 @@ async def team(api: Api) -> Team:
 
 async def put(api: Api, *events: Any) -> None:
     async with api.context.system_database.transaction() as connection:
-        await apply(connection, events)
+        await apply(connection, events, timedelta(hours=6), api.context.clock())
 
 
 async def test_the_results_service_is_told_which_token_asks(api: Api, team: Team) -> None:

@@ -46,7 +46,7 @@ async def end(api: Api, team: Team, run: Mapping[str, Any], version: int = 9) ->
     """The run's end, as the event feed tells it."""
     event = api.results.emit(run, team.id, version, RunState.SUCCEEDED)
     async with api.context.system_database.transaction() as connection:
-        await apply(connection, [event])
+        await apply(connection, [event], timedelta(hours=6), api.context.clock())
 
 
 async def test_new_run_wakes_the_dispatcher_at_once(api: Api, admin: Any) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -33,13 +34,13 @@ async def admin(api_database: ServiceDatabase) -> AsyncIterator[Any]:
 
 async def put(api: Api, *events: Any) -> None:
     async with api.context.system_database.transaction() as connection:
-        await apply(connection, events)
+        await apply(connection, events, timedelta(hours=6), api.context.clock())
 
 
 def caller(api: Api, team: Team) -> Caller:
     token_hash = hash_of(team.token)
     assert token_hash is not None
-    return Caller(Asker(team.id), api.context, token_hash)
+    return Caller(Asker(team.id), new_id(), api.context, token_hash, frozenset())
 
 
 async def test_older_and_repeated_events_change_nothing(api: Api) -> None:
@@ -176,7 +177,7 @@ async def test_stream_goes_on_after_the_last_event_seen(api: Api) -> None:
     run = await team.started_run()
     await put(api, api.results.emit(run, team.id, 4, RunState.RUNNING))
     run_id = UUID(run["id"])
-    resumed = stream.events(api.context, caller(api, team), run_id, after=4, keep_alive_seconds=0.05)
+    resumed = stream.events(api.context, caller(api, team), run_id, after=stream.Position(4), keep_alive_seconds=0.05)
     async with aclosing(resumed) as events:
         assert await anext(events) == ": keep-alive\n\n"  # nothing that was seen before
         await put(api, api.results.emit(run, team.id, 5, RunState.SUCCEEDED))
@@ -202,7 +203,7 @@ async def test_stream_ends_when_its_token_is_revoked(api: Api) -> None:
     made = ok(await team.http.post("/v1/tokens", json={"name": "ci"}), 201)
     token_hash = hash_of(made["token"])
     assert token_hash is not None
-    watcher = Caller(Asker(team.id), api.context, token_hash)
+    watcher = Caller(Asker(team.id), UUID(made["id"]), api.context, token_hash, frozenset())
     async with aclosing(
         stream.events(api.context, watcher, UUID(run["id"]), after=None, keep_alive_seconds=0.05)
     ) as events:

@@ -41,10 +41,12 @@ def grant(deployment: Deployment, new_account: NewAccount, level: Level) -> Gran
         results_url="http://results",
         signing_jwk=json.dumps(generate_key()),
         queue_url_audit="http://queue/1/audit",
+        queue_url_deploy="http://queue/1/deploy",
         queue_url_onboard="http://queue/1/onboard",
         onboard_fleet_jwks=json.dumps({"keys": [public_jwk(generate_key())]}),
         aws_account_id=COREO_ACCOUNT,
         audit_worker_role_arn=deployment.role_arns["worker-audit"],
+        deploy_worker_role_arn=deployment.role_arns["worker-deploy"],
         onboard_worker_role_arn=deployment.role_arns["worker-onboard"],
     )
     actions = (

@@ -142,8 +142,8 @@ async def test_account_answers_with_what_the_customers_role_needs(api: Api) -> N
 
 
 async def test_trust_policy_names_the_worker_roles_when_they_are_known(make_api: ApiFactory) -> None:
-    roles = [f"arn:aws:iam::{OWN_ACCOUNT}:role/coreo-worker-{pool}" for pool in ("audit", "onboard")]
-    api = make_api(audit_worker_role_arn=roles[0], onboard_worker_role_arn=roles[1])
+    roles = [f"arn:aws:iam::{OWN_ACCOUNT}:role/coreo-worker-{pool}" for pool in ("audit", "deploy", "onboard")]
+    api = make_api(audit_worker_role_arn=roles[0], deploy_worker_role_arn=roles[1], onboard_worker_role_arn=roles[2])
     account = await (await api.team()).add_account(role=None)
     assert account["trust_policy"]["Statement"][0]["Principal"] == {"AWS": roles}
 

@@ -34,6 +34,7 @@ def environment(database: ServiceDatabase, port: int = 8080) -> dict[str, str]:
         "COREO_RESULTS_URL": NOWHERE,
         "COREO_SIGNING_JWK": json.dumps(SIGNING_KEY),
         "COREO_QUEUE_URL_AUDIT": f"{NOWHERE}/{OWN_ACCOUNT}/coreo-audit",
+        "COREO_QUEUE_URL_DEPLOY": f"{NOWHERE}/{OWN_ACCOUNT}/coreo-deploy",
         "COREO_QUEUE_URL_ONBOARD": f"{NOWHERE}/{OWN_ACCOUNT}/coreo-onboard",
         "COREO_ONBOARD_FLEET_JWKS": json.dumps({"keys": [public_jwk(FLEET_KEY)]}),
         "COREO_AWS_ACCOUNT_ID": OWN_ACCOUNT,

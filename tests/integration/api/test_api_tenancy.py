@@ -26,6 +26,7 @@ PARAMETERS = {
     "pack_name": "rule-packs",
     "suppression_id": "suppressions",
     "override_id": "severity-overrides",
+    "target_id": "deploy-targets",
 }
 # Where a random id would be no name at all.
 RANDOM = {"pack_name": "nobodys"}
@@ -49,7 +50,7 @@ def example(api: Api, operation: dict[str, Any], things: dict[str, str]) -> Any:
     if "requestBody" not in operation:
         return None
     schema = operation["requestBody"]["content"]["application/json"]["schema"]
-    references = [schema, *schema.get("anyOf", [])]
+    references = [schema, *schema.get("anyOf", []), *schema.get("oneOf", [])]
     name = next(each["$ref"] for each in references if "$ref" in each).rsplit("/", 1)[1]
     body = dict(api.app.openapi()["components"]["schemas"][name]["examples"][0])
     return body | {"cloud_account_id": things["account_id"]} if "cloud_account_id" in body else body
@@ -65,7 +66,16 @@ async def things_of(team: Team) -> dict[str, str]:
     ok(await team.http.put(answered, json={"met": True, "text": "It is so."}))
     suppression = {"resource": "bucket", "reason": "known"}
     override = {"rule_id": "ec2-security-group-open-ssh", "severity": "low", "reason": "ours"}
+    spec = {
+        "stack_name": "storage",
+        "regions": ["eu-west-1"],
+        "template_url": "https://templates.s3.amazonaws.com/t.yaml",
+    }
+    deploy = {"name": "storage", "kind": "deploy", "spec": spec, "cloud_account_ids": [run["cloud_account_id"]]}
+    plan = ok(await team.http.post("/v1/plans", json=deploy), 201)
+    drift = ok(await team.http.post(f"/v1/plans/{plan['id']}/runs", json={"action": "drift"}), 202)["runs"][0]
     return {
+        "target_id": drift["deploy"]["target_id"],
         "token_id": token["id"],
         "account_id": run["cloud_account_id"],
         "plan_id": run["plan_id"],
@@ -146,8 +156,9 @@ async def test_every_route_wants_a_valid_token(api: Api) -> None:
 async def test_lists_show_the_callers_team_alone(api: Api) -> None:
     owner, stranger = await api.team("owner"), await api.team("stranger")
     await things_of(owner)
-    for kind in ("cloud-accounts", "plans", "runs", "suppressions", "severity-overrides"):
-        assert len(ok(await owner.http.get(f"/v1/{kind}"))["items"]) == 1
+    for kind in ("cloud-accounts", "plans", "runs", "suppressions", "severity-overrides", "deploy-targets"):
+        count = 2 if kind in {"plans", "runs"} else 1
+        assert len(ok(await owner.http.get(f"/v1/{kind}"))["items"]) == count
         assert ok(await stranger.http.get(f"/v1/{kind}"))["items"] == []
     assert ok(await stranger.http.get("/v1/team"))["name"] == "stranger"
 
@@ -246,7 +257,7 @@ async def test_without_a_team_no_table_shows_a_row(api: Api, api_database: Servi
         # After a transaction with a team the setting is '' on the same connection: still no team.
         async with service.transaction():
             await service.execute("SELECT set_config('app.team_id', $1, true)", str(team.id))
-            assert await service.fetchval("SELECT count(*) FROM runs") == 1
+            assert await service.fetchval("SELECT count(*) FROM runs") == 2
         for table in tables:
             assert await rows_seen(service, table) == 0, table
     finally:
@@ -293,6 +304,13 @@ async def test_with_a_team_set_other_teams_rows_cannot_be_read_written_or_taken(
 
 FORBIDDEN = [
     ("coreo_api", "UPDATE runs SET state = 'SUCCEEDED'"),
+    ("coreo_api", "UPDATE runs SET holds_target = false"),
+    ("coreo_api", "UPDATE runs SET deploy = '{}'"),
+    ("coreo_api", "UPDATE run_groups SET terms = '{}'"),
+    ("coreo_api", "UPDATE tokens SET scopes = '{read}'"),
+    ("coreo_api", "UPDATE deploy_targets SET region = 'x'"),
+    ("coreo_api_system", "DELETE FROM deploy_targets"),
+    ("coreo_api_system", "UPDATE runs SET position = 1"),
     ("coreo_api", "UPDATE cloud_accounts SET external_id = 'chosen'"),
     ("coreo_api", "UPDATE plan_revisions SET spec = '{}'"),
     ("coreo_api", "DELETE FROM tokens"),

@@ -130,6 +130,32 @@ def test_disconnect_and_hang_look_like_a_broken_network(aws: Simulator, new_acco
     assert sqs.list_queues()["ResponseMetadata"]["HTTPStatusCode"] == 200
 
 
+def test_what_is_lost_or_muted_was_done(aws: Simulator, new_account: Callable[[], str]) -> None:
+    sqs: SQSClient = aws.client("sqs", aws.root_credentials(new_account()), read_timeout=0.5)
+
+    with aws.fault(kind="lose", operation="CreateQueue") as fault, pytest.raises(ConnectionClosedError):
+        sqs.create_queue(QueueName="lost")
+    with aws.fault(kind="mute", operation="CreateQueue"), pytest.raises(ReadTimeoutError):
+        sqs.create_queue(QueueName="muted")
+
+    assert fault.hits == 1
+    assert [url.rpartition("/")[2] for url in sqs.list_queues()["QueueUrls"]] == ["lost", "muted"]
+    made = [request.status for request in aws.requests if request.operation == "CreateQueue"]
+    assert made[-2:] == [200, 200]
+
+
+def test_fault_for_what_names_a_thing_spares_the_rest(aws: Simulator, new_account: Callable[[], str]) -> None:
+    cloudformation = aws.root_client("cloudformation", new_account())
+
+    def ask(name: str) -> str | None:
+        return refusal(lambda: cloudformation.list_change_sets(StackName=name))
+
+    with aws.fault(kind="throttle", service="cloudformation", containing="this-one"):
+        codes = [ask("this-one"), ask("other")]
+
+    assert codes == ["Throttling", None]
+
+
 def test_lifted_hang_lets_the_request_through(aws: Simulator, new_account: Callable[[], str]) -> None:
     sqs: SQSClient = aws.root_client("sqs", new_account())
     with ThreadPoolExecutor(1) as pool:

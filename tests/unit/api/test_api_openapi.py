@@ -20,6 +20,7 @@ def document() -> dict[str, Any]:
         results_url="http://results",
         signing_jwk=json.dumps(generate_key()),
         queue_url_audit="http://queue/111111111111/coreo-audit",
+        queue_url_deploy="http://queue/111111111111/coreo-deploy",
         queue_url_onboard="http://queue/111111111111/coreo-onboard",
         onboard_fleet_jwks=json.dumps({"keys": [public_jwk(generate_key())]}),
         aws_account_id="111111111111",
@@ -52,6 +53,13 @@ def test_every_route_of_the_design_is_there(document: dict[str, Any]) -> None:
         GET /v1/rule-packs/{pack_name}/source, GET /v1/rule-packs/{pack_name}/versions
         POST /v1/rule-packs/{pack_name}/dry-run, DELETE /v1/rule-packs/{pack_name}
         POST /v1/plans, GET /v1/plans, GET /v1/plans/{plan_id}, PATCH /v1/plans/{plan_id}, DELETE /v1/plans/{plan_id}
+        GET /v1/plans/{plan_id}/template, POST /v1/templates/check
+        GET /v1/deploy-targets, GET /v1/deploy-targets/{target_id}, GET /v1/deploy-targets/{target_id}/queue
+        POST /v1/deploy-targets/{target_id}/queue/reorder
+        GET /v1/runs/{run_id}/preview, POST /v1/runs/{run_id}/approve, POST /v1/runs/{run_id}/reject
+        GET /v1/runs/{run_id}/stack-events, GET /v1/runs/{run_id}/outputs, GET /v1/runs/{run_id}/drift
+        GET /v1/runs/{run_id}/failure, GET /v1/runs/{run_id}/outcome
+        POST /v1/runs/{run_id}/reconcile, POST /v1/runs/{run_id}/settle
         GET /v1/plans/{plan_id}/revisions, GET /v1/plans/{plan_id}/required-policy, POST /v1/plans/{plan_id}/runs
         GET /v1/runs, GET /v1/runs/{run_id}, POST /v1/runs/{run_id}/cancel
         GET /v1/runs/{run_id}/changes, GET /v1/runs/{run_id}/resolved, GET /v1/runs/{run_id}/counts
@@ -84,8 +92,11 @@ def test_every_body_has_an_example(document: dict[str, Any]) -> None:
     for name, operation in operations(document):
         if "requestBody" in operation:
             schema = operation["requestBody"]["content"]["application/json"]["schema"]
-            references = [each["$ref"] for each in (schema, *schema.get("anyOf", ())) if "$ref" in each]
-            assert document["components"]["schemas"][references[0].rsplit("/", 1)[1]]["examples"], name
+            kinds = (schema, *schema.get("anyOf", ()), *schema.get("oneOf", ()))
+            references = [each["$ref"] for each in kinds if "$ref" in each]
+            assert references, name
+            for reference in references:
+                assert document["components"]["schemas"][reference.rsplit("/", 1)[1]]["examples"], name
 
 
 def test_problems_are_described_as_they_are_sent(document: dict[str, Any]) -> None:

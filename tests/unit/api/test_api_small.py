@@ -70,6 +70,7 @@ def settings_environment() -> dict[str, str]:
         "COREO_RESULTS_URL": "http://127.0.0.1:8081/",
         "COREO_SIGNING_JWK": json.dumps(generate_key()),
         "COREO_QUEUE_URL_AUDIT": "http://127.0.0.1:4566/111111111111/coreo-audit",
+        "COREO_QUEUE_URL_DEPLOY": "http://127.0.0.1:4566/111111111111/coreo-deploy",
         "COREO_QUEUE_URL_ONBOARD": "http://127.0.0.1:4566/111111111111/coreo-onboard",
         "COREO_ONBOARD_FLEET_JWKS": json.dumps({"keys": [public_jwk(generate_key())]}),
         "COREO_AWS_ACCOUNT_ID": "111111111111",
@@ -104,6 +105,7 @@ def test_settings_are_read_and_print_no_secret(monkeypatch: pytest.MonkeyPatch) 
         ("COREO_RESULTS_URL", "canary"),
         ("COREO_JOB_TTL_SECONDS", "0"),
         ("COREO_VERIFY_INTERVAL_SECONDS", "59"),
+        ("COREO_QUEUE_URL_DEPLOY", "canary"),
         ("COREO_QUEUE_URL_ONBOARD", "canary"),
         ("COREO_ONBOARD_FLEET_JWKS", '{"keys": [{"kty": "canary"}]}'),
         ("COREO_DATABASE_URL", ""),
@@ -124,8 +126,8 @@ def test_wrong_setting_is_named_and_not_shown(
     assert "canary" not in said
 
 
-@pytest.mark.parametrize("named", ["AUDIT", "ONBOARD"])
-def test_one_worker_role_without_the_other_is_refused(
+@pytest.mark.parametrize("named", ["AUDIT", "DEPLOY", "ONBOARD"])
+def test_one_worker_role_without_the_others_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], named: str
 ) -> None:
     for each, good in settings_environment().items():

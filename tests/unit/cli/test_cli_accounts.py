@@ -140,11 +140,19 @@ def test_a_token_may_expire(coreo: Cli, scripted_api: ScriptedApi) -> None:
     assert coreo("token", "create", "--name", "ci", "--expires", "soon").code == 2
 
 
+def test_a_token_may_have_some_scopes_only(coreo: Cli, scripted_api: ScriptedApi) -> None:
+    scripted_api.on("POST", "/v1/tokens", TEAM | {"expires_at": None, "token": TOKEN})
+    coreo("token", "create", "--name", "ci", "--scope", "read", "--scope", "plan")
+    assert scripted_api.body("POST", "/v1/tokens") == {"name": "ci", "scopes": ["read", "plan"]}
+
+
 def test_tokens_are_listed(coreo: Cli, scripted_api: ScriptedApi) -> None:
-    scripted_api.lists("/v1/tokens", TEAM | {"expires_at": None}, TEAM | {"expires_at": "2027-01-31T12:00:00Z"})
+    token = TEAM | {"scopes": ["read", "plan"]}
+    scripted_api.lists("/v1/tokens", token | {"expires_at": None}, token | {"expires_at": "2027-01-31T12:00:00Z"})
     lines = coreo("token", "list").out.splitlines()
-    assert lines[0].split() == ["ID", "NAME", "MADE", "EXPIRES"]
+    assert lines[0].split() == ["ID", "NAME", "SCOPES", "MADE", "EXPIRES"]
     assert lines[1].endswith("never")
+    assert "read, plan" in lines[1]
     assert len(coreo("token", "list", "-o", "json").json) == 2
 
 

@@ -160,7 +160,7 @@ def test_an_update_that_says_nothing_or_too_much_is_refused(
 @pytest.mark.usefixtures("plan")
 def test_plans_are_listed_and_shown(coreo: Cli) -> None:
     header, line = coreo("plan", "list").out.splitlines()
-    assert header.split() == ["NAME", "RULES", "REGIONS", "ACCOUNTS", "RUNS", "NEXT", "ID"]
+    assert header.split() == ["NAME", "KIND", "WHAT", "REGIONS", "ACCOUNTS", "RUNS", "NEXT", "ID"]
     assert "0 3 * * * UTC" in line
     assert "baseline" in coreo("plan", "show", "nightly").out
     assert len(coreo("plan", "list", "-o", "json").json) == 1

@@ -18,12 +18,17 @@ _ARN_ACCOUNT = re.compile(r"arn:[^:]+:[^:]+::(\d{12}):")
 _KEPT_PARAMETERS = {
     "AssumeRole": ("RoleArn", "RoleSessionName", "ExternalId", "Policy", "DurationSeconds"),
     "CreateRole": ("RoleName", "Path"),
+    "CreateChangeSet": ("StackName", "ChangeSetName", "ChangeSetType"),
+    "DeleteChangeSet": ("StackName", "ChangeSetName"),
+    "CancelUpdateStack": ("StackName", "ClientRequestToken"),
+    "DeleteStack": ("StackName", "ClientRequestToken"),
+    "ExecuteChangeSet": ("StackName", "ChangeSetName", "ClientRequestToken"),
 }
 
 
 @dataclass
 class AwsRequest:
-    """One request as logged. `principal` is an ARN when known; `parameters` are kept of AssumeRole and CreateRole.
+    """One request as logged. `principal` is an ARN when known; `parameters` are kept of some operations.
 
     `status` is the HTTP status once answered; None before, or where the client hung up or was cut off.
     """

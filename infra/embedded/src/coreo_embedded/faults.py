@@ -5,7 +5,20 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Required, TypedDict, get_args
 from xml.sax.saxutils import escape
 
-Kind = Literal["throttle", "deny", "error", "unavailable", "disconnect", "delay", "hang", "stale", "settle", "expired"]
+Kind = Literal[
+    "throttle",
+    "deny",
+    "error",
+    "unavailable",
+    "disconnect",
+    "delay",
+    "hang",
+    "lose",
+    "mute",
+    "stale",
+    "settle",
+    "expired",
+]
 Style = Literal["json", "s3", "ec2", "query"]
 
 # kind -> (HTTP status, error code), as AWS answers. An S3 throttle is a 503 SlowDown.
@@ -53,6 +66,7 @@ class FaultFields(TypedDict, total=False):
     service: str | None
     operation: str | None
     role: str | None
+    containing: str | None
     times: int | None
     seconds: float
 
@@ -71,16 +85,19 @@ class Fault:
 
     kind: throttle, deny (403), error (500), unavailable (503), expired (the caller's session is over) are answered
     without reaching the simulator; disconnect cuts the connection, hang never answers until the fault is lifted, delay
-    waits `seconds` and then passes it on.
+    waits `seconds` and then passes it on. What is done but not heard of: lose passes the request on and then cuts the
+    connection, mute passes it on and never tells the answer.
     stale refuses requests signed more than five minutes ago, on a clock that is `seconds` ahead. settle refuses to
     assume a role in the first `seconds` after it was made, as when IAM's copies do not agree yet.
-    service is the signing name (`sqs`), operation the API's (`SendMessage`), role the name of the caller's role.
+    service is the signing name (`sqs`), operation the API's (`SendMessage`), role the name of the caller's role;
+    `containing` is a text that must stand in the request's path or form, such as a stack's name.
     """
 
     kind: Kind
     service: str | None = None
     operation: str | None = None
     role: str | None = None
+    containing: str | None = None
     times: int | None = None
     seconds: float = 0.0
     hits: int = field(default=0, init=False)
@@ -91,7 +108,12 @@ class Fault:
         if self.kind in ("delay", "settle") and self.seconds <= 0:
             raise FaultError(f"seconds must be above 0 for {self.kind}")
 
-    def takes(self, service: str, operation: str, principal: str | None, *, ages: Ages) -> bool:
+    @property
+    def reaches_aws(self) -> bool:
+        """Whether what is asked is done, though nobody hears of it."""
+        return self.kind in ("lose", "mute")
+
+    def takes(self, service: str, operation: str, principal: str | None, *, ages: Ages, text: str = "") -> bool:
         """Whether this fault hits the request; if so it is counted."""
         if self.times is not None and self.hits >= self.times:
             return False
@@ -99,7 +121,12 @@ class Fault:
             return False
         if self.kind == "settle" and (ages.role is None or ages.role >= self.seconds):
             return False
-        wanted = (self.service in (None, service), self.operation in (None, operation), self._is_role(principal))
+        wanted = (
+            self.service in (None, service),
+            self.operation in (None, operation),
+            self._is_role(principal),
+            self.containing is None or self.containing in text,
+        )
         if not all(wanted):
             return False
         self.hits += 1
@@ -111,13 +138,14 @@ class Fault:
 
 def parse_fault(body: Any) -> Fault:
     """A fault from the JSON of the control endpoint. Raises FaultError."""
-    known = {"kind": str, "service": str, "operation": str, "role": str, "times": int, "seconds": (int, float)}
+    texts = dict.fromkeys(("kind", "service", "operation", "role", "containing"), str)
+    known: dict[str, type | tuple[type, ...]] = {**texts, "times": int, "seconds": (int, float)}
     if not isinstance(body, dict) or "kind" not in body:
         raise FaultError("kind is required")
     for name, value in body.items():
         if name not in known:
             raise FaultError(f"unknown field; there are {', '.join(known)}")
-        if isinstance(value, bool) or not isinstance(value, known[name]):  # type: ignore[arg-type]  # values are types
+        if isinstance(value, bool) or not isinstance(value, known[name]):
             raise FaultError(f"{name} has the wrong type")
     return Fault(**body)
 

@@ -211,7 +211,9 @@ class Proxy:
         try:
             if not self._is_admitted(call, request):
                 return await _answer_error("deny", call, entry, request)
-            fault = self._matching_fault(call, request)
+            fault = self._matching_fault(call, request, body)
+            if fault is not None and fault.reaches_aws:
+                return await self._swallow(fault, request, call, entry, body)
             if fault is not None and (answer := await self._play(fault, call, entry, request)) is not None:
                 return answer
             return await self._forward(request, call, entry, body)
@@ -226,14 +228,20 @@ class Proxy:
         token = request.headers.get(_TOKEN) or request.query.get(_TOKEN) or ""
         return hmac.compare_digest(token.encode(), self._root_token.encode())
 
-    def _matching_fault(self, call: Call, request: web.BaseRequest) -> Fault | None:
+    def _matching_fault(self, call: Call, request: web.BaseRequest, body: bytes | None) -> Fault | None:
         if not self._faults:
             return None
         principal = self._principals.arn(call.access_key_id)
         made = self._roles_made.get(call.parameters.get("RoleArn", "")) if call.operation == "AssumeRole" else None
         ages = Ages(_signature_age(request), None if made is None else time.time() - made)
+        text = request.raw_path + (body or b"").decode("utf-8", "replace")
         return next(
-            (f for f in self._faults.values() if f.takes(call.service, call.operation, principal, ages=ages)), None
+            (
+                f
+                for f in self._faults.values()
+                if f.takes(call.service, call.operation, principal, ages=ages, text=text)
+            ),
+            None,
         )
 
     async def _play(
@@ -252,6 +260,24 @@ class Proxy:
                 request.transport.abort()
             return web.Response(status=503)  # nobody reads it: the connection is gone
         return await _answer_error(fault.kind, call, entry, request)
+
+    async def _swallow(
+        self, fault: Fault, request: web.BaseRequest, call: Call, entry: AwsRequest, body: bytes | None
+    ) -> web.StreamResponse:
+        """Has it done, to the end, and keeps the answer back."""
+        await asyncio.shield(asyncio.create_task(self._have_done(request, call, entry, body)))
+        if fault.kind == "mute":
+            async with self._lifted:
+                await self._lifted.wait_for(lambda: fault not in self._faults.values())
+        if request.transport is not None:
+            request.transport.abort()
+        return web.Response(status=503)  # nobody reads it: the connection is gone
+
+    async def _have_done(self, request: web.BaseRequest, call: Call, entry: AwsRequest, body: bytes | None) -> None:
+        answer, _ = await self._ask(request, call, body)
+        async with answer:
+            entry.status = answer.status
+            await answer.read()
 
     async def _forward(
         self, request: web.BaseRequest, call: Call, entry: AwsRequest, body: bytes | None

@@ -26,6 +26,7 @@ from coreo_embedded.proxy import Listen, Proxy
 
 REGION = "us-east-1"
 _REPOSITORY = Path(__file__).parents[4]
+_INSIDE = Path(__file__).parent / "inside"  # what that other environment's interpreter runs
 _READY_SECONDS = 30
 _ROOT_SECRET = "unchecked"
 _SOCKET_PATH_LIMIT = 100  # bytes; the kernel's is 104 to 108
@@ -144,7 +145,7 @@ class Simulator:
 
     def _start(self, python: Path) -> None:
         self._socket.unlink(missing_ok=True)
-        command = [str(python), "-m", "hypercorn", "ministack.app:app", "--bind", f"unix:{self._socket}"]
+        command = [str(python), "-m", "hypercorn", "strict_aws:app", "--bind", f"unix:{self._socket}"]
         self._process = processes.spawn(
             [*command, "--keep-alive", "75", "--graceful-timeout", "0", "--workers", "0"],
             environment=self._environment(),
@@ -158,6 +159,8 @@ class Simulator:
         return {
             "PATH": "/usr/bin:/bin",
             "HOME": str(self._directory),
+            "PYTHONPATH": str(_INSIDE),
+            "PYTHONDONTWRITEBYTECODE": "1",
             "TMPDIR": str(self._directory),
             "STATE_DIR": str(self._directory / "state"),
             "S3_DATA_DIR": str(self._directory / "s3"),

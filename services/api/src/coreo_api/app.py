@@ -1,6 +1,7 @@
 """The api: HTTP routes, and the background tasks that run beside them in each replica."""
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
@@ -17,6 +18,7 @@ from coreo_api.compliance import endpoints as compliance
 from coreo_api.context import Clock, Context, utc_now
 from coreo_api.custody import endpoints as custody
 from coreo_api.custody import exclusions
+from coreo_api.deploys import endpoints as deploys
 from coreo_api.dispatch.background import Task, running
 from coreo_api.dispatch.dispatcher import Dispatcher
 from coreo_api.dispatch.onboarding import Onboarding
@@ -25,11 +27,13 @@ from coreo_api.dispatch.purges import Purges
 from coreo_api.dispatch.queue import JobQueue
 from coreo_api.dispatch.scheduler import Scheduler
 from coreo_api.dispatch.sqs import open_queue
+from coreo_api.dispatch.turns import DeployDispatcher
 from coreo_api.dispatch.wishes import Wishes
 from coreo_api.findings import endpoints as findings
 from coreo_api.grants import endpoints as grants
 from coreo_api.packs import endpoints as packs
 from coreo_api.plans import endpoints as plans
+from coreo_api.plans.linter import Linter
 from coreo_api.results import ResultsClient
 from coreo_api.rules import endpoints as rules
 from coreo_api.runs import endpoints as runs
@@ -53,6 +57,7 @@ def create_app(
     *,
     queue: JobQueue | None = None,
     onboard_queue: JobQueue | None = None,
+    deploy_queue: JobQueue | None = None,
     results_transport: httpx.AsyncBaseTransport | None = None,
     clock: Clock = utc_now,
 ) -> FastAPI:
@@ -63,6 +68,7 @@ def create_app(
         system_database=Database(settings.system_database_url.get_secret_value()),
         results=ResultsClient(settings.results_url, settings.signer(), transport=results_transport),
         signals=Signals(settings.system_database_url.get_secret_value()),
+        linter=Linter(settings.lint_python or sys.executable),
         catalogue=load_catalogue(),
         clock=clock,
         stopping=asyncio.Event(),
@@ -81,8 +87,9 @@ def create_app(
 
             audit = await opened(queue, settings.queue_url_audit)
             onboard = await opened(onboard_queue, settings.queue_url_onboard)
+            deploy = await opened(deploy_queue, settings.queue_url_deploy)
             app.state.onboard_queue = onboard
-            await stack.enter_async_context(running(context, background_tasks(context, audit, onboard)))
+            await stack.enter_async_context(running(context, background_tasks(context, audit, onboard, deploy)))
             yield
 
     app = FastAPI(title="Coreo", version=version("coreo-api"), lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -91,9 +98,25 @@ def create_app(
     install(app, max_body_bytes=MAX_BODY_BYTES)
     for error in _DATABASE_DOWN:
         app.add_exception_handler(error, _on_database_down)
-    features = (teams, accounts, grants, bootstrap, rules, packs, plans, runs, findings, suppressions, compliance)
-    for feature in (*features, custody, exclusions, health):
+    features = (
+        teams,
+        accounts,
+        grants,
+        bootstrap,
+        rules,
+        packs,
+        plans,
+        runs,
+        deploys,
+        findings,
+        suppressions,
+        compliance,
+        custody,
+        exclusions,
+    )
+    for feature in (*features, health):
         app.include_router(feature.router)
+    app.include_router(plans.templates)
     openapi.describe(app)
     return app
 
@@ -108,10 +131,11 @@ async def _on_database_down(request: Request, error: Exception) -> Response:
     return answer(problem, request)
 
 
-def background_tasks(context: Context, queue: JobQueue, onboard_queue: JobQueue) -> list[Task]:
+def background_tasks(context: Context, queue: JobQueue, onboard_queue: JobQueue, deploy_queue: JobQueue) -> list[Task]:
     """All that goes on beside the requests."""
     return [
         Task("dispatcher", Dispatcher(context, queue).step, signals.OUTBOX),
+        Task("deploys", DeployDispatcher(context, deploy_queue).step, signals.OUTBOX),
         Task("onboarding", Onboarding(context, onboard_queue).step, signals.TASKS),
         Task("wishes", Wishes(context).step, signals.OUTBOX),
         Task("purges", Purges(context).step, signals.TASKS),

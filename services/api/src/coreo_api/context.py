@@ -8,6 +8,7 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 
+from coreo_api.plans.linter import Linter
 from coreo_api.results import ResultsClient
 from coreo_api.settings import ApiSettings
 from coreo_api.signals import Signals
@@ -31,6 +32,7 @@ class Context:
     system_database: Database  # as coreo_api_system: what background tasks need of all teams
     results: ResultsClient
     signals: Signals
+    linter: Linter
     catalogue: Catalogue
     clock: Clock
     stopping: asyncio.Event

@@ -27,7 +27,8 @@ def _parser() -> argparse.ArgumentParser:
         "serve",
         help="serve HTTP and run the background tasks",
         description="Needs COREO_DATABASE_URL, COREO_SYSTEM_DATABASE_URL, COREO_RESULTS_URL, COREO_SIGNING_JWK, "
-        "COREO_QUEUE_URL_AUDIT, COREO_AWS_ACCOUNT_ID and AWS_REGION. Listens on COREO_HOST (127.0.0.1), "
+        "COREO_QUEUE_URL_AUDIT, COREO_QUEUE_URL_DEPLOY, "
+        "COREO_AWS_ACCOUNT_ID and AWS_REGION. Listens on COREO_HOST (127.0.0.1), "
         "COREO_PORT (8080). Ends on SIGTERM when its requests are answered.",
     )
     commands.add_parser(

@@ -9,7 +9,8 @@ from coreo_api.bootstrap.schemas import PostKeys
 
 _READ_BY_US = (PostKeys,)  # bodies that FastAPI does not know of
 _DESCRIPTION = """
-Coreo audits AWS accounts: add a cloud account with its role, make a plan of rules, run it, read the findings.
+Coreo audits AWS accounts: add a cloud account with its role, make a plan of rules, run it, read the findings. It also
+changes them, by deploy plans: preview a CloudFormation stack, approve what you saw, apply it.
 
 Every request carries a team token, `Authorization: Bearer coreo_…`, and sees that team alone. Lists come in pages: send
 `next_cursor` back as `cursor`. What is not right is answered as a problem (RFC 9457): `code` is for programs, `detail`
@@ -41,6 +42,7 @@ _OF_RESULTS = {
 }
 _WORDS = {
     "401": "No valid token.",
+    "403": "The token has not the scope that this takes.",
     "404": "There is no such thing for this team.",
     "409": "It clashes with the present state.",
     "410": "The results of this run are gone: they expired, or were deleted.",
@@ -73,7 +75,7 @@ def describe(app: FastAPI) -> None:
 
 
 def _describe_problems(method: str, path: str, operation: dict[str, Any]) -> None:
-    statuses = {"503"} if path.startswith("/health/") else {"401", "422", "503"}
+    statuses = {"503"} if path.startswith("/health/") else {"401", "403", "422", "503"}
     if "{" in path:
         statuses.add("404")
     if method == "delete":

@@ -12,6 +12,7 @@ import msgspec
 
 from coreo_shared.contracts.base import MalformedMessageError, Message, decode_json, encode_json
 from coreo_shared.contracts.custody import Deleted
+from coreo_shared.contracts.deploys import StackEventPage
 from coreo_shared.contracts.life import ListedPage, ResolvedPage, RunChanges
 from coreo_shared.contracts.results import CancelRun, Counts, EventPage, RunAnswer
 from coreo_shared.contracts.terms import FindingStatus, Pool, Severity
@@ -137,6 +138,12 @@ class ResultsClient:
         """A run's findings by status and severity, with the team's suppressions and severities as they are now."""
         path = f"/internal/v1/runs/{run_id}/counts"
         return await self._send(self._request("GET", path, asker, ()), Counts)
+
+    async def stack_events(self, asker: Asker, run_id: UUID, *, after: int, limit: int) -> StackEventPage:
+        """Stack events of a deploy run, oldest first, from number `after` on."""
+        path = f"/internal/v1/runs/{run_id}/stack-events"
+        parameters = [("after", str(after)), ("limit", str(limit))]
+        return await self._send(self._request("GET", path, asker, parameters), StackEventPage)
 
     async def ask(
         self,

@@ -43,6 +43,9 @@ class WorkerSettings(ServiceSettings):
     grace_seconds: Annotated[float, Field(ge=0)] = (
         100  # how long runs may go on after SIGTERM; then they are given back
     )
+    hold_seconds: Annotated[float, Field(ge=0, le=3600)] = (
+        20  # of the deploy pool: how long a run waits for CloudFormation here; then it gives its place to others
+    )
     run_memory_mb: Annotated[int, Field(ge=128)] = 768  # of one run's process
     trust_settle_seconds: Annotated[float, Field(ge=0, le=120)] = (
         20  # of the onboard pool: a role that refuses Coreo may be so new that AWS does not know it everywhere yet

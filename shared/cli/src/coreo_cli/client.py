@@ -65,8 +65,15 @@ class Client:
         """The object at a path."""
         return self._json(self._send_again("GET", path, params=list(parameters)))
 
-    def post(self, path: str, body: Any = None, *, idempotency_key: str | None = None) -> Json:
-        """What POST answers. With an idempotency key it is tried again when nobody answers: that does nothing twice."""
+    def post(
+        self, path: str, body: Any = None, *, idempotency_key: str | None = None, if_match: str | None = None
+    ) -> Json:
+        """What POST answers. With an idempotency key it is tried again when nobody answers: that does nothing twice.
+
+        `if_match`: the ETag of what the request is about.
+        """
+        if if_match is not None:
+            return self._json(self._send("POST", path, json=body, headers={"if-match": if_match}))
         if idempotency_key is None:
             return self._json(self._send("POST", path, json=body))
         return self._json(self._send_again("POST", path, json=body, headers={"idempotency-key": idempotency_key}))

@@ -11,6 +11,7 @@ from coreo_cli.commands import (
     account,
     compliance,
     custody,
+    deploy,
     findings,
     login,
     pack,
@@ -29,6 +30,7 @@ from coreo_cli.secret import without_secrets
 
 _START = "Start here"
 _WORK = "Audit"
+_DEPLOY = "Deploy"
 _TEAM = "Team"
 
 
@@ -106,7 +108,7 @@ def coreo(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
-    """Coreo looks for misconfigurations in AWS accounts."""
+    """Coreo looks for misconfigurations in AWS accounts, and changes their infrastructure as you approve."""
 
 
 app.command(
@@ -115,6 +117,7 @@ app.command(
 app.add_typer(account.app, name="account", rich_help_panel=_START)
 app.add_typer(plan.app, name="plan", rich_help_panel=_WORK)
 app.add_typer(runs.app, name="run", rich_help_panel=_WORK)
+app.add_typer(deploy.app, name="deploy", rich_help_panel=_DEPLOY)
 app.command(rich_help_panel=_WORK, epilog=findings.EXAMPLES)(findings.findings)
 app.command(rich_help_panel=_WORK, epilog=compliance.EXAMPLES)(compliance.compliance)
 app.add_typer(suppression.app, name="suppression", rich_help_panel=_WORK)

@@ -108,6 +108,29 @@ _WORDS: Mapping[str, tuple[str | None, str]] = {
     "run_over": (None, "See how it ended: `coreo run show RUN`."),
     "last_token": (None, "`coreo token create --name NAME`, `coreo login` with it, then revoke this one."),
     "results_unavailable": (None, "Try again in a few seconds."),
+    "scope_missing": (
+        None,
+        "`coreo token list` shows what each token may do; COREO_TOKEN names another for a command.",
+    ),
+    "hash_differs": (
+        "The preview is another one than you have seen.",
+        "Look again: `coreo deploy changes RUN`; then `coreo deploy approve RUN`.",
+    ),
+    "not_awaiting_approval": (None, "See how it stands: `coreo deploy status RUN`."),
+    "approval_expired": (None, "Start it again: `coreo deploy apply`."),
+    "requester_may_not_approve": (
+        "The plan says that who started a run may not approve it.",
+        "Somebody else has to, with a token of their own.",
+    ),
+    "no_document": ("The run has nothing of that kind (yet).", "See what there is: `coreo deploy status RUN`."),
+    "not_a_deploy": ("This run is of an audit plan.", "`coreo run show RUN` shows those."),
+    "not_unknown": (None, "See how it stands: `coreo deploy status RUN`."),
+    "outcome_unknown": (
+        "Nobody can say what became of this run, so there is nothing to cancel.",
+        "`coreo deploy outcome RUN` says what to check.",
+    ),
+    "queue_changed": ("The queue is another one by now.", "Look again: `coreo deploy queue`."),
+    "linter_busy": (None, "Try again in some seconds."),
     "internal_error": (
         "Something broke on the api's side; it has been logged there.",
         "Try again later. If it stays, report the request id below.",

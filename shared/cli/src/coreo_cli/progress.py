@@ -22,7 +22,14 @@ _NARROW: Final = 76
 _MAX_BARS: Final = 20
 _MAX_LABEL: Final = 28
 _CTRL_C: Final = 2  # room for the ^C that a terminal writes; without it the bars would be drawn twice
-_WORDS: Final = {"QUEUED": "waiting for a worker", "CLAIMED": "starting", "RUNNING": "running"}
+_WORDS: Final = {
+    "QUEUED": "waiting for a worker",
+    "CLAIMED": "starting",
+    "RUNNING": "running",
+    "AWAITING_APPROVAL": "waiting for approval",
+    "APPLYING": "changing the stack",
+    "OUTCOME_UNKNOWN": "nobody knows",
+}
 
 
 class View:
@@ -53,6 +60,10 @@ class View:
             words = [self._labels[run["id"]], run["state"], _units(run), failed_words(run["counts"]) if tenth else ""]
             self._say("  ".join(word for word in words if word))
 
+    def hear(self, run_id: str, words: str) -> None:
+        """Shows what was said about a run meanwhile, such as a stack event."""
+        self._tell(f"{self._labels[run_id]}  {words}" if len(self._labels) > 1 else words)
+
     def trouble(self, problem: str | None) -> None:
         """Says that nobody answers just now, or (None) that all is well again."""
         if problem and not self._is_troubled:
@@ -62,6 +73,9 @@ class View:
         self._is_troubled = problem is not None
 
     def _say(self, words: str) -> None:
+        note(words)
+
+    def _tell(self, words: str) -> None:
         note(words)
 
 
@@ -102,6 +116,9 @@ class Bars(View):
 
     def _say(self, words: str) -> None:
         self._progress.console.print(Text(plain(words), style="yellow"))
+
+    def _tell(self, words: str) -> None:
+        self._progress.console.print(Text(plain(words)), no_wrap=True, overflow="ellipsis")
 
 
 def open_view(runs: Sequence[Json], labels: Mapping[str, str]) -> View:
@@ -160,4 +177,5 @@ def _total(run: Json) -> float | None:
 
 
 def _units(run: Json) -> str:
-    return "" if run["units_total"] is None else f"{run['units_done']}/{run['units_total']} units"
+    name = "resources" if run.get("deploy") else "units"
+    return "" if run["units_total"] is None else f"{run['units_done']}/{run['units_total']} {name}"

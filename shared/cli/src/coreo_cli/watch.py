@@ -36,6 +36,14 @@ class RunSeen:
 
 
 @dataclass(frozen=True)
+class StackSeen:
+    """What CloudFormation said while a deploy run changed its stack; each event once, oldest first."""
+
+    run_id: str
+    event: Json
+
+
+@dataclass(frozen=True)
 class Trouble:
     """Nobody answers just now; None: all is well again."""
 
@@ -49,32 +57,37 @@ class WatchFailed:
     error: CliError
 
 
-Report = RunSeen | Trouble | WatchFailed
+Report = RunSeen | StackSeen | Trouble | WatchFailed
+HasEnded = Callable[[Json], bool]
 
 
 @contextmanager
-def watching(client: Client, runs: Sequence[Json]) -> Iterator[Iterator[Report]]:
-    """Reports on runs (of one group, when there are many) until all have ended. Leaving the block ends the watching."""
+def watching(client: Client, runs: Sequence[Json], has_ended: HasEnded = is_final) -> Iterator[Iterator[Report]]:
+    """Reports on runs (of one group, when there are many) until all have ended. Leaving the block ends the watching.
+
+    `has_ended`: which runs are not followed further; all that are final, at least.
+    """
     stop = threading.Event()
     reports: SimpleQueue[Report] = SimpleQueue()
-    open_runs = [run for run in runs if not is_final(run)]
+    open_runs = [run for run in runs if not has_ended(run)]
     if len(open_runs) <= MAX_STREAMS:
-        followers = [RunFollower(client, run, reports.put, stop.wait).follow for run in open_runs]
+        each = [RunFollower(client, run, reports.put, stop.wait, has_ended=has_ended) for run in open_runs]
+        followers = [follower.follow for follower in each]
     else:
-        followers = [GroupFollower(client, open_runs, reports.put, stop.wait).follow]
+        followers = [GroupFollower(client, open_runs, reports.put, stop.wait, has_ended=has_ended).follow]
     for follow in followers:
         # Daemons: one may sit in a read when the user stops watching, and must not hold up the exit.
         threading.Thread(target=_guarded, args=(follow, reports.put), daemon=True).start()
     try:
-        yield _until_all_ended(reports, {run["id"] for run in open_runs})
+        yield _until_all_ended(reports, {run["id"] for run in open_runs}, has_ended)
     finally:
         stop.set()
 
 
-def _until_all_ended(reports: "SimpleQueue[Report]", open_ids: set[str]) -> Iterator[Report]:
+def _until_all_ended(reports: "SimpleQueue[Report]", open_ids: set[str], has_ended: HasEnded) -> Iterator[Report]:
     while open_ids:
         report = reports.get()
-        if isinstance(report, RunSeen) and is_final(report.run):
+        if isinstance(report, RunSeen) and has_ended(report.run):
             open_ids.discard(report.run["id"])
         yield report
         if isinstance(report, WatchFailed):
@@ -133,8 +146,12 @@ class RunFollower:
         report: Callable[[Report], None],
         wait: Wait,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        has_ended: HasEnded = is_final,
     ) -> None:
         self._client = client
+        self._has_ended = has_ended
+        self._stack_events = 0  # how many were seen
         self._id = str(run["id"])
         self._report = report
         self._patience = Patience(report, wait, clock)
@@ -159,11 +176,16 @@ class RunFollower:
             with self._client.run_events(self._id, self._last_event_id) as events:
                 self._patience.answered()
                 for event in events:
-                    if event.name == "run":
+                    if event.name in {"run", "stack"}:
                         seen = True
                         self._last_event_id = event.id or self._last_event_id
                         self._patience.answered()
+                    if event.name == "stack":
+                        self._see_stack([_object_of(event.data)])
+                    elif event.name == "run":
                         self._see(_run_of(event.data))
+                    if self._ended:
+                        return
         except UnreachableError:
             # Something in between may hold streams back (a proxy that collects answers): then asking has to do.
             self._streams_get_through = seen or self._last_event_id is not None
@@ -175,14 +197,29 @@ class RunFollower:
     def _ask(self) -> None:
         try:
             run = self._client.get(f"/v1/runs/{self._id}")
+            self._ask_stack(run)
         except CliError as error:
             self._patience.failed(error)
             return
         self._patience.answered()
         self._see(run)
 
+    def _ask_stack(self, run: Json) -> None:
+        stored = run["deploy"]["documents"].get("events", 0) if run.get("deploy") else 0
+        while self._stack_events < stored:
+            parameters = query(after=str(self._stack_events), limit="200")
+            events = self._client.get(f"/v1/runs/{self._id}/stack-events", parameters)["events"]
+            if not events:
+                return
+            self._see_stack(events)
+
+    def _see_stack(self, events: Sequence[Json]) -> None:
+        self._stack_events += len(events)
+        for event in events:
+            self._report(StackSeen(self._id, event))
+
     def _see(self, run: Json) -> None:
-        self._ended = self._ended or is_final(run)
+        self._ended = self._ended or self._has_ended(run)
         self._report(RunSeen(run))
 
 
@@ -196,8 +233,11 @@ class GroupFollower:
         report: Callable[[Report], None],
         wait: Wait,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        has_ended: HasEnded = is_final,
     ) -> None:
         self._client = client
+        self._has_ended = has_ended
         self._group_id = str(runs[0]["group_id"])
         self._seen = {run["id"]: run for run in runs}
         self._report = report
@@ -216,15 +256,20 @@ class GroupFollower:
                     if run["id"] in self._seen and run != self._seen[run["id"]]:
                         self._seen[run["id"]] = run
                         self._report(RunSeen(run))
-            if all(is_final(run) for run in self._seen.values()) or self._patience.pause(_POLL_SECONDS):
+            if all(self._has_ended(run) for run in self._seen.values()) or self._patience.pause(_POLL_SECONDS):
                 return
 
 
-def _run_of(data: str) -> Json:
+def _object_of(data: str) -> Json:
     try:
-        run = json.loads(data)
-        if isinstance(run, dict) and {"id", "state"} <= set(run):
-            return run
+        found = json.loads(data)
     except ValueError:
-        pass
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _run_of(data: str) -> Json:
+    run = _object_of(data)
+    if {"id", "state"} <= set(run):
+        return run
     raise CliError("The api sent an event that is no run.", next_step="Ask for the run: `coreo run show RUN`.")

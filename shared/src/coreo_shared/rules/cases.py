@@ -104,11 +104,13 @@ def _check_related(name: str, rule: Rule, path: Path) -> None:
 
 
 def _structure(raw: dict[str, Any], of: FieldType, shapes: Shapes, path: Path) -> dict[str, Any]:
-    return {name: _value(value, shapes.member(of, name, path), shapes, (*path, name)) for name, value in raw.items()}
+    return {
+        name: read_value(value, shapes.member(of, name, path), shapes, (*path, name)) for name, value in raw.items()
+    }
 
 
-def _value(raw: Any, of: FieldType, shapes: Shapes, path: Path) -> Any:
-    """The value as the SDK would give it; DefinitionError when it is not of the type."""
+def read_value(raw: Any, of: FieldType, shapes: Shapes, path: Path) -> Any:
+    """A value that was written down, as the SDK would give it; DefinitionError when it is not of the type."""
     if raw is None:
         return None
     if not isinstance(raw, _PYTHON_TYPES[of.kind]) or (isinstance(raw, bool) and of.kind != "boolean"):
@@ -117,7 +119,7 @@ def _value(raw: Any, of: FieldType, shapes: Shapes, path: Path) -> Any:
         return _structure(raw, of, shapes, path)
     if isinstance(raw, list):
         element = shapes.type_of(of.of)
-        return [_value(one, element, shapes, (*path, index)) for index, one in enumerate(raw)]
+        return [read_value(one, element, shapes, (*path, index)) for index, one in enumerate(raw)]
     if of.kind == "timestamp":
         return _date(raw, path)
     if of.values and isinstance(raw, str) and raw not in of.values:

@@ -12,6 +12,8 @@ from starlette.exceptions import HTTPException
 from coreo_shared.observability.logs import get_logger
 
 _log = get_logger(__name__)
+# How the tags of a union of body kinds begin: its errors' paths have the tag in them, and clients know nothing of it.
+KIND = "kind:"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TITLES = {
     400: ("bad_request", "The request cannot be understood"),
@@ -108,7 +110,7 @@ async def on_validation_error(request: Request, error: Exception) -> Response:
 def _field_error(item: dict[str, Any]) -> FieldError:
     if item["type"] == "json_invalid":
         return FieldError("body", "not valid JSON")
-    path = [str(part) for part in item["loc"]]
+    path = [str(part) for part in item["loc"] if not str(part).startswith(KIND)]
     if item["type"] == "extra_forbidden":  # the name is the client's own text
         path[-1] = path[-1] if _PLAIN_NAME.fullmatch(path[-1]) else "(unknown field)"
     message = str(item["msg"]).removeprefix("Value error, ")

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
+from coreo_api import signals
 from coreo_api.accounts import history, repository, tasks
 from coreo_api.accounts.arns import RoleArnError, parse_role_arn
 from coreo_api.accounts.external_ids import new_external_id
@@ -124,8 +125,11 @@ async def cancel_rotation(session: Session, account_id: UUID) -> None:
 async def disconnect(session: Session, account_id: UUID, *, purge: bool) -> Row[Any]:
     """The cloud account left alone: no run, no verification. Raises Problem."""
     row = await find(session, account_id, lock=True)
-    if await runs.count_active(session.connection, session.team_id, cloud_account_id=account_id):
+    reason = "Canceled: its cloud account was disconnected before anything was changed."
+    ended = await runs.cancel_unstarted(session.connection, session.team_id, account_id, reason, session.now)
+    if await runs.count_active(session.connection, session.team_id, cloud_account_id=account_id, beside=ended):
         raise runs_at_work("cloud account")
+    await signals.announce(session.connection, signals.OUTBOX)
     await _end_open_task(session, account_id)
     await repository.set_state(
         session.connection,

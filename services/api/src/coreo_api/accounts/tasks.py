@@ -11,8 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from coreo_api import signals
 from coreo_api.accounts import history
 from coreo_api.accounts.history import By
-from coreo_api.plans.service import resolved
-from coreo_api.plans.specs import actions_of
+from coreo_api.plans import kinds
 from coreo_api.results import ISSUER
 from coreo_shared.catalogue import Catalogue
 from coreo_shared.contracts.jobs import JOB_TYPE, Job, TargetAccount, Work, job_audience
@@ -108,11 +107,14 @@ def signed_task_job(
 
 
 async def needed_actions(
-    connection: AsyncConnection, catalogue: Catalogue, team_id: UUID, account_id: UUID
+    connection: AsyncConnection, catalogue: Catalogue, partition: str, team_id: UUID, account_id: UUID
 ) -> list[str]:
-    """The IAM actions that the account's plans need. A plan whose rules are gone says so when it runs."""
+    """The IAM actions that the account's plans need. A plan whose rules are gone says so when it runs.
+
+    Those that deploy plans state with a wildcard are left out: AWS can try single actions only.
+    """
     statement = text(
-        "SELECT r.spec FROM plans p JOIN plan_accounts a ON (a.team_id, a.plan_id) = (p.team_id, p.id) "
+        "SELECT p.kind, r.spec FROM plans p JOIN plan_accounts a ON (a.team_id, a.plan_id) = (p.team_id, p.id) "
         "JOIN plan_revisions r ON (r.team_id, r.plan_id, r.revision) = (p.team_id, p.id, p.revision) "
         "WHERE p.team_id = :team AND a.cloud_account_id = :account AND p.deleted_at IS NULL"
     )
@@ -120,7 +122,7 @@ async def needed_actions(
     needed: set[str] = set()
     for row in rows:
         try:
-            needed |= actions_of(catalogue, await resolved(connection, catalogue, team_id, row.spec))
+            needed |= await kinds.actions_of(connection, catalogue, partition, team_id, row)
         except UnknownNameError:
             continue
-    return sorted(needed)
+    return sorted(action for action in needed if not {"*", "?"} & set(action))

@@ -9,7 +9,8 @@ def trust_policy(settings: ApiSettings, *external_ids: str) -> dict[str, Any]:
     """The role's trust policy; with two external ids, it takes both. The external id is what keeps others from having
     Coreo assume the role for them (IAM user guide, "access to AWS accounts owned by third parties")."""
     ours = f"arn:{settings.partition}:iam::{settings.aws_account_id}:root"
-    roles = [arn for arn in (settings.audit_worker_role_arn, settings.onboard_worker_role_arn) if arn is not None]
+    named = (settings.audit_worker_role_arn, settings.deploy_worker_role_arn, settings.onboard_worker_role_arn)
+    roles = [arn for arn in named if arn is not None]
     principals = roles or [ours]
     ids = list(external_ids)
     return {

@@ -20,6 +20,7 @@ from coreo_api.compliance.schemas import (
     FrameworkView,
     RuleCountsOfControl,
 )
+from coreo_api.plans.kinds import AUDIT
 from coreo_api.results import RuleCountsAnswer
 from coreo_api.runs import service as runs
 from coreo_api.teams.session import Session
@@ -31,6 +32,7 @@ from coreo_shared.contracts.jobs import AuditSpec
 from coreo_shared.contracts.terms import FindingStatus
 from coreo_shared.ids import new_id
 from coreo_shared.rules.errors import did_you_mean
+from coreo_shared.web import Problem
 from coreo_shared.web.problems import invalid, not_found
 
 _LONGEST = timedelta(days=731)
@@ -68,6 +70,8 @@ async def ask(session: Session, run_id: UUID, framework: str) -> Asked:
     """What is needed of the database. Raises Problem."""
     _framework(framework)
     run = await runs.find(session, run_id)
+    if run.pool != AUDIT:
+        raise Problem(409, "not_an_audit", "Frameworks are about audits; this is a run of a deploy plan.")
     spec = msgspec.convert(await repository.run_spec(session.connection, session.team_id, run.group_id), AuditSpec)
     answers = await repository.present(session.connection, session.team_id, run.cloud_account_id, framework)
     return Asked(run, spec, answers, session.now)

@@ -7,7 +7,7 @@ may do this and any may die anywhere. Teams take turns, batch by batch, and none
 import asyncio
 import random
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +19,7 @@ from coreo_api.dispatch import outbox
 from coreo_api.dispatch.jobs import signed_job
 from coreo_api.dispatch.queue import MAX_BATCH, JobQueue, QueueMessage
 from coreo_api.dispatch.retries import retry_delay
+from coreo_shared.contracts.terms import Pool
 from coreo_shared.observability.logs import get_logger
 
 _log = get_logger(__name__)
@@ -27,7 +28,9 @@ _TEAMS_AT_ONCE = 4
 
 
 class Dispatcher:
-    """Sends jobs of the audit pool."""
+    """Sends jobs of the audit pool; `dispatch.turns.DeployDispatcher` those of the deploy pool."""
+
+    pool = Pool.AUDIT
 
     def __init__(self, context: Context, queue: JobQueue) -> None:
         self._context = context
@@ -38,7 +41,7 @@ class Dispatcher:
         """Sends up to a batch for each team; the seconds until another look. Raises QueueUnavailableError."""
         async with self._context.system_database.transaction() as connection:
             await outbox.drop_needless_jobs(connection)
-            teams = await outbox.teams_with_jobs(connection, self._context.clock())
+            teams = await outbox.teams_with_jobs(connection, self.pool, self._context.clock())
         turns = asyncio.Semaphore(_TEAMS_AT_ONCE)
 
         async def turn(team_id: UUID) -> int:
@@ -49,20 +52,32 @@ class Dispatcher:
         for outcome in outcomes:
             if isinstance(outcome, BaseException):
                 raise outcome
-        return 0.0 if MAX_BATCH in outcomes else _LOOK_SECONDS
+        return 0.0 if MAX_BATCH in outcomes else await self.pause()
+
+    async def pause(self) -> float:
+        """The seconds until another look, should no signal come."""
+        return _LOOK_SECONDS
+
+    async def prepare(self, team_id: UUID, now: datetime) -> None:
+        """What is to be on disk before anything is sent."""
+
+    async def take(self, connection: AsyncConnection, team_id: UUID, now: datetime) -> Sequence[Row[Any]]:
+        """The team's jobs to be sent now, a batch at most."""
+        room = self._context.settings.team_max_active_runs - await outbox.count_at_work(connection, team_id)
+        return await outbox.take_jobs(connection, team_id, now, max(0, min(room, MAX_BATCH)))
 
     async def _send_batch(self, team_id: UUID) -> int:
         """How many of the team's jobs are on the queue now."""
         now = self._context.clock()
+        await self.prepare(team_id, now)
         async with self._context.system_database.transaction() as connection:
-            if not await outbox.lock_team(connection, team_id):
+            if not await outbox.lock_team(connection, team_id, self.pool):
                 return 0
-            room = self._context.settings.team_max_active_runs - await outbox.count_at_work(connection, team_id)
-            rows = await outbox.take_jobs(connection, team_id, now, max(0, min(room, MAX_BATCH)))
+            rows = await self.take(connection, team_id, now)
             if not rows:
                 return 0
             refused = await self._queue.send([self._message(row) for row in rows])
-            sent = [row.run_id for row in rows if str(row.run_id) not in refused]
+            sent = [row for row in rows if str(row.run_id) not in refused]
             await outbox.mark_sent(connection, team_id, sent, now)
             await self._postpone(connection, rows, refused)
         _log.info("jobs_sent", team_id=str(team_id), count=len(sent))

@@ -98,8 +98,8 @@ class Onboarding:
     async def _message(self, connection: AsyncConnection, row: Row[Any]) -> QueueMessage:
         work: Work = DiscoverSpec()
         if row.kind != tasks.DISCOVER:
-            catalogue = self._context.catalogue
-            actions = await tasks.needed_actions(connection, catalogue, row.team_id, row.cloud_account_id)
+            catalogue, partition = self._context.catalogue, self._context.settings.partition
+            actions = await tasks.needed_actions(connection, catalogue, partition, row.team_id, row.cloud_account_id)
             work = VerifySpec(actions=actions)
         body = tasks.signed_task_job(
             self._signer,

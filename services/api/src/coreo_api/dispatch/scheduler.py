@@ -1,6 +1,7 @@
 """Fires plans' schedules. A tick fires once, however many replicas look: its plan's row is locked while it does, the
 tick's group is unique, and runs and the plan's next tick are stored in one transaction."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,9 +11,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coreo_api.accounts.states import AccountState
 from coreo_api.context import Context
+from coreo_api.deploys import targets
+from coreo_api.plans.deploy_schemas import DeploySpec
+from coreo_api.plans.kinds import DEPLOY
 from coreo_api.plans.schedule import DueTicks, Schedule, due_ticks
 from coreo_api.runs import repository as runs
-from coreo_api.runs.requests import Starter, Trigger
+from coreo_api.runs.requests import Deploy, Place, Starter, Trigger
+from coreo_shared.contracts.deploys import DeployAction
 from coreo_shared.observability.logs import get_logger
 from coreo_shared.rules.errors import UnknownNameError
 
@@ -67,21 +72,49 @@ class Scheduler:
             return "Something broke on our side; it has been logged. Start the plan by hand, or wait for its next tick."
 
     async def _start(self, connection: AsyncConnection, plan: Row[Any], due: DueTicks, now: datetime) -> str | None:
-        targets = await runs.targets_of(connection, plan.team_id, plan.id)
-        ready = [target.id for target in targets if target.state == AccountState.CONNECTED]
+        accounts = await runs.targets_of(connection, plan.team_id, plan.id)
+        ready = [account for account in accounts if account.state == AccountState.CONNECTED]
+        problem = None
         for tick in due.fire if ready else ():
             trigger = Trigger("schedule", tick_at=tick)
-            await self._starter.start(connection, plan.team_id, plan, ready, trigger, now)
-        if not targets:
+            if plan.kind == DEPLOY:
+                problem = await self._look_for_drift(connection, plan, ready, trigger, now)
+            else:
+                ids = [account.id for account in ready]
+                await self._starter.start(connection, plan.team_id, plan, ids, trigger, now)
+        if not accounts:
             return "The plan has no cloud accounts."
-        waiting = len(targets) - len(ready)
-        return f"{waiting} of its {len(targets)} cloud accounts are not CONNECTED: left out." if waiting else None
+        waiting = len(accounts) - len(ready)
+        left_out = f"{waiting} of its {len(accounts)} cloud accounts are not CONNECTED: left out." if waiting else None
+        return left_out or problem
+
+    async def _look_for_drift(
+        self,
+        connection: AsyncConnection,
+        plan: Row[Any],
+        accounts: Sequence[Row[Any]],
+        trigger: Trigger,
+        now: datetime,
+    ) -> str | None:
+        """Starts a drift check of each stack, unless one still waits; says of how many."""
+        waiting = await targets.waiting_drifts(connection, plan.team_id, plan.id)
+        places = {
+            (account.account_id, region): Place(account.id, account.account_id, region)
+            for account in accounts
+            for region in DeploySpec.model_validate(plan.spec).regions
+        }
+        free = [place for place in places.values() if (place.cloud_account_id, place.region) not in waiting]
+        if free:
+            wish = Deploy(DeployAction.DRIFT, free)
+            await self._starter.start_deploy(connection, plan.team_id, plan, wish, trigger, now)
+        late = len(places) - len(free)
+        return f"The check before of {late} of its {len(places)} stacks has not ended: left out." if late else None
 
 
 async def _take_due(connection: AsyncConnection, now: datetime) -> Row[Any] | None:
     """A plan that is due, locked."""
     statement = text(
-        "SELECT p.team_id, p.id, p.revision, p.schedule, p.next_tick_at, r.spec FROM plans p "
+        "SELECT p.team_id, p.id, p.kind, p.revision, p.schedule, p.next_tick_at, r.spec FROM plans p "
         "JOIN plan_revisions r ON (r.team_id, r.plan_id, r.revision) = (p.team_id, p.id, p.revision) "
         "WHERE p.enabled AND p.deleted_at IS NULL AND p.next_tick_at <= :now "
         "ORDER BY p.next_tick_at LIMIT 1 FOR UPDATE OF p SKIP LOCKED"

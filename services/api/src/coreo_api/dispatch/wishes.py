@@ -67,7 +67,7 @@ class Wishes:
             plan_revision=row.plan_revision,
             cloud_account_id=row.cloud_account_id,
             account_id=row.account_id,
-            pool=Pool.AUDIT,
+            pool=Pool(row.pool),
             state=state,
             reason=row.reason,
         )
@@ -82,17 +82,17 @@ class Wishes:
         return None
 
     def _reasons(self) -> tuple[str, str]:
-        """Why a run expired: after it was put on the queue, and before."""
+        """Why a run expired: after it was put on the queue, and before. `{pool}` stands for its pool."""
         settings = self._context.settings
         waited = _words(settings.job_ttl_seconds)
         sent = (
-            f"No audit worker took this run within {waited}. Check that audit workers are running and reach the queue "
-            "and the results service, then start the plan again."
+            f"No {{pool}} worker took this run within {waited}. Check that {{pool}} workers are running and reach the "
+            "queue and the results service, then start the plan again."
         )
         unsent = (
-            f"This run could not be handed to the workers within {waited}: its cloud account was not CONNECTED, the "
-            f"queue did not answer, or your team had {settings.team_max_active_runs} runs at work all the time. Start "
-            "the plan again, or less at once."
+            f"This run could not be handed to the workers within {waited} (a deploy: in a week): its cloud account was "
+            f"not CONNECTED, the queue did not answer, your team had {settings.team_max_active_runs} runs at work all "
+            "the time, or (a deploy) it was never its turn. Start the plan again, or less at once."
         )
         return sent, unsent
 

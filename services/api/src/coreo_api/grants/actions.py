@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from coreo_api.context import Context
-from coreo_api.plans import repository, specs
+from coreo_api.plans import kinds, repository, specs
 from coreo_api.plans.schemas import AuditSpec
-from coreo_api.plans.service import outdated, resolved
+from coreo_api.plans.service import outdated
 from coreo_api.teams.session import Session
 from coreo_shared.rules.errors import UnknownNameError
 from coreo_shared.web.problems import invalid
@@ -63,7 +63,7 @@ async def _of_plan(session: Session, context: Context, plan_id: UUID, field: str
     if row is None:
         raise invalid(field, "there is no such plan")
     try:
-        audit = await resolved(session.connection, context.catalogue, session.team_id, row.spec)
-        return specs.actions_of(context.catalogue, audit)
+        partition = context.settings.partition
+        return await kinds.actions_of(session.connection, context.catalogue, partition, session.team_id, row)
     except UnknownNameError as error:
         raise outdated(error) from None

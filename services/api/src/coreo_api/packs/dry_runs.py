@@ -10,7 +10,7 @@ from coreo_api.packs import service
 from coreo_api.packs.schemas import DryRun
 from coreo_api.plans import repository as plan_repository
 from coreo_api.plans import service as plans
-from coreo_api.plans.schemas import AuditSpec, CreatePlan
+from coreo_api.plans.schemas import AuditSpec, CreateAuditPlan
 from coreo_api.runs import requests
 from coreo_api.runs import service as runs
 from coreo_api.runs.schemas import RunView, StartRun
@@ -26,7 +26,7 @@ async def start(session: Session, context: Context, name: str, wish: DryRun) -> 
     spec = AuditSpec(rule_packs=(f"{pack.name}@{pack.version}",), regions=wish.regions)
     title = f"dry run of {pack.name}@{pack.version}"
     try:
-        made = CreatePlan(name=title, spec=spec, cloud_account_ids=(wish.cloud_account_id,))
+        made = CreateAuditPlan(name=title, spec=spec, cloud_account_ids=(wish.cloud_account_id,))
         plan_id: UUID = (await plans.create(session, context, made)).id
     except Problem as problem:
         raise _renamed(problem) from None

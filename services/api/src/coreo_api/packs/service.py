@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Row
@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from coreo_api.context import Context
 from coreo_api.packs import repository
 from coreo_api.packs.schemas import CheckedPack, PackView
+from coreo_api.plans.deploy_schemas import DeploySpec
 from coreo_api.plans.schemas import AuditSpec
 from coreo_api.rules.schemas import RuleSummary
 from coreo_api.teams.session import Session
@@ -22,6 +23,7 @@ from coreo_shared.rules.needs import needs_of
 from coreo_shared.web import FieldError, Problem
 from coreo_shared.web.problems import not_found
 
+Spec = TypeVar("Spec", AuditSpec, DeploySpec)
 MAX_PACKS = 50  # of a team
 _SOURCE = "body.source"
 _REFERENCE = re.compile(r"([a-z][a-z0-9]{1,29})(?:@([1-9][0-9]{0,8}))?")
@@ -93,7 +95,7 @@ async def delete(session: Session, name: str) -> None:
         raise not_found("rule pack")
 
 
-async def pin(session: Session, spec: AuditSpec) -> AuditSpec:
+async def pin(session: Session, spec: Spec) -> Spec:
     """The spec with the exact version of each pack: a revision never changes. Raises Problem that names the fields."""
     pinned: list[str] = []
     errors: list[FieldError] = []
@@ -117,7 +119,7 @@ async def pin(session: Session, spec: AuditSpec) -> AuditSpec:
     return spec.model_copy(update={"rule_packs": tuple(pinned)})
 
 
-async def load(connection: AsyncConnection, team_id: UUID, spec: AuditSpec) -> list[RulePack]:
+async def load(connection: AsyncConnection, team_id: UUID, spec: AuditSpec | DeploySpec) -> list[RulePack]:
     """The packs of a spec that was pinned, as they travel in jobs."""
     found: list[RulePack] = []
     for reference in spec.rule_packs:

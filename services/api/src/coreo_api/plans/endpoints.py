@@ -7,19 +7,35 @@ from fastapi import APIRouter, Query
 
 from coreo_api.context import InContext
 from coreo_api.pages import Page, PageQuery, page_of
-from coreo_api.plans import repository, service
-from coreo_api.plans.schemas import ChangePlan, CreatePlan, PlanView, RequiredPolicy, RevisionView
-from coreo_api.teams.session import TeamSession
+from coreo_api.plans import kinds, repository, service
+from coreo_api.plans.deploy_schemas import CheckedTemplate, CheckTemplate
+from coreo_api.plans.linter import Wish
+from coreo_api.plans.schemas import (
+    ChangePlan,
+    CreatePlan,
+    PlanView,
+    RequiredPolicy,
+    RevisionView,
+    TemplateQuery,
+    TemplateText,
+)
+from coreo_api.teams.session import TeamCaller, TeamSession
 from coreo_shared.web import StrictRoute
 
 router = APIRouter(prefix="/v1/plans", tags=["plans"], route_class=StrictRoute)
+templates = APIRouter(prefix="/v1/templates", tags=["plans"], route_class=StrictRoute)
 _LAST_REVISION = 2**31 - 1
 
 
 @router.post("", status_code=201)
-async def create_plan(session: TeamSession, context: InContext, body: CreatePlan) -> PlanView:
-    """Make a plan: which rules, in which regions of which cloud accounts, and when."""
-    return service.view(await service.create(session, context, body))
+async def create_plan(caller: TeamCaller, context: InContext, body: CreatePlan) -> PlanView:
+    """Make a plan: which rules (or which stack), in which regions of which cloud accounts, and when.
+
+    A deploy plan's template is looked at first; what is wrong with it is named by its line.
+    """
+    lint = await kinds.looked_at(context, body.spec)
+    async with caller.session() as session:
+        return service.view(await service.create(session, context, body, lint))
 
 
 @router.get("")
@@ -36,9 +52,17 @@ async def show_plan(session: TeamSession, plan_id: UUID) -> PlanView:
 
 
 @router.patch("/{plan_id}")
-async def change_plan(session: TeamSession, context: InContext, plan_id: UUID, body: ChangePlan) -> PlanView:
+async def change_plan(caller: TeamCaller, context: InContext, plan_id: UUID, body: ChangePlan) -> PlanView:
     """Change a plan. What is left out stays; a new spec becomes a new revision, and runs at work keep theirs."""
-    return service.view(await service.change(session, context, plan_id, body))
+    async with caller.session() as session:
+        present = await service.find(session, plan_id)
+    lint = None
+    if body.spec is not None:
+        kinds.check_kind(present.kind, body.spec)
+        if body.spec != kinds.stored(present.kind, present.spec):
+            lint = await kinds.looked_at(context, body.spec)
+    async with caller.session() as session:
+        return service.view(await service.change(session, context, plan_id, body, lint))
 
 
 @router.delete("/{plan_id}", status_code=204)
@@ -58,7 +82,23 @@ async def list_revisions(
     return page_of(rows, query.limit, service.revision_view, lambda row: UUID(int=row.revision))
 
 
+@router.get("/{plan_id}/template")
+async def show_template(session: TeamSession, plan_id: UUID, query: Annotated[TemplateQuery, Query()]) -> TemplateText:
+    """A deploy plan's template, as it was sent."""
+    return await service.template(session, plan_id, query.revision)
+
+
 @router.get("/{plan_id}/required-policy")
 async def show_required_policy(session: TeamSession, context: InContext, plan_id: UUID) -> RequiredPolicy:
-    """The least IAM policy with which a role can run this plan, and the session policy of its runs."""
+    """The least IAM policy with which a role can run this plan, and the session policies of its runs.
+
+    Those of a deploy plan are of preview, apply, drift and destroy, in this order, in account 000000000000.
+    """
     return await service.required(session, context, plan_id)
+
+
+@templates.post("/check")
+async def check_template(caller: TeamCaller, context: InContext, body: CheckTemplate) -> CheckedTemplate:  # noqa: ARG001  who asks must be known
+    """Look at a CloudFormation template and what a plan would say beside it, and store nothing."""
+    wish = Wish(body.template, body.regions, body.parameters, body.capabilities)
+    return CheckedTemplate.model_validate(await context.linter.check(wish, field="body.template"))

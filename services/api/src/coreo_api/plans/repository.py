@@ -1,6 +1,7 @@
 """Queries on plans. Deleted ones stay for the runs that name them, and are not found here."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -9,7 +10,7 @@ from sqlalchemy import Row, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 _SELECT = """
-SELECT p.id, p.name, p.kind, p.revision, r.spec, p.schedule, p.enabled, p.next_tick_at, p.last_tick_at,
+SELECT p.id, p.name, p.kind, p.revision, r.spec, r.lint, p.schedule, p.enabled, p.next_tick_at, p.last_tick_at,
     p.last_tick_problem, p.created_at, p.updated_at,
     ARRAY(SELECT a.cloud_account_id FROM plan_accounts a
           WHERE (a.team_id, a.plan_id) = (p.team_id, p.id) ORDER BY a.position) AS cloud_account_ids
@@ -18,13 +19,22 @@ WHERE p.team_id = :team AND p.deleted_at IS NULL
 """
 
 
+@dataclass(frozen=True)
+class Revision:
+    """A revision to be stored; `spec` and `lint` as JSON."""
+
+    number: int
+    spec: str
+    lint: str | None = None
+
+
 async def insert(
     connection: AsyncConnection,
     team_id: UUID,
     plan_id: UUID,
     *,
     values: dict[str, Any],
-    spec: str,
+    first: Revision,
     now: datetime,
 ) -> None:
     """A new plan with its first revision. `values`: name, kind, schedule (JSON), enabled, next_tick_at."""
@@ -36,19 +46,26 @@ async def insert(
         ),
         values | {"team": team_id, "id": plan_id, "now": now},
     )
-    await insert_revision(connection, team_id, plan_id, revision=1, spec=spec, now=now)
+    await insert_revision(connection, team_id, plan_id, first, now=now)
 
 
 async def insert_revision(
-    connection: AsyncConnection, team_id: UUID, plan_id: UUID, *, revision: int, spec: str, now: datetime
+    connection: AsyncConnection, team_id: UUID, plan_id: UUID, revision: Revision, *, now: datetime
 ) -> None:
-    """A revision of a plan; `spec` as JSON."""
+    """A revision of a plan."""
     statement = text(
-        "INSERT INTO plan_revisions (team_id, plan_id, revision, spec, created_at) "
-        "VALUES (:team, :id, :revision, CAST(:spec AS jsonb), :now)"
+        "INSERT INTO plan_revisions (team_id, plan_id, revision, spec, lint, created_at) "
+        "VALUES (:team, :id, :number, CAST(:spec AS jsonb), CAST(:lint AS jsonb), :now)"
     )
-    values = {"team": team_id, "id": plan_id, "revision": revision, "spec": spec, "now": now}
-    await connection.execute(statement, values)
+    await connection.execute(statement, vars(revision) | {"team": team_id, "id": plan_id, "now": now})
+
+
+async def find_revision(connection: AsyncConnection, team_id: UUID, plan_id: UUID, revision: int) -> Row[Any] | None:
+    """A revision of a plan (revision, spec)."""
+    statement = text(
+        "SELECT revision, spec FROM plan_revisions WHERE team_id = :team AND plan_id = :id AND revision = :revision"
+    )
+    return (await connection.execute(statement, {"team": team_id, "id": plan_id, "revision": revision})).first()
 
 
 async def update(
@@ -85,8 +102,9 @@ async def list_revisions(
 ) -> Sequence[Row[Any]]:
     """Revisions of a plan, newest first."""
     statement = text(
-        "SELECT revision, spec, created_at FROM plan_revisions "
-        "WHERE team_id = :team AND plan_id = :id AND revision < :below ORDER BY revision DESC LIMIT :limit"
+        "SELECT r.revision, p.kind, r.spec, r.lint, r.created_at FROM plan_revisions r "
+        "JOIN plans p ON (p.team_id, p.id) = (r.team_id, r.plan_id) "
+        "WHERE r.team_id = :team AND r.plan_id = :id AND r.revision < :below ORDER BY r.revision DESC LIMIT :limit"
     )
     values = {"team": team_id, "id": plan_id, "below": below, "limit": limit}
     return (await connection.execute(statement, values)).all()

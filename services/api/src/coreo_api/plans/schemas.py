@@ -4,10 +4,12 @@ from datetime import datetime
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, JsonValue, StringConstraints
+from pydantic import ConfigDict, Discriminator, Field, JsonValue, StringConstraints, Tag
 
+from coreo_api.plans.deploy_schemas import EXAMPLE_SPEC, DeploySpec, DeploySpecView, LintFinding
 from coreo_api.plans.schedule import Schedule
 from coreo_api.schemas import Body, Name, NotNull, View
+from coreo_shared.web.problems import KIND
 
 MAX_RULES = 1_000
 MAX_ACCOUNTS = 500
@@ -37,12 +39,24 @@ class AuditSpec(Body):
 
 AccountIds = Annotated[
     tuple[UUID, ...],
-    Field(max_length=MAX_ACCOUNTS, description="The cloud accounts to audit; each gets a run of its own."),
+    Field(max_length=MAX_ACCOUNTS, description="The cloud accounts to work in; each gets runs of its own."),
 ]
 
 
-class CreatePlan(Body):
-    """A plan to be made."""
+class _CreatePlan(Body):
+    """What all plans have."""
+
+    name: Name
+    cloud_account_ids: AccountIds = ()
+    schedule: Annotated[
+        Schedule | None,
+        Field(description="Null or left out: runs only when asked to. Of a deploy plan: when to look for drift."),
+    ] = None
+    enabled: Annotated[bool, Field(description="A plan that is not enabled does not run.")] = True
+
+
+class CreateAuditPlan(_CreatePlan):
+    """An audit plan to be made."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -58,12 +72,45 @@ class CreatePlan(Body):
         }
     )
 
-    name: Name
     kind: Literal["audit"] = "audit"
     spec: AuditSpec
-    cloud_account_ids: AccountIds = ()
-    schedule: Annotated[Schedule | None, Field(description="Null or left out: runs only when asked to.")] = None
-    enabled: Annotated[bool, Field(description="A plan that is not enabled does not run.")] = True
+
+
+class CreateDeployPlan(_CreatePlan):
+    """A deploy plan to be made."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"name": "storage", "kind": "deploy", "spec": EXAMPLE_SPEC, "cloud_account_ids": []}]
+        }
+    )
+
+    kind: Literal["deploy"]
+    spec: DeploySpec
+
+
+def _kind_of_plan(value: Any) -> str:
+    kind = value.get("kind") if isinstance(value, dict) else getattr(value, "kind", None)
+    return f"{KIND}deploy" if kind == "deploy" else f"{KIND}audit"
+
+
+_OF_DEPLOYS = frozenset({"stack_name", "template", "template_url", "capabilities", "gates", "approval"})
+
+
+def _kind_of_spec(value: Any) -> str:
+    names = value if isinstance(value, dict) else type(value).model_fields
+    return f"{KIND}deploy" if _OF_DEPLOYS.intersection(names) else f"{KIND}audit"
+
+
+# An error is told for the kind that was meant, and its path does not name the kind (coreo_shared.web.problems).
+CreatePlan = Annotated[
+    Annotated[CreateAuditPlan, Tag(f"{KIND}audit")] | Annotated[CreateDeployPlan, Tag(f"{KIND}deploy")],
+    Discriminator(_kind_of_plan),
+]
+AnySpec = Annotated[
+    Annotated[AuditSpec, Tag(f"{KIND}audit")] | Annotated[DeploySpec, Tag(f"{KIND}deploy")],
+    Discriminator(_kind_of_spec),
+]
 
 
 class ChangePlan(Body):
@@ -72,7 +119,7 @@ class ChangePlan(Body):
     model_config = ConfigDict(json_schema_extra={"examples": [{"name": "nightly EU", "enabled": False}]})
 
     name: Annotated[Name | None, NotNull] = None
-    spec: Annotated[AuditSpec | None, NotNull] = None
+    spec: Annotated[AnySpec | None, NotNull] = None
     cloud_account_ids: Annotated[AccountIds | None, NotNull] = None
     schedule: Annotated[Schedule | None, Field(description="Null takes the schedule away.")] = None
     enabled: Annotated[bool | None, NotNull] = None
@@ -83,9 +130,15 @@ class PlanView(View):
 
     id: UUID
     name: str
-    kind: Literal["audit"]
+    kind: Literal["audit", "deploy"]
     revision: Annotated[int, Field(description="Grows by one with each new spec.")]
-    spec: AuditSpec
+    spec: AuditSpec | DeploySpecView
+    lint: Annotated[
+        list[LintFinding] | None,
+        Field(
+            description="What was said of a deploy plan's template; null where it was not looked at, as it is in S3."
+        ),
+    ] = None
     cloud_account_ids: list[UUID]
     schedule: Schedule | None
     enabled: bool
@@ -100,8 +153,23 @@ class RevisionView(View):
     """A plan's spec as it was at some time; never changes."""
 
     revision: int
-    spec: AuditSpec
+    spec: AuditSpec | DeploySpecView
+    lint: list[LintFinding] | None = None
     created_at: datetime
+
+
+class TemplateText(View):
+    """A deploy plan's template, as it was sent."""
+
+    revision: int
+    template: Annotated[str | None, Field(description="Null where it is in S3, at template_url.")]
+    template_url: str | None
+
+
+class TemplateQuery(Body):
+    """Which revision of the template."""
+
+    revision: Annotated[int | None, Field(ge=1, le=2**31 - 1, description="Left out: the newest.")] = None
 
 
 class RequiredPolicy(View):

@@ -7,20 +7,28 @@ from uuid import UUID
 
 import msgspec
 from sqlalchemy import Row
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coreo_api import signals
 from coreo_api.context import Context
-from coreo_api.packs import service as packs
-from coreo_api.plans import repository, specs
+from coreo_api.plans import deploy_specs, kinds, repository, specs
+from coreo_api.plans.deploy_schemas import DeploySpec, LintFinding
+from coreo_api.plans.kinds import DEPLOY, Spec
+from coreo_api.plans.linter import Checked
 from coreo_api.plans.schedule import Schedule, next_tick
-from coreo_api.plans.schemas import AuditSpec, ChangePlan, CreatePlan, PlanView, RequiredPolicy, RevisionView
+from coreo_api.plans.schemas import (
+    ChangePlan,
+    CreateAuditPlan,
+    CreateDeployPlan,
+    PlanView,
+    RequiredPolicy,
+    RevisionView,
+    TemplateText,
+)
 from coreo_api.runs import repository as runs
 from coreo_api.runs.problems import runs_at_work
 from coreo_api.teams.session import Session
-from coreo_shared.catalogue import Catalogue
-from coreo_shared.catalogue.packs import PackError, catalogue_with
-from coreo_shared.contracts import jobs
+from coreo_shared.contracts.base import encode_json
+from coreo_shared.contracts.deploys import DeployAction
 from coreo_shared.ids import new_id
 from coreo_shared.rules.errors import UnknownNameError
 from coreo_shared.rules.policy import required_policy, session_policies
@@ -35,7 +43,8 @@ def view(row: Row[Any]) -> PlanView:
         name=row.name,
         kind=row.kind,
         revision=row.revision,
-        spec=AuditSpec.model_validate(row.spec),
+        spec=kinds.spec_view(row.kind, row.spec),
+        lint=_lint_view(row.lint),
         cloud_account_ids=row.cloud_account_ids,
         schedule=schedule_of(row),
         enabled=row.enabled,
@@ -49,7 +58,16 @@ def view(row: Row[Any]) -> PlanView:
 
 def revision_view(row: Row[Any]) -> RevisionView:
     """A revision as it is answered."""
-    return RevisionView(revision=row.revision, spec=AuditSpec.model_validate(row.spec), created_at=row.created_at)
+    return RevisionView(
+        revision=row.revision,
+        spec=kinds.spec_view(row.kind, row.spec),
+        lint=_lint_view(row.lint),
+        created_at=row.created_at,
+    )
+
+
+def _lint_view(lint: Any) -> list[LintFinding] | None:
+    return None if lint is None else [LintFinding.model_validate(each) for each in lint]
 
 
 def schedule_of(row: Row[Any]) -> Schedule | None:
@@ -57,9 +75,12 @@ def schedule_of(row: Row[Any]) -> Schedule | None:
     return None if row.schedule is None else Schedule.model_validate(row.schedule)
 
 
-async def create(session: Session, context: Context, wish: CreatePlan) -> Row[Any]:
-    """A plan. Raises Problem."""
-    pinned = await _checked(session, context, wish.spec)
+async def create(
+    session: Session, context: Context, wish: CreateAuditPlan | CreateDeployPlan, lint: Checked | None = None
+) -> Row[Any]:
+    """A plan. `lint`: what `kinds.looked_at` said of its spec. Raises Problem."""
+    kinds.check_approval(session, None, wish.spec)
+    pinned = await kinds.check(session, context, wish.spec)
     plan_id = new_id()
     values = {
         "name": wish.name,
@@ -68,8 +89,10 @@ async def create(session: Session, context: Context, wish: CreatePlan) -> Row[An
         "enabled": wish.enabled,
         "next_tick_at": _next(wish.schedule, plan_id, session.now) if wish.enabled else None,
     }
-    spec = pinned.model_dump_json()
-    await repository.insert(session.connection, session.team_id, plan_id, values=values, spec=spec, now=session.now)
+    revision = repository.Revision(1, pinned.model_dump_json(), _lint_json(lint))
+    await repository.insert(
+        session.connection, session.team_id, plan_id, values=values, first=revision, now=session.now
+    )
     await _set_accounts(session, plan_id, wish.cloud_account_ids)
     await signals.announce(session.connection, signals.SCHEDULE)
     return await find(session, plan_id)
@@ -83,10 +106,12 @@ async def find(session: Session, plan_id: UUID, *, lock: bool = False) -> Row[An
     return row
 
 
-async def change(session: Session, context: Context, plan_id: UUID, wish: ChangePlan) -> Row[Any]:
-    """The plan after the change. Raises Problem."""
+async def change(
+    session: Session, context: Context, plan_id: UUID, wish: ChangePlan, lint: Checked | None = None
+) -> Row[Any]:
+    """The plan after the change. `lint`: what `kinds.looked_at` said of its spec. Raises Problem."""
     row = await find(session, plan_id, lock=True)
-    revision = await _revise(session, context, row, wish.spec)
+    revision = await _revise(session, context, row, wish.spec, lint)
     schedule = wish.schedule if "schedule" in wish.model_fields_set else schedule_of(row)
     enabled = row.enabled if wish.enabled is None else wish.enabled
     values = {
@@ -106,43 +131,38 @@ async def change(session: Session, context: Context, plan_id: UUID, wish: Change
     return await find(session, plan_id)
 
 
-async def _revise(session: Session, context: Context, row: Row[Any], spec: AuditSpec | None) -> int:
+async def _revise(session: Session, context: Context, row: Row[Any], spec: Spec | None, lint: Checked | None) -> int:
     """The plan's revision, which is a new one when the spec is another."""
     present = int(row.revision)
     if spec is None:
         return present
-    spec = await _checked(session, context, spec)
-    if spec == AuditSpec.model_validate(row.spec):
+    kinds.check_kind(row.kind, spec)
+    before = kinds.stored(row.kind, row.spec)
+    kinds.check_approval(session, before, spec)
+    spec = await kinds.check(session, context, spec)
+    if spec == before:
         return present
-    await repository.insert_revision(
-        session.connection,
-        session.team_id,
-        row.id,
-        revision=present + 1,
-        spec=spec.model_dump_json(),
-        now=session.now,
-    )
+    revision = repository.Revision(present + 1, spec.model_dump_json(), _lint_json(lint))
+    await repository.insert_revision(session.connection, session.team_id, row.id, revision, now=session.now)
     return present + 1
 
 
-async def _checked(session: Session, context: Context, spec: AuditSpec) -> AuditSpec:
-    """The spec with its packs pinned to their versions. Raises Problem."""
-    pinned = await packs.pin(session, spec)
-    loaded = await packs.load(session.connection, session.team_id, pinned)
-    specs.check(context.catalogue, context.settings.partition, pinned, loaded)
-    return pinned
+def _lint_json(lint: Checked | None) -> str | None:
+    return None if lint is None else encode_json(lint.findings).decode()
 
 
-async def resolved(connection: AsyncConnection, catalogue: Catalogue, team_id: UUID, spec: Any) -> jobs.AuditSpec:
-    """What a run of a revision's spec (as stored) does now. Raises UnknownNameError."""
-    stored = AuditSpec.model_validate(spec)
-    loaded = await packs.load(connection, team_id, stored)
-    for position, pack in enumerate(loaded):
-        try:
-            catalogue_with((pack.text,))
-        except PackError:
-            raise UnknownNameError("rule_pack", position) from None
-    return specs.resolve(catalogue, stored, loaded)
+async def template(session: Session, plan_id: UUID, revision: int | None) -> TemplateText:
+    """A deploy plan's template. Raises Problem."""
+    row = await find(session, plan_id)
+    if row.kind != DEPLOY:
+        raise Problem(409, "not_a_deploy_plan", "Deploy plans alone have a template; this is an audit plan.")
+    chosen: Row[Any] | None = row
+    if revision is not None and revision != row.revision:
+        chosen = await repository.find_revision(session.connection, session.team_id, plan_id, revision)
+    if chosen is None:
+        raise not_found("revision")
+    spec = DeploySpec.model_validate(chosen.spec)
+    return TemplateText(revision=chosen.revision, template=spec.template, template_url=spec.template_url)
 
 
 async def _set_accounts(session: Session, plan_id: UUID, account_ids: Sequence[UUID]) -> None:
@@ -172,8 +192,10 @@ async def delete(session: Session, plan_id: UUID) -> None:
 async def required(session: Session, context: Context, plan_id: UUID) -> RequiredPolicy:
     """What the plan's rules take of AWS. Raises Problem."""
     row = await find(session, plan_id)
+    if row.kind == DEPLOY:
+        return _required_of_deploys(DeploySpec.model_validate(row.spec), context.settings.partition)
     try:
-        audit = await resolved(session.connection, context.catalogue, session.team_id, row.spec)
+        audit = await kinds.resolved(session.connection, context.catalogue, session.team_id, row.spec)
     except UnknownNameError as error:
         raise outdated(error) from None
     by_service = specs.actions_by_service(context.catalogue, audit)
@@ -184,6 +206,17 @@ async def required(session: Session, context: Context, plan_id: UUID) -> Require
         policy=required_policy(actions),
         session_policies=[msgspec.json.decode(each.document) for each in sessions],
         widened=[pattern for each in sessions for pattern in each.widened],
+    )
+
+
+def _required_of_deploys(spec: DeploySpec, partition: str) -> RequiredPolicy:
+    actions = deploy_specs.actions_of(spec, partition)
+    policies = deploy_specs.policies_of(spec, partition)
+    return RequiredPolicy(
+        actions=sorted(actions),
+        policy=required_policy(actions),
+        session_policies=[msgspec.json.decode(policies[action]) for action in DeployAction],
+        widened=[],
     )
 
 

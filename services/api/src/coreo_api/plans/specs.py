@@ -60,19 +60,32 @@ def check(catalogue: Catalogue, partition: str, spec: AuditSpec, packs: Sequence
     try:
         audit = resolve(catalogue, spec, packs)
     except UnknownNameError as error:
-        raise _problem([FieldError(f"{_FIELD}.{error.field}", error.problem)]) from None
+        raise problem_of([FieldError(f"{_FIELD}.{error.field}", error.problem)]) from None
     errors = [*_selection_errors(audit), *_region_errors(catalogue, partition, spec)]
-    errors += _parameter_errors(_catalogue_of(catalogue, audit), audit)
+    errors += _parameter_errors(_catalogue_of(catalogue, audit), audit, f"{_FIELD}.parameters")
     errors += _size_errors(audit)
     if errors:
-        raise _problem(errors)
+        raise problem_of(errors)
     try:
         session_policies(actions_by_service(catalogue, audit))
     except PolicyTooLargeError as error:
-        raise _problem([FieldError(f"{_FIELD}.rules", str(error))]) from None
+        raise problem_of([FieldError(f"{_FIELD}.rules", str(error))]) from None
 
 
-def _problem(errors: list[FieldError]) -> Problem:
+def check_rules(catalogue: Catalogue, spec: AuditSpec, packs: Sequence[RulePack]) -> None:
+    """As `check`, for rules that a template is judged by: their parameters are the field rule_parameters."""
+    try:
+        audit = resolve(catalogue, spec, packs)
+    except UnknownNameError as error:
+        raise problem_of([FieldError(f"{_FIELD}.{error.field}", error.problem)]) from None
+    errors = [*_selection_errors(audit)]
+    errors += _parameter_errors(_catalogue_of(catalogue, audit), audit, f"{_FIELD}.rule_parameters")
+    if errors:
+        raise problem_of(errors)
+
+
+def problem_of(errors: Sequence[FieldError]) -> Problem:
+    """A 422 about these fields."""
     named = ", ".join(error.field for error in errors)
     return Problem(422, "invalid", f"Not valid: {named}.", errors=tuple(errors))
 
@@ -97,8 +110,7 @@ def _region_errors(catalogue: Catalogue, partition: str, spec: AuditSpec) -> Ite
             yield FieldError(f"{_FIELD}.regions.{index}", f"no region of this name in the partition {partition}")
 
 
-def _parameter_errors(catalogue: Catalogue, audit: jobs.AuditSpec) -> Iterator[FieldError]:
-    field = f"{_FIELD}.parameters"
+def _parameter_errors(catalogue: Catalogue, audit: jobs.AuditSpec, field: str) -> Iterator[FieldError]:
     chosen = set(audit.rules)
     for position, rule_id in enumerate(audit.parameters):
         if rule_id not in chosen:
@@ -107,7 +119,7 @@ def _parameter_errors(catalogue: Catalogue, audit: jobs.AuditSpec) -> Iterator[F
         try:
             bind_parameters(catalogue.rules[rule_id], audit.parameters)
         except ParameterError as error:
-            yield FieldError(f"{_FIELD}.{error.field}", error.problem)
+            yield FieldError(f"{field}{error.field.removeprefix('parameters')}", error.problem)
             return
         if not all(_is_storable(value) for value in audit.parameters[rule_id].values()):
             yield FieldError(f"{field}.{rule_id}", "must not contain control characters or broken Unicode")

@@ -22,7 +22,7 @@ IdempotencyKey = Annotated[
     Header(description="Any text of your choice, fresh for each run you want: sent again, it starts nothing new."),
 ]
 LastEventId = Annotated[
-    Annotated[str, StringConstraints(pattern=r"^[0-9]{1,18}$")] | None,
+    Annotated[str, StringConstraints(pattern=stream.POSITION)] | None,
     Header(description="The `id` of the last event seen; what came before is left out."),
 ]
 
@@ -35,7 +35,10 @@ async def start_runs(
     body: Annotated[StartRun | None, Body()] = None,
     idempotency_key: IdempotencyKey = None,
 ) -> RunGroupView:
-    """Start the plan now: a run for each of its cloud accounts. What is accepted here is run, or ends with a reason."""
+    """Start the plan now: a run for each of its cloud accounts, and region if it is a deploy plan.
+
+    What is accepted here is run, or ends with a reason.
+    """
     group_id = await requests.request_runs(session, context, plan_id, body or StartRun(), idempotency_key)
     return await service.show_group(session, group_id)
 
@@ -43,7 +46,8 @@ async def start_runs(
 @router.get("/runs")
 async def list_runs(session: TeamSession, query: Annotated[RunQuery, Query()]) -> Page[RunView]:
     """The team's runs, newest first."""
-    wanted = Filter(query.plan_id, query.cloud_account_id, query.group_id, [str(each) for each in query.state] or None)
+    states = [str(each) for each in query.state] or None
+    wanted = Filter(query.plan_id, query.cloud_account_id, query.group_id, query.target_id, states)
     rows = await repository.list_page(session.connection, session.team_id, wanted, query.before, query.limit + 1)
     return page_of(rows, query.limit, service.view)
 
@@ -64,7 +68,10 @@ async def cancel_run(session: TeamSession, run_id: UUID) -> RunView:
     "/runs/{run_id}/events",
     response_class=StreamingResponse,
     responses={
-        200: {"content": {"text/event-stream": {}}, "description": "Events `run`, the run as JSON; ends with the run."},
+        200: {
+            "content": {"text/event-stream": {}},
+            "description": "Events `run`, the run as JSON; of a deploy also `stack`, a stack event. Ends with the run.",
+        },
         204: {"description": "The run has ended, and Last-Event-ID was its last event."},
     },
 )
@@ -72,10 +79,10 @@ async def follow_run(
     caller: TeamCaller, context: InContext, run_id: UUID, last_event_id: LastEventId = None
 ) -> Response:
     """Follow a run: server-sent events, each the run as it then stands, with a comment every 15 s to keep it open."""
-    after = None if last_event_id is None else int(last_event_id)
+    after = None if last_event_id is None else stream.Position.of(last_event_id)
     async with caller.session() as session:
         row = await service.find(session, run_id)
-    if after is not None and row.version <= after and RunState(row.state).is_final:
+    if after is not None and row.version <= after.version and RunState(row.state).is_final:
         return Response(status_code=204)  # a browser's EventSource then stops asking
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(

@@ -13,8 +13,9 @@ from coreo_shared.ids import new_id
 
 _COLUMNS = (
     "id, group_id, plan_id, plan_revision, cloud_account_id, trigger, state, reason, attempt, units_done, units_total, "
-    "counts, version, cancel_requested, created_at, updated_at, ended_at, dispatched_at, expires_at, "
-    "backup, results_gone"
+    "counts, version, cancel_requested, created_at, updated_at, ended_at, dispatched_at, expires_at, backup, results_gone, "
+    "pool, action, region, target_id, holds_target, deploy, (SELECT t.stack_name FROM deploy_targets t "
+    "WHERE (t.team_id, t.id) = (runs.team_id, runs.target_id)) AS stack_name"
 )
 
 
@@ -25,12 +26,13 @@ class Filter:
     plan_id: UUID | None = None
     cloud_account_id: UUID | None = None
     group_id: UUID | None = None
+    target_id: UUID | None = None
     states: Sequence[str] | None = None
 
 
 @dataclass(frozen=True)
 class Group:
-    """A group of runs to be stored. `spec` is the job's AuditSpec as JSON."""
+    """A group of runs to be stored. `spec` is the job's AuditSpec or DeploySpec as JSON, `terms` those of deploys."""
 
     id: UUID
     team_id: UUID
@@ -43,48 +45,62 @@ class Group:
     spec: str
     created_at: datetime
     backup: bool = True
+    token_id: UUID | None = None
+    action: str | None = None
+    terms: str | None = None
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """A run of a group, to be stored. A deploy's has an action, a region and a target."""
+
+    id: UUID
+    cloud_account_id: UUID
+    pool: str = "audit"
+    action: str | None = None
+    region: str | None = None
+    target_id: UUID | None = None
 
 
 async def insert_group(connection: AsyncConnection, group: Group) -> bool:
     """Stores a group; False when there is one for this tick or with this idempotency key."""
     statement = text(
         "INSERT INTO run_groups (team_id, id, plan_id, plan_revision, trigger, tick_at, idempotency_key, "
-        "request_hash, spec, created_at) VALUES (:team_id, :id, :plan_id, :plan_revision, :trigger, :tick_at, "
-        ":idempotency_key, :request_hash, CAST(:spec AS jsonb), :created_at) ON CONFLICT DO NOTHING RETURNING id"
+        "request_hash, spec, created_at, token_id, action, terms) VALUES (:team_id, :id, :plan_id, :plan_revision, "
+        ":trigger, :tick_at, :idempotency_key, :request_hash, CAST(:spec AS jsonb), :created_at, :token_id, :action, "
+        "CAST(:terms AS jsonb)) ON CONFLICT DO NOTHING RETURNING id"
     )
     return (await connection.execute(statement, vars(group))).first() is not None
 
 
-async def insert_runs(
-    connection: AsyncConnection, group: Group, runs: Sequence[tuple[UUID, UUID]], expires_at: datetime
-) -> None:
-    """Stores a group's runs, (id, cloud account id), and for each what the outbox has to deliver."""
+async def insert_runs(connection: AsyncConnection, group: Group, runs: Sequence[NewRun], expires_at: datetime) -> None:
+    """Stores a group's runs, and for each what the outbox has to deliver."""
     if not runs:
         return
     values = [
-        {
+        vars(run)
+        | {
             "team": group.team_id,
-            "id": run_id,
             "group": group.id,
             "plan": group.plan_id,
             "revision": group.plan_revision,
-            "account": account_id,
             "trigger": group.trigger,
             "now": group.created_at,
             "expires_at": expires_at,
             "backup": group.backup,
         }
-        for run_id, account_id in runs
+        for run in runs
     ]
     await connection.execute(
         text(
             "INSERT INTO runs (team_id, id, group_id, plan_id, plan_revision, cloud_account_id, trigger, created_at, "
-            "updated_at, expires_at, backup) "
-            "VALUES (:team, :id, :group, :plan, :revision, :account, :trigger, :now, :now, :expires_at, :backup)"
+            "updated_at, expires_at, backup, pool, action, region, target_id) "
+            "VALUES (:team, :id, :group, :plan, :revision, :cloud_account_id, :trigger, :now, :now, :expires_at, "
+            ":backup, :pool, :action, :region, :target_id)"
         ),
         values,
     )
-    jobs = [{"team": group.team_id, "run": run_id, "now": group.created_at} for run_id, _ in runs]
+    jobs = [{"team": group.team_id, "run": run.id, "now": group.created_at} for run in runs]
     await connection.execute(
         text(
             "INSERT INTO outbox (team_id, id, kind, run_id, created_at, due_at) "
@@ -116,6 +132,7 @@ async def list_page(
         "plan_id = :plan_id": wanted.plan_id,
         "cloud_account_id = :cloud_account_id": wanted.cloud_account_id,
         "group_id = :group_id": wanted.group_id,
+        "target_id = :target_id": wanted.target_id,
         "state = ANY(CAST(:states AS text[]))": wanted.states,
     }
     chosen = "".join(f" AND {condition}" for condition, value in conditions.items() if value is not None)
@@ -127,14 +144,20 @@ async def list_page(
 
 
 async def count_active(
-    connection: AsyncConnection, team_id: UUID, *, plan_id: UUID | None = None, cloud_account_id: UUID | None = None
+    connection: AsyncConnection,
+    team_id: UUID,
+    *,
+    plan_id: UUID | None = None,
+    cloud_account_id: UUID | None = None,
+    beside: Sequence[UUID] = (),
 ) -> int:
-    """How many runs of the plan or in the cloud account have not ended."""
+    """How many runs of the plan or in the cloud account have not ended, without those of `beside`."""
     statement = text(
         "SELECT count(*) FROM runs WHERE team_id = :team AND ended_at IS NULL "
-        "AND (plan_id = CAST(:plan AS uuid) OR cloud_account_id = CAST(:account AS uuid))"
+        "AND (plan_id = CAST(:plan AS uuid) OR cloud_account_id = CAST(:account AS uuid)) "
+        "AND NOT id = ANY(CAST(:beside AS uuid[]))"
     )
-    values = {"team": team_id, "plan": plan_id, "account": cloud_account_id}
+    values = {"team": team_id, "plan": plan_id, "account": cloud_account_id, "beside": list(beside)}
     return int((await connection.execute(statement, values)).scalar_one())
 
 
@@ -147,6 +170,24 @@ async def active_in(connection: AsyncConnection, team_id: UUID, cloud_account_id
     return (await connection.execute(statement, {"team": team_id, "account": cloud_account_id})).scalars().all()
 
 
+async def cancel_unstarted(
+    connection: AsyncConnection, team_id: UUID, cloud_account_id: UUID, reason: str, now: datetime
+) -> Sequence[UUID]:
+    """Asks for the end of the account's deploys that no worker has, and that changed nothing; their ids.
+
+    Those are deploys that wait for their turn, or for people.
+    """
+    statement = text(
+        "SELECT id FROM runs WHERE team_id = :team AND cloud_account_id = :account AND ended_at IS NULL "
+        "AND pool = 'deploy' AND (state = 'AWAITING_APPROVAL' OR (state = 'QUEUED' AND NOT holds_target)) "
+        "ORDER BY id FOR UPDATE"
+    )
+    rows = (await connection.execute(statement, {"team": team_id, "account": cloud_account_id})).scalars().all()
+    for run_id in rows:
+        await request_cancel(connection, team_id, run_id, reason, now)
+    return rows
+
+
 async def request_cancel(connection: AsyncConnection, team_id: UUID, run_id: UUID, reason: str, now: datetime) -> None:
     """Notes that somebody wants the run to end, and what the outbox has to deliver."""
     values = {"team": team_id, "id": run_id, "reason": reason, "now": now}
@@ -156,17 +197,24 @@ async def request_cancel(connection: AsyncConnection, team_id: UUID, run_id: UUI
     await connection.execute(
         text(
             "INSERT INTO outbox (team_id, id, kind, run_id, reason, created_at, due_at) "
-            "VALUES (:team, :outbox_id, 'cancel', :id, :reason, :now, :now)"
+            "VALUES (:team, :outbox_id, 'cancel', :id, :reason, :now, :now) "
+            "ON CONFLICT (team_id, run_id, kind) DO NOTHING"
         ),
         values | {"outbox_id": new_id()},
     )
 
 
 async def targets_of(connection: AsyncConnection, team_id: UUID, plan_id: UUID) -> Sequence[Row[Any]]:
-    """The plan's cloud accounts (id, name, state), in the plan's order."""
+    """The plan's cloud accounts (id, name, state, account_id), in the plan's order."""
     statement = text(
-        "SELECT c.id, c.name, c.state FROM plan_accounts p "
+        "SELECT c.id, c.name, c.state, c.account_id FROM plan_accounts p "
         "JOIN cloud_accounts c ON (c.team_id, c.id) = (p.team_id, p.cloud_account_id) "
         "WHERE p.team_id = :team AND p.plan_id = :plan ORDER BY p.position"
     )
     return (await connection.execute(statement, {"team": team_id, "plan": plan_id})).all()
+
+
+async def account_of(connection: AsyncConnection, team_id: UUID, cloud_account_id: UUID) -> Row[Any]:
+    """A run's cloud account (account_id, state), deleted ones too."""
+    statement = text("SELECT account_id, state FROM cloud_accounts WHERE team_id = :team AND id = :id")
+    return (await connection.execute(statement, {"team": team_id, "id": cloud_account_id})).one()

@@ -4,17 +4,25 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, StringConstraints
 
 from coreo_api.pages import PageQuery
 from coreo_api.schemas import Body, View
+from coreo_shared.contracts.deploys import DeployAction
 from coreo_shared.contracts.terms import FindingStatus, GoneWhy, RunState, Severity
 
 
 class StartRun(Body):
-    """Which part of the plan to run; all of it without a body."""
+    """What of the plan to run; of an audit plan all of it without a body."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"cloud_account_ids": None, "backup": True}]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"cloud_account_ids": None, "backup": True},
+                {"action": "apply", "regions": ["eu-west-1"]},
+            ]
+        }
+    )
 
     cloud_account_ids: Annotated[
         tuple[UUID, ...] | None,
@@ -23,6 +31,15 @@ class StartRun(Body):
     backup: Annotated[
         bool, Field(description="False: the runs' results are never backed up, whatever team and plan say later.")
     ] = True
+    action: Annotated[DeployAction | None, Field(description="Of a deploy plan, which needs one: what to do.")] = None
+    regions: Annotated[
+        tuple[Annotated[str, StringConstraints(min_length=1, max_length=200)], ...] | None,
+        Field(min_length=1, max_length=30, description="Some of a deploy plan's regions; null or left out: all."),
+    ] = None
+    allow: Annotated[
+        tuple[Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9]{1,255}$")], ...],
+        Field(max_length=100, description="Logical ids of resources that the plan's gates let pass this once."),
+    ] = ()
 
 
 class CountsView(View):
@@ -46,13 +63,42 @@ class ResultsGoneView(View):
     by: Annotated[str | None, Field(description="The name of the token that asked.")]
 
 
+class ApprovalView(View):
+    """An approval that is waited for."""
+
+    hash: Annotated[str, Field(description="Of the preview: sent as If-Match with the approval.")]
+    expires_at: datetime
+    needed: Annotated[int, Field(description="How many different tokens must approve.")]
+    approved_by: Annotated[list[UUID], Field(description="The tokens that have.")]
+
+
+class DeployRunView(View):
+    """What a run of a deploy plan has beside others."""
+
+    action: DeployAction
+    target_id: Annotated[UUID, Field(description="Of /v1/deploy-targets: the stack, with its queue.")]
+    region: str
+    stack_name: str
+    holds_target: Annotated[bool, Field(description="Whether it is its turn. One run at a time changes a stack.")]
+    resume_at: Annotated[
+        datetime | None, Field(description="When a worker looks at it again; it holds none until then.")
+    ]
+    approval: ApprovalView | None
+    preview_hash: str | None
+    approved_by: list[UUID]
+    cancel_refused: Annotated[str | None, Field(description="Why AWS did not let it be canceled.")]
+    no_change: Annotated[bool, Field(description="There was nothing to do.")]
+    documents: Annotated[dict[str, int], Field(description="What there is to read; of `events`, how many.")]
+
+
 class RunView(View):
-    """One run: a plan in a cloud account."""
+    """One run: a plan in a cloud account, of a deploy plan in one region."""
 
     id: UUID
     group_id: Annotated[UUID, Field(description="Shared by the runs that were started together.")]
     plan_id: UUID
     plan_revision: int
+    kind: Annotated[Literal["audit", "deploy"], Field(description="That of its plan.")]
     cloud_account_id: UUID
     trigger: Literal["manual", "schedule"]
     state: RunState
@@ -75,6 +121,8 @@ class RunView(View):
         ResultsGoneView | None, Field(description="Null while its findings can be read. Its counts may stay.")
     ]
 
+    deploy: Annotated[DeployRunView | None, Field(description="Of runs of deploy plans.")]
+
 
 class RunGroupView(View):
     """Runs that were started together."""
@@ -89,4 +137,5 @@ class RunQuery(PageQuery):
     plan_id: UUID | None = None
     cloud_account_id: UUID | None = None
     group_id: UUID | None = None
+    target_id: UUID | None = None
     state: Annotated[tuple[RunState, ...], Field(max_length=20, description="May be given several times.")] = ()

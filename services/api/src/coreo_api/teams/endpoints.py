@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from coreo_api.pages import Page, PageQuery, page_of
 from coreo_api.teams import repository, service
 from coreo_api.teams.schemas import CreateToken, NewTokenView, TeamView, TokenView
-from coreo_api.teams.session import TeamSession
+from coreo_api.teams.session import OwnerSession, TeamSession
 from coreo_shared.web import StrictRoute
 
 router = APIRouter(prefix="/v1", tags=["team"], route_class=StrictRoute)
@@ -21,7 +21,7 @@ async def show_team(session: TeamSession) -> TeamView:
 
 
 @router.post("/tokens", status_code=201)
-async def create_token(session: TeamSession, body: CreateToken) -> NewTokenView:
+async def create_token(session: OwnerSession, body: CreateToken) -> NewTokenView:
     """Make a token. The answer shows it, and nothing ever shows it again."""
     return await service.create_token(session, body)
 
@@ -34,6 +34,6 @@ async def list_tokens(session: TeamSession, query: Annotated[PageQuery, Query()]
 
 
 @router.delete("/tokens/{token_id}", status_code=204)
-async def revoke_token(session: TeamSession, token_id: UUID) -> None:
+async def revoke_token(session: OwnerSession, token_id: UUID) -> None:
     """Revoke a token: from the answer on nobody gets in with it."""
     await service.revoke_token(session, token_id)

@@ -10,14 +10,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coreo_shared.ids import new_id
 
-_TOKEN_COLUMNS = "id, name, created_at, expires_at"
+_TOKEN_COLUMNS = "id, name, scopes, created_at, expires_at"
 _VALID = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)"
 
 
 async def identify(connection: AsyncConnection, token_hash: bytes, now: datetime) -> Row[Any] | None:
-    """The token (id, team_id, name) of this hash, if it is valid; the transaction then sees the token's team alone."""
+    """The token (id, team_id, name, scopes) of this hash, if valid; the transaction then sees the token's team alone."""
     await connection.execute(text("SELECT set_config('app.token_hash', :hash, true)"), {"hash": token_hash.hex()})
-    statement = text(f"SELECT id, team_id, name FROM tokens WHERE token_hash = :hash AND {_VALID}")  # noqa: S608  constants
+    statement = text(f"SELECT id, team_id, name, scopes FROM tokens WHERE token_hash = :hash AND {_VALID}")  # noqa: S608  constants
     found = (await connection.execute(statement, {"hash": token_hash, "now": now})).first()
     settings = "SELECT set_config('app.token_hash', '', true), set_config('app.team_id', :team, true)"
     await connection.execute(text(settings), {"team": "" if found is None else str(found.team_id)})
@@ -37,14 +37,22 @@ async def find_team(connection: AsyncConnection, team_id: UUID) -> Row[Any]:
 
 
 async def insert_token(
-    connection: AsyncConnection, team_id: UUID, name: str, token_hash: bytes, now: datetime, expires_at: datetime | None
+    connection: AsyncConnection,
+    team_id: UUID,
+    name: str,
+    token_hash: bytes,
+    now: datetime,
+    *,
+    expires_at: datetime | None,
+    scopes: Sequence[str],
 ) -> Row[Any]:
     """A new token; its public columns."""
     statement = text(
-        "INSERT INTO tokens (team_id, id, name, token_hash, created_at, expires_at) "  # noqa: S608  constants
-        f"VALUES (:team, :id, :name, :hash, :now, :expires_at) RETURNING {_TOKEN_COLUMNS}"
+        "INSERT INTO tokens (team_id, id, name, token_hash, created_at, expires_at, scopes) "  # noqa: S608  constants
+        f"VALUES (:team, :id, :name, :hash, :now, :expires_at, :scopes) RETURNING {_TOKEN_COLUMNS}"
     )
     values = {"team": team_id, "id": new_id(), "name": name, "hash": token_hash, "now": now, "expires_at": expires_at}
+    values["scopes"] = list(scopes)
     return (await connection.execute(statement, values)).one()
 
 
@@ -62,12 +70,16 @@ async def lock_tokens(connection: AsyncConnection, team_id: UUID) -> None:
     await connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:team, 1))"), {"team": str(team_id)})
 
 
-async def has_other_token(connection: AsyncConnection, team_id: UUID, token_id: UUID, now: datetime) -> bool:
-    """Whether the team has a valid token beside this one."""
+async def has_other_token(
+    connection: AsyncConnection, team_id: UUID, token_id: UUID, scopes: Sequence[str], now: datetime
+) -> bool:
+    """Whether the team has a valid token with all these scopes beside this one."""
     statement = text(
-        f"SELECT EXISTS (SELECT FROM tokens WHERE team_id = :team AND id <> :id AND {_VALID})"  # noqa: S608  constants
+        "SELECT EXISTS (SELECT FROM tokens WHERE team_id = :team AND id <> :id "  # noqa: S608  constants
+        f"AND scopes @> CAST(:scopes AS text[]) AND {_VALID})"
     )
-    return bool((await connection.execute(statement, {"team": team_id, "id": token_id, "now": now})).scalar_one())
+    values = {"team": team_id, "id": token_id, "scopes": list(scopes), "now": now}
+    return bool((await connection.execute(statement, values)).scalar_one())
 
 
 async def revoke_token(connection: AsyncConnection, team_id: UUID, token_id: UUID, now: datetime) -> bool:

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import AwareDatetime, ConfigDict, Field
 
 from coreo_api.schemas import Body, Name, View
+from coreo_api.teams.scopes import ALL, Scope
 
 
 class TeamView(View):
@@ -20,12 +21,24 @@ class TeamView(View):
 class CreateToken(Body):
     """A token to be made."""
 
-    model_config = ConfigDict(json_schema_extra={"examples": [{"name": "ci", "expires_at": "2027-01-01T00:00:00Z"}]})
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [{"name": "ci", "expires_at": "2027-01-01T00:00:00Z", "scopes": ["read", "plan"]}]
+        }
+    )
 
     name: Name
     expires_at: Annotated[
         AwareDatetime | None, Field(description="RFC 3339 with a zone, in the future; null or left out: never.")
     ] = None
+    scopes: Annotated[
+        tuple[Scope, ...],
+        Field(
+            description="read: see everything of the team. plan: change plans, start runs, and all else that is not "
+            "the next. approve: approve, reject and settle deploys, and say which plans need no approval. Tokens are "
+            "made and revoked by tokens that have all three. Left out: all.",
+        ),
+    ] = ALL
 
 
 class TokenView(View):
@@ -33,6 +46,7 @@ class TokenView(View):
 
     id: UUID
     name: str
+    scopes: list[Scope]
     created_at: datetime
     expires_at: datetime | None
 

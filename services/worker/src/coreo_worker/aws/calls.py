@@ -76,14 +76,18 @@ _EXPIRED: Final = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestEx
 class CallError(Exception):
     """AWS did not answer the call with data. `str()` is a sentence for a finding; `actions` would have allowed it.
 
-    `transient` where the same call may be answered if it is made again.
+    `transient` where the same call may be answered if it is made again. `said`: AWS's own words, if it answered. They
+    may hold the customer's data, so that they belong into what is encrypted, never into a log or a run's reason.
     """
 
-    def __init__(self, message: str, *, code: str, actions: tuple[str, ...] = (), transient: bool = False) -> None:
+    def __init__(
+        self, message: str, *, code: str, actions: tuple[str, ...] = (), transient: bool = False, said: str = ""
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.actions = actions
         self.transient = transient
+        self.said = said
 
 
 class DeniedError(CallError):
@@ -157,10 +161,12 @@ def _from_answer(
         return SessionExpiredError(f"{where}: {code}")
     kind = AbsentError if _is_absent(error, code, absent_on) else _kind_of(code, status)
     denier = _denier(error) if kind is DeniedError else None
+    said = error.response.get("Error", {}).get("Message") or ""
     if denier is not None:  # no action that the role lacks would help
-        return DeniedError(f"{where}: {code} by a {denier}", code=code)
+        return DeniedError(f"{where}: {code} by a {denier}", code=code, said=said)
     transient = code in _PASSING or status in _PASSING_STATUSES
-    return kind(f"{where}: {code}{_hint(kind, code, region)}", code=code, actions=actions, transient=transient)
+    message = f"{where}: {code}{_hint(kind, code, region)}"
+    return kind(message, code=code, actions=actions, transient=transient, said=said)
 
 
 def _is_absent(error: ClientError, code: str, absent_on: frozenset[str]) -> bool:

@@ -10,10 +10,12 @@ from uuid import UUID
 
 import structlog
 
+from coreo_shared.contracts.deploys import DeployAction, DeploySpec, ParkRun
 from coreo_shared.contracts.jobs import AuditSpec, Job
 from coreo_shared.contracts.results import ClaimAnswer, FinishRun, ReleaseRun, RunAnswer
 from coreo_shared.observability.logs import get_logger
 from coreo_worker.aws.queue import ReceivedMessage
+from coreo_worker.deploy.terms import DRIFT_RULE
 from coreo_worker.runner import planning
 from coreo_worker.runner.gate import JobGate, JobRefusedError
 from coreo_worker.runner.keeper import MessageKeeper
@@ -25,6 +27,7 @@ from coreo_worker.runner.results import (
     RunBusyError,
     RunChannel,
     RunOverError,
+    RunSupersededError,
     StaleFenceError,
 )
 from coreo_worker.runner.stopping import Stopping
@@ -99,15 +102,15 @@ class JobHandler:
     async def _claim(self, channel: RunChannel, job: Job, delivery: Delivery) -> ClaimAnswer | MessageFate:
         """The claim, or the fate of a message whose run cannot be had."""
         patience = self._terms.patience_seconds
-        rules = job.work.rules if isinstance(job.work, AuditSpec) else None
+        rules = _rules_of(job)
         try:
             claim = await persistently(lambda: channel.claim(self._worker_id, rules), patience=patience, what="claim")
         except RunBusyError as busy:
             fate = planning.after_busy(busy.retry_after, delivery)
             _log.info("run_busy", retry_after=busy.retry_after, delivery=delivery.number, dropped=fate is Keep.DELETE)
             return fate
-        except RunOverError:
-            _log.info("run_over", delivery=delivery.number)
+        except (RunOverError, RunSupersededError) as error:
+            _log.info("run_over", delivery=delivery.number, superseded=isinstance(error, RunSupersededError))
             return Keep.DELETE
         except (ResultsUnavailableError, ResultsRefusedError) as error:
             _log.error("run_not_claimed", problem=str(error), delivery=delivery.number)
@@ -117,7 +120,7 @@ class JobHandler:
 
     async def _see_through(self, run: ClaimedRun, delivery: Delivery) -> MessageFate:
         try:
-            ending = Canceled() if run.claim.cancel_requested else await self._work(run)
+            ending = Canceled() if run.may_end_at_once else await self._work(run)
         except Exception as error:  # noqa: BLE001  whatever it is, the ledger must hear of it
             ending = ending_of(error)
             _log.warning("run_stopped", ending=type(ending).__name__, exc_info=error)
@@ -153,7 +156,7 @@ class JobHandler:
         except (ResultsUnavailableError, ResultsRefusedError) as error:
             _log.error("ledger_not_told", word=word.kind, problem=str(error))
             return untold
-        _log.info("ledger_told", state=answer.state)
+        _log.info("ledger_told", word=word.kind, state=answer.state)
         return told
 
     async def _too_late(self, fate: MessageFate, after_seconds: float = 0) -> MessageFate:
@@ -163,13 +166,38 @@ class JobHandler:
         return fate
 
 
+def _rules_of(job: Job) -> list[str] | None:
+    """The rules whose findings the run will bring."""
+    if isinstance(job.work, AuditSpec):
+        return job.work.rules
+    is_drift = isinstance(job.work, DeploySpec) and job.work.action is DeployAction.DRIFT
+    return [DRIFT_RULE] if is_drift else None
+
+
 def _call(run: ClaimedRun, word: Word) -> Callable[[], Awaitable[RunAnswer]]:
     fence = run.claim.fence
     reason = None if word.reason is None else _printable(word.reason)
+    if word.kind == "park":
+        assert word.parked is not None  # noqa: S101  planning gives one with the other
+        parking = ParkRun(
+            fence=fence,
+            resume_seconds=word.parked.resume_seconds,
+            await_approval=word.parked.resume_seconds is None,
+            checkpoint=word.parked.checkpoint,
+            reason=reason,
+        )
+        return lambda: run.channel.park(parking)
     if word.kind == "release":
         back = ReleaseRun(fence=fence, reason=reason or "No reason was given.")
         return lambda: run.channel.release(back)
-    end = FinishRun(fence=fence, outcome=word.kind, reason=reason, units_total=run.units_total, report=word.report)
+    end = FinishRun(
+        fence=fence,
+        outcome=word.kind,
+        reason=reason,
+        units_total=run.units_total,
+        report=word.report,
+        no_change=word.no_change,
+    )
     return lambda: run.channel.finish(end)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Literal
 
+from coreo_shared.contracts.deploys import Checkpoint
 from coreo_shared.contracts.onboarding import Report
 
 _BACKOFF_SECONDS: Final = 5.0
@@ -20,14 +21,21 @@ RENEW_MARGIN_SECONDS: Final = 600.0
 
 @dataclass(frozen=True)
 class Completed:
-    """All of the work was done, and of an audit all findings stored. `report` of a run of the onboard pool."""
+    """All of the work was done, and of an audit all findings stored. `report` of a run of the onboard pool.
+
+    `no_change`: a deploy found nothing to do. `reason`: what else there is to say.
+    """
 
     report: Report | None = None
+    reason: str | None = None
+    no_change: bool = False
 
 
 @dataclass(frozen=True)
 class Canceled:
     """Somebody asked that the run end, and it did."""
+
+    reason: str | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,29 @@ class Interrupted:
 
     reason: str
     delay: float = 0.0
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """A deploy changed the stack, and AWS undid it."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class OutcomeUnknown:
+    """A deploy began to change the stack, and nobody can say what became of that. People have to look."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Parked:
+    """The run waits, and no worker with it: for `resume_seconds`, or (None) until people approve its preview."""
+
+    checkpoint: Checkpoint
+    resume_seconds: float | None
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -65,7 +96,19 @@ class Unreachable:
     """The results service did not answer for too long, or does not take this run's word."""
 
 
-Ending = Completed | Canceled | Failed | Interrupted | Stopped | Superseded | Over | Unreachable
+Ending = (
+    Completed
+    | Canceled
+    | Failed
+    | RolledBack
+    | OutcomeUnknown
+    | Parked
+    | Interrupted
+    | Stopped
+    | Superseded
+    | Over
+    | Unreachable
+)
 
 
 class Keep(Enum):
@@ -89,9 +132,11 @@ MessageFate = Keep | Return
 class Word:
     """What to say of the run to the ledger."""
 
-    kind: Literal["completed", "failed", "canceled", "release"]
+    kind: Literal["completed", "failed", "canceled", "rolled_back", "unknown", "release", "park"]
     reason: str | None = None
     report: Report | None = None
+    no_change: bool = False
+    parked: Parked | None = None  # of "park"
 
 
 @dataclass(frozen=True)
@@ -119,12 +164,18 @@ class Disposition:
 def after_run(ending: Ending, delivery: Delivery) -> Disposition:  # noqa: PLR0911  one for each way to end
     """What to do when a run that this worker had claimed ended in this way."""
     match ending:
-        case Completed(report):
-            return Disposition(Word("completed", report=report), Keep.DELETE)
-        case Canceled():
-            return Disposition(Word("canceled"), Keep.DELETE)
+        case Completed(report, reason, no_change):
+            return Disposition(Word("completed", reason, report, no_change), Keep.DELETE)
+        case Canceled(reason):
+            return Disposition(Word("canceled", reason), Keep.DELETE)
         case Failed(reason):
             return Disposition(Word("failed", reason), Keep.DELETE)
+        case RolledBack(reason):
+            return Disposition(Word("rolled_back", reason), Keep.DELETE)
+        case OutcomeUnknown(reason):
+            return Disposition(Word("unknown", reason), Keep.DELETE)
+        case Parked(_, _, reason):
+            return Disposition(Word("park", reason, parked=ending), Keep.DELETE)
         case Interrupted(reason, delay):
             return _again(reason, max(delay, backoff(delivery)), delivery)
         case Stopped():

@@ -9,6 +9,7 @@ import httpx
 import msgspec
 
 from coreo_shared.contracts.base import MalformedMessageError, decode_json, encode_json, encode_msgpack
+from coreo_shared.contracts.deploys import BeginApply, ParkRun, PutDocument, PutEvents, RefuseCancel
 from coreo_shared.contracts.results import (
     ClaimAnswer,
     ClaimRequest,
@@ -48,6 +49,10 @@ class RunOverError(Exception):
     """The run has ended."""
 
 
+class RunSupersededError(Exception):
+    """The run goes on with another job, or waits for people: the job that asked is done with."""
+
+
 class StaleFenceError(Exception):
     """Somebody else has the run by now."""
 
@@ -64,8 +69,8 @@ class ResultsRefusedError(Exception):
 class RunChannel(Protocol):
     """What may be said of one run.
 
-    Every method raises ResultsUnavailableError or ResultsRefusedError, and RunOverError; `claim` RunBusyError, the
-    others StaleFenceError.
+    Every method raises ResultsUnavailableError or ResultsRefusedError, and RunOverError; `claim` RunBusyError and
+    RunSupersededError, the others StaleFenceError.
     """
 
     async def claim(self, worker_id: str, rules: list[str] | None = None) -> ClaimAnswer:
@@ -76,6 +81,21 @@ class RunChannel(Protocol):
 
     async def put(self, chunk: PutChunk) -> None:
         """Stores findings; the same chunk again is stored once."""
+
+    async def put_document(self, document: PutDocument) -> None:
+        """Stores a document of a deploy; another one of its kind takes its place."""
+
+    async def put_events(self, events: PutEvents) -> None:
+        """Stores stack events of a deploy; the same part again is stored once."""
+
+    async def begin_apply(self, begin: BeginApply) -> RunAnswer:
+        """Says that AWS will be told to change a stack. ResultsRefusedError with the ledger's code: it must not be."""
+
+    async def refuse_cancel(self, refusal: RefuseCancel) -> RunAnswer:
+        """Says that a change cannot be canceled."""
+
+    async def park(self, parking: ParkRun) -> RunAnswer:
+        """Lets go of it until another job goes on."""
 
     async def finish(self, end: FinishRun) -> RunAnswer:
         """Ends it."""
@@ -142,6 +162,21 @@ class _HttpRun:
         body = encode_msgpack(chunk)
         await _send(self.http, "PUT", f"{self.path}/chunks", self.token, body, media_type="application/msgpack")
 
+    async def put_document(self, document: PutDocument) -> None:
+        await _send(self.http, "PUT", f"{self.path}/documents", self.token, encode_json(document))
+
+    async def put_events(self, events: PutEvents) -> None:
+        await _send(self.http, "PUT", f"{self.path}/stack-events", self.token, encode_json(events))
+
+    async def begin_apply(self, begin: BeginApply) -> RunAnswer:
+        return await self._say("begin-apply", begin, RunAnswer)
+
+    async def refuse_cancel(self, refusal: RefuseCancel) -> RunAnswer:
+        return await self._say("refuse-cancel", refusal, RunAnswer)
+
+    async def park(self, parking: ParkRun) -> RunAnswer:
+        return await self._say("park", parking, RunAnswer)
+
     async def finish(self, end: FinishRun) -> RunAnswer:
         return await self._say("finish", end, RunAnswer)
 
@@ -187,6 +222,8 @@ def _refusal(answer: httpx.Response) -> Exception:
             return RunBusyError(_retry_after(answer))
         if problem.code == "run_over":
             return RunOverError()
+        if problem.code == "job_superseded":
+            return RunSupersededError()
         if problem.code == "stale_fence":
             return StaleFenceError()
     return ResultsRefusedError(answer.status_code, problem.code, tuple(error.field for error in problem.errors))

@@ -11,6 +11,7 @@ from functools import partial
 from typing import Final, NoReturn
 
 from coreo_shared.catalogue import load_catalogue
+from coreo_shared.contracts.deploys import DeploySpec
 from coreo_shared.contracts.jobs import AuditSpec
 from coreo_shared.contracts.onboarding import BootstrapSpec, DiscoverSpec, VerifySpec
 from coreo_shared.contracts.terms import Pool
@@ -30,6 +31,7 @@ from coreo_worker.runner.bootstrap import (
     onboarding_environment,
 )
 from coreo_worker.runner.consumer import Consumer
+from coreo_worker.runner.deployment import DEPLOY_MODULE, Deployment, DeployTools
 from coreo_worker.runner.discovery import DiscoverTools, Discovery
 from coreo_worker.runner.fleet import Fleet, Identity, touch_regularly
 from coreo_worker.runner.gate import JobGate
@@ -63,7 +65,8 @@ def main() -> None:
     region = settings.aws_region or session.get_config_variable("region")
     if region is None:
         _refuse("AWS_REGION: Field required")
-    load_catalogue()  # here, as it takes a while and would hold up what runs
+    if settings.pool is Pool.AUDIT:
+        load_catalogue()  # here, as it takes a while and would hold up what runs
     asyncio.run(serve(settings, session, region))
 
 
@@ -147,7 +150,9 @@ async def _open_trades(
                 BootstrapSpec: partial(Bootstrap, onboarding),
             }
         else:
-            yield {}  # nobody sends work to the deploy pool yet
+            command = run_command(memory_mb=settings.run_memory_mb, log_level=settings.log_level, module=DEPLOY_MODULE)
+            opened = partial(open_process, command, run_environment(os.environ))
+            yield {DeploySpec: partial(Deployment, DeployTools(roles, opened, settings.hold_seconds))}
 
 
 async def _until_drained(

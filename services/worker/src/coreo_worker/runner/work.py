@@ -46,6 +46,12 @@ class ClaimedRun:
     patience_seconds: float
     units_total: int | None = None
 
+    @property
+    def may_end_at_once(self) -> bool:
+        """Whether somebody asked that the run end, and nothing of it is under way."""
+        is_applying = self.claim.deploy is not None and self.claim.deploy.applying
+        return self.claim.cancel_requested and not is_applying
+
     async def beat(self) -> bool:
         """Keeps the lease; whether somebody asked that the run end."""
         beat = RunHeartbeat(fence=self.claim.fence, units_total=self.units_total)

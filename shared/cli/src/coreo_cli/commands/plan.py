@@ -201,6 +201,11 @@ def update(
         )
     with connect() as client:
         found = resolve(client, PLAN, plan)
+        if spec and found["kind"] == "deploy":
+            raise UsageMistakeError(
+                f"{plain(found['name'])!r} is a deploy plan: those options are for audits.",
+                next_step="Change its coreo.yaml; `coreo deploy preview` brings the plan up to date.",
+            )
         if spec:
             body["spec"] = found["spec"] | spec
         if account is not None:
@@ -226,7 +231,8 @@ def list_plans(output: OutputOption = Output.TABLE) -> None:
     show_listing(
         [
             Column("NAME", flexible=True),
-            Column("RULES", flexible=True),
+            Column("KIND"),
+            Column("WHAT", flexible=True),
             Column("REGIONS", flexible=True),
             Column("ACCOUNTS", right=True),
             Column("RUNS", flexible=True),
@@ -236,7 +242,8 @@ def list_plans(output: OutputOption = Output.TABLE) -> None:
         [
             [
                 each["name"],
-                rule_words(each["spec"]),
+                each["kind"],
+                _what(each),
                 ", ".join(each["spec"]["regions"]),
                 str(len(each["cloud_account_ids"])),
                 schedule_words(each),
@@ -333,13 +340,19 @@ def _next_run(plan: Json) -> str:
     return "-" if plan["next_run_at"] is None else ago(plan["next_run_at"])
 
 
+def _what(plan: Json) -> str:
+    return f"stack {plan['spec']['stack_name']}" if plan["kind"] == "deploy" else rule_words(plan["spec"])
+
+
 def _show(plan: Json, accounts: list[str]) -> None:
     spec: dict[str, Any] = plan["spec"]
     show_details(
         plan["name"],
         [
             ("id", plan["id"]),
+            ("kind", plan["kind"]),
             ("enabled", "yes" if plan["enabled"] else "no: it does not run"),
+            ("stack", spec.get("stack_name")),
             ("rule sets", ", ".join(spec["rule_sets"]) or None),
             ("rules", ", ".join(spec["rules"]) or None),
             ("rule packs", ", ".join(spec.get("rule_packs", [])) or None),

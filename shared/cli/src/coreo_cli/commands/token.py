@@ -10,12 +10,18 @@ from coreo_cli.options import YesOption, confirm, examples
 from coreo_cli.output import Output, OutputOption, note, show_listing, write_json, write_line
 from coreo_cli.resolve import TOKEN, resolve
 from coreo_cli.session import connect
+from coreo_cli.text import Json
 from coreo_cli.words import expiry, local
 
 app = typer.Typer(no_args_is_help=True, help="Make, list and revoke the team's tokens.")
 
 
-@app.command(epilog=examples("coreo token create --name ci --expires 90d > token.txt"))
+@app.command(
+    epilog=examples(
+        "coreo token create --name ci --expires 90d > token.txt",
+        "coreo token create --name pipeline --scope read --scope plan > token.txt",
+    )
+)
 def create(
     name: Annotated[str, typer.Option(help="What the token is for.", metavar="NAME")],
     expires: Annotated[
@@ -24,10 +30,16 @@ def create(
             help="A span from now (90d) or a time (2027-01-31T12:00:00Z); never when left out.", metavar="WHEN"
         ),
     ] = None,
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--scope", metavar="SCOPE", help="What it may do: read, plan, approve; all when left out. May be repeated."
+        ),
+    ] = None,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Make a token and write it, alone, to standard output. It is shown this once."""
-    body = {"name": name}
+    body: Json = {"name": name} | ({"scopes": scope} if scope else {})
     if expires is not None:
         try:
             body["expires_at"] = expiry(expires)
@@ -53,11 +65,12 @@ def list_tokens(output: OutputOption = Output.TABLE) -> None:
         write_json(tokens)
         return
     show_listing(
-        [Column("ID"), Column("NAME", flexible=True), Column("MADE"), Column("EXPIRES")],
+        [Column("ID"), Column("NAME", flexible=True), Column("SCOPES"), Column("MADE"), Column("EXPIRES")],
         [
             [
                 each["id"],
                 each["name"],
+                ", ".join(each["scopes"]),
                 local(each["created_at"]),
                 local(each["expires_at"]) if each["expires_at"] else "never",
             ]

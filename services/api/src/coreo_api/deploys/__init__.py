@@ -1,0 +1,1 @@
+"""Deploy runs: stacks and whose turn it is, what people see and decide, what to check when nobody knows."""

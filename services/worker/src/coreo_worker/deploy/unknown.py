@@ -1,0 +1,20 @@
+"""What to tell people when nobody can say whether a change was made."""
+
+from coreo_worker.deploy.problems import Problem
+
+
+def outcome_unknown(*, is_destroy: bool, cause: str = "") -> Problem:
+    """For a run that began its change. `cause`: why its trace cannot be read, where that is known."""
+    call, what = ("DeleteStack", "deleted the stack") if is_destroy else ("ExecuteChangeSet", "executed the change set")
+    traces = "the stack's events" if is_destroy else "the stack's events and the change set"
+    begin = cause or f"What became of the change does not show in {traces}."
+    return Problem(
+        code="outcome_unknown",
+        reason=f"{begin} Whether AWS {what} is not known, so the stack stays locked; the failure says what to check.",
+        advice=(
+            "Open the stack in the CloudFormation console, deleted ones too: this run's events have its id as token.",
+            f"Look in CloudTrail for {call} by the role session that is named after the run.",
+            "If the trace can be read again, let Coreo look again: reconcile the run.",
+            "Else say how it ended: settle the run. Until then no other run changes this stack.",
+        ),
+    )

@@ -1,0 +1,1 @@
+"""Deploy plans on the command line: the directory that is kept in git, what is shown, how runs are followed."""
