@@ -26,6 +26,7 @@ PARAMETERS = {
     "pack_name": "rule-packs",
     "suppression_id": "suppressions",
     "override_id": "severity-overrides",
+    "exclusion_id": "exclusions",
 }
 # Where a random id would be no name at all.
 RANDOM = {"pack_name": "nobodys"}
@@ -65,6 +66,7 @@ async def things_of(team: Team) -> dict[str, str]:
     ok(await team.http.put(answered, json={"met": True, "text": "It is so."}))
     suppression = {"resource": "bucket", "reason": "known"}
     override = {"rule_id": "ec2-security-group-open-ssh", "severity": "low", "reason": "ours"}
+    exclusion = {"scope": "cloud_account", "scope_id": run["cloud_account_id"]}
     return {
         "token_id": token["id"],
         "account_id": run["cloud_account_id"],
@@ -74,6 +76,7 @@ async def things_of(team: Team) -> dict[str, str]:
         **NAMED,
         "suppression_id": ok(await team.http.post("/v1/suppressions", json=suppression), 201)["id"],
         "override_id": ok(await team.http.put("/v1/severity-overrides", json=override))["id"],
+        "exclusion_id": ok(await team.http.post("/v1/exclusions", json=exclusion), 202)["id"],
         "entry_id": ok(await team.http.get(f"/v1/cloud-accounts/{run['cloud_account_id']}/history"))["items"][0]["id"],
     }
 
