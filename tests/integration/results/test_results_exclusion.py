@@ -325,3 +325,27 @@ async def test_sweeper_readers_backups_and_exclusions_at_once(place: Place, data
         found = dict(await rows(empty, "SELECT run_id, purged_at IS NULL FROM runs"))
     assert not set(found) & {run.run_id for run in excluded}
     assert {run for run, is_shown in found.items() if is_shown} == {run.run_id for run in kept}
+
+
+async def test_a_deploys_documents_come_back_from_the_backups_and_go_with_its_results(
+    place: Place, databases: Databases
+) -> None:
+    team = new_id()
+    deploys = [await DeployClient(place.service, team_id=team).bring_to("SUCCEEDED") for _ in range(2)]
+    await place.back_up(team)
+    await place.service.call("DELETE", f"/runs/{deploys[1].run_id}/results", deploys[1].team_token)
+    gone = await deploys[1].read("documents/preview")
+    assert (gone.status_code, gone.json()["code"]) == (410, "results_deleted")
+    assert await rows(place.database, "SELECT DISTINCT run_id FROM run_documents") == [(deploys[0].run_id,)]
+    assert (await deploys[1].view()).documents == {"preview": 1}  # what the feed says of it stays
+    await place.back_up(team)
+    before = {path: (await deploys[0].read(path)).json() for path in ("documents/preview", "stack-events", "deploy")}
+    with databases.empty("coreo_results") as empty:
+        await place.installation.restore(empty, thorough=True)
+        async with place.installation.serving(empty, sweep_seconds=3600) as service:
+            again = DeployClient(service, team_id=team)
+            again.run_id = deploys[0].run_id
+            assert {path: (await again.read(path)).json() for path in before} == before
+            assert (await again.view()) == await deploys[0].view()
+            again.run_id = deploys[1].run_id
+            assert (await again.read("documents/preview")).status_code == 410
