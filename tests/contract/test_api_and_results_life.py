@@ -1,5 +1,6 @@
 """The api and the results service, each as it is, on what becomes of findings from run to run."""
 
+import json
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from coreo_cli.receipts import check_receipt
 from coreo_shared.contracts.findings import Finding
 from coreo_shared.contracts.jobs import Job
 from coreo_shared.contracts.results import FinishRun
@@ -20,6 +22,7 @@ from tests.support.postgres import ServiceDatabase
 from tests.support.results import (
     ResultsService,
     Tokens,
+    backup_settings,
     make_chunk,
     make_finding,
     make_root_key,
@@ -232,3 +235,31 @@ async def test_a_run_that_was_started_without_backup_is_so_in_the_ledger(api: Ap
                 statement = text("SELECT backup FROM runs WHERE run_id = :run")
                 backups[wish] = (await connection.execute(statement, {"run": job.run_id})).scalar_one()
         assert backups == {True: True, False: False}
+
+
+async def test_a_run_is_taken_out_of_all_backups_and_the_receipt_proves_it(
+    make_api: ApiFactory, results_database: ServiceDatabase, tmp_path: Path
+) -> None:
+    tokens = Tokens(api_jwk=SIGNING_KEY)
+    settings = make_settings(results_database, tokens, make_root_key(tmp_path), **backup_settings(tmp_path))
+    async with running(settings) as app:
+        service = ResultsService(app, tokens)
+        api = make_api(results_transport=httpx.ASGITransport(app))
+        async with api.running():
+            world = await World.make(api, service)
+            http = world.team.http
+            doomed, kept = await world.run(group(1, FAIL)), await world.run(group(2, FAIL))
+            await app.state.services.backup_keeper.round()
+            made = ok(await http.post("/v1/exclusions", json={"scope": "run", "scope_id": doomed}), 202)
+
+            async def is_done() -> bool:
+                return bool((await world.get(f"exclusions/{made['id']}"))["state"] == "DONE")
+
+            await until(is_done)
+            for path in (doomed, kept):
+                assert (await world.get(f"runs/{path}/findings"))["total"] == 1
+            signed = (await world.get(f"exclusions/{made['id']}/receipt"))["receipt"]
+            checked = check_receipt(signed, json.dumps(await world.get("custody/keys")))
+            assert (checked.receipt.run_ids, checked.receipt.backups_deleted) == ([UUID(doomed)], 1)
+            (done, asked) = (await world.get("custody/access", action="EXCLUDE"))["items"]
+            assert (asked["object_id"], done["detail"]["receipt"]) == (doomed, True)

@@ -7,6 +7,8 @@ from uuid import UUID
 
 import httpx
 
+from coreo_shared.ids import new_id
+
 _TEAM: dict[str, Any] = {
     "display_days": 90,
     "backup_days": 1826,
@@ -24,6 +26,7 @@ class FakeCustody:
     runs: dict[UUID, int] = field(default_factory=dict)
     deleted: list[str] = field(default_factory=list)
     access: list[dict[str, Any]] = field(default_factory=list)
+    exclusions: list[tuple[UUID, dict[str, Any]]] = field(default_factory=list)
 
     def answer(self, team_id: UUID, request: httpx.Request) -> httpx.Response | None:
         """What the results service answers; None to a call about something else."""
@@ -31,6 +34,10 @@ class FakeCustody:
         kind, _, rest = what.partition("/")
         if what == "access":
             return httpx.Response(200, json={"items": self.access, "next_before": None})
+        if what == "custody/keys":
+            return httpx.Response(200, json={"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "custody", "x": "x"}]})
+        if kind == "exclusions":
+            return self._exclusion(team_id, rest, request)
         if what.endswith(("/custody", "/settings")):
             return httpx.Response(200, json=self._settings(team_id, what, request))
         if request.method != "DELETE" or not what.endswith("/results") or kind == "cloud-accounts":
@@ -40,6 +47,25 @@ class FakeCustody:
         if kind == "runs" and run_id not in self.runs:
             return httpx.Response(404, json={"code": "not_found"})
         return httpx.Response(200, json={"runs": self.runs.get(run_id, 0)})
+
+    def _exclusion(self, team_id: UUID, rest: str, request: httpx.Request) -> httpx.Response:
+        mine = [item for team, item in self.exclusions if team == team_id]
+        if request.method == "POST":
+            wish = json.loads(request.content)
+            if wish["scope"] == "run" and UUID(wish["scope_id"]) not in self.runs:
+                return httpx.Response(404, json={"code": "not_found"})
+            made = wish | {"id": str(new_id()), "requested_at": "2026-06-01T12:00:00+00:00", "requested_by": "ann"}
+            made |= {"state": "PENDING", "runs": 1, "done": [], "remaining": ["tombstone"], "problem": None}
+            self.exclusions.append((team_id, made))
+            return httpx.Response(202, json=made)
+        if not rest:
+            return httpx.Response(200, json={"items": mine, "next_before": mine[-1]["id"] if mine else None})
+        found = [item for item in mine if item["id"] == rest.partition("/")[0]]
+        if not found:
+            return httpx.Response(404, json={"code": "not_found"})
+        if rest.endswith("/receipt"):
+            return httpx.Response(409, json={"code": "exclusion_pending", "detail": "It is pending."})
+        return httpx.Response(200, json=found[0])
 
     def _settings(self, team_id: UUID, what: str, request: httpx.Request) -> dict[str, Any]:
         defaults: dict[str, Any] = dict(_TEAM)

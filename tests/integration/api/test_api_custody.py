@@ -40,6 +40,9 @@ async def test_the_results_service_is_told_which_token_asks(api: Api, team: Team
     calls += [("GET", "/v1/custody/settings", None), ("PATCH", "/v1/custody/settings", {"display_days": 30})]
     calls += [("GET", f"{plan}/custody", None), ("PATCH", f"{plan}/custody", {"backup": False})]
     calls += [("GET", "/v1/custody/access", None), ("GET", "/v1/suppressions", None)]
+    wish = {"scope": "run", "scope_id": run["id"]}
+    calls += [("POST", "/v1/exclusions", wish), ("GET", "/v1/exclusions", None), ("GET", "/v1/custody/keys", None)]
+    calls += [("GET", f"/v1/exclusions/{new_id()}{end}", None) for end in ("", "/receipt")]
     for method, path, body in calls:
         api.results.tokens.clear()
         await ann.request(method, path, json=body)
@@ -170,3 +173,32 @@ async def test_the_wish_for_no_backup_travels_with_the_run(api: Api, team: Team,
     assert capability.backup is backup
     again = await team.http.post(path, json={"backup": not backup}, headers=headers)
     problem(again, 422, "header.idempotency-key")
+
+
+async def test_exclusions_are_passed_on(api: Api, team: Team) -> None:
+    run = await team.started_run()
+    wish = {"scope": "run", "scope_id": run["id"], "reason": " asked by legal "}
+    refused = problem(await team.http.post("/v1/exclusions", json=wish), 409)
+    assert refused["code"] == "run_not_begun"  # the ledger has not heard of it
+    problem(await team.http.post("/v1/exclusions", json=wish | {"scope_id": str(new_id())}), 404)
+    problem(await team.http.post("/v1/exclusions", json=wish | {"scope": "plan"}), 404)
+    api.results.custody.runs[UUID(run["id"])] = 1
+    made = ok(await team.http.post("/v1/exclusions", json=wish), 202)
+    assert json.loads(api.results.requests[-1].content) == wish | {"display": "keep", "reason": "asked by legal"}
+    plan = {"scope": "plan", "scope_id": run["plan_id"], "display": "delete"}
+    ok(await team.http.post("/v1/exclusions", json=plan), 202)
+    assert ok(await team.http.get(f"/v1/exclusions/{made['id']}"))["remaining"] == ["tombstone"]
+    pending = problem(await team.http.get(f"/v1/exclusions/{made['id']}/receipt"), 409)
+    assert pending["code"] == "exclusion_pending"
+    page = ok(await team.http.get("/v1/exclusions", params={"limit": 1}))
+    ok(await team.http.get("/v1/exclusions", params={"cursor": page["next_cursor"]}))
+    assert api.results.requests[-1].url.params["before"] == page["items"][-1]["id"]
+    problem(await team.http.get(f"/v1/exclusions/{new_id()}"), 404)
+    assert ok(await team.http.get("/v1/custody/keys"))["keys"][0]["kid"] == "custody"
+    for body, field in (
+        ({"scope": "team"}, "body.scope"),
+        ({"display": "hide"}, "body.display"),
+        ({"reason": "x" * 501}, "body.reason"),
+        ({"reason": "a\nb"}, "body.reason"),
+    ):
+        problem(await team.http.post("/v1/exclusions", json=wish | body), 422, field)

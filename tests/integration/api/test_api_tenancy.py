@@ -27,6 +27,7 @@ PARAMETERS = {
     "suppression_id": "suppressions",
     "override_id": "severity-overrides",
     "target_id": "deploy-targets",
+    "exclusion_id": "exclusions",
 }
 # Where a random id would be no name at all.
 RANDOM = {"pack_name": "nobodys"}
@@ -74,6 +75,7 @@ async def things_of(team: Team) -> dict[str, str]:
     deploy = {"name": "storage", "kind": "deploy", "spec": spec, "cloud_account_ids": [run["cloud_account_id"]]}
     plan = ok(await team.http.post("/v1/plans", json=deploy), 201)
     drift = ok(await team.http.post(f"/v1/plans/{plan['id']}/runs", json={"action": "drift"}), 202)["runs"][0]
+    exclusion = {"scope": "cloud_account", "scope_id": run["cloud_account_id"]}
     return {
         "target_id": drift["deploy"]["target_id"],
         "token_id": token["id"],
@@ -84,6 +86,7 @@ async def things_of(team: Team) -> dict[str, str]:
         **NAMED,
         "suppression_id": ok(await team.http.post("/v1/suppressions", json=suppression), 201)["id"],
         "override_id": ok(await team.http.put("/v1/severity-overrides", json=override))["id"],
+        "exclusion_id": ok(await team.http.post("/v1/exclusions", json=exclusion), 202)["id"],
         "entry_id": ok(await team.http.get(f"/v1/cloud-accounts/{run['cloud_account_id']}/history"))["items"][0]["id"],
     }
 

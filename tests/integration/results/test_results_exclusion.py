@@ -1,146 +1,29 @@
 """Exclusion from backups that were made: no key that there still is opens what was copied away before."""
 
+import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
 from pathlib import Path
-from typing import Any
 from uuid import UUID
 
 import pytest
 
-from coreo_results.backups.excluding import ExcludedBackups
 from coreo_results.backups.repository import BackupRepository
-from coreo_results.backups.service import Backups, BackupStores
-from coreo_results.backups.wiring import custodian_of
-from coreo_results.chunks.rekey import Rekeying
 from coreo_results.exclusions.repository import ExclusionRepository
 from coreo_results.exclusions.worker import ExclusionWorker
-from coreo_results.keys.file_root import FileRootKey
-from coreo_results.keys.root import open_root_keys
-from coreo_results.keys.service import Keys
-from coreo_results.keys.turnover import Turnovers
-from coreo_results.keys.vault import Vault
-from coreo_results.life.service import Life
-from coreo_results.retention.service import Retention
-from coreo_results.services import Services
-from coreo_results.settings import ResultsSettings
-from coreo_results.stores import open_store
-from coreo_shared.contracts.base import decode_json
 from coreo_shared.contracts.exclusions import (
-    RECEIPT_TYPE,
-    Exclusion,
     ExclusionState,
     ExclusionStep,
-    Receipt,
-    SignedReceipt,
 )
 from coreo_shared.contracts.terms import ObjectKind
-from coreo_shared.crypto.statements import Statements
-from coreo_shared.db import Database
 from coreo_shared.ids import new_id
-from tests.support.attacker import Attacker, Copies, copy_database, copy_store
 from tests.support.backups import Installation, rows
-from tests.support.crashes import Crash, Crasher, CrashingDatabase, CrashingStore
+from tests.support.crashes import Crash, Crasher
 from tests.support.deploy_runs import DeployClient
+from tests.support.exclusions import Place
 from tests.support.postgres import Databases, ServiceDatabase
-from tests.support.results import CLOUD_ACCOUNT, PLAN, ResultsService, RunClient, make_chunk, make_finding
-
-
-@dataclass
-class Place:
-    """A service with backups, and what an intruder finds there."""
-
-    service: ResultsService
-    installation: Installation
-    database: ServiceDatabase
-
-    @property
-    def directory(self) -> Path:
-        return self.installation.directory
-
-    @property
-    def services(self) -> Services:
-        found: Services = self.service.app.state.services
-        return found
-
-    async def ended(self, team: UUID, number: int, **claims: Any) -> RunClient:
-        run = self.service.run(team)
-        run.token = self.service.tokens.run(team, run.run_id, **claims)
-        fence = await run.claimed()
-        await run.stored(make_chunk(fence, [make_finding(number)]))
-        await run.say("finish", {"fence": fence, "outcome": "completed", "units_total": 1})
-        return run
-
-    async def back_up(self, team: UUID) -> None:
-        backups = self.services.backups
-        assert backups is not None
-        cycle = await backups.cycle(team, wait=True)
-        assert (cycle.is_done, cycle.failed) == (True, {})
-
-    async def copies(self) -> Copies:
-        copies = await copy_database(self.database.url("postgres"))
-        copies.backups = copy_store(self.directory / "backups")
-        copies.ledger = copy_store(self.directory / "ledger")
-        copies.vault = copy_store(self.directory / "vault")
-        return copies
-
-    async def readable(self, before: Copies) -> set[tuple[str, UUID]]:
-        root = FileRootKey.load(Path(self.installation.settings.root_key.removeprefix("file:")))
-        return await Attacker(root, await self.copies(), before).readable()
-
-    async def exclude(self, team: UUID, scope: str, scope_id: UUID, **more: Any) -> Exclusion:
-        token = self.service.tokens.team(team, actor_id=UUID(int=7), actor="ann")
-        body = {"scope": scope, "scope_id": str(scope_id), **more}
-        answer = await self.service.call("POST", "/exclusions", token, body)
-        assert answer.status_code == 202, answer.text
-        return decode_json(answer.content, Exclusion)
-
-    async def work(self, team: UUID) -> bool:
-        worker = self.services.exclusion_worker
-        assert worker is not None
-        return await worker.work(team)
-
-    async def work_until(self, team: UUID, crasher: Crasher) -> None:
-        """As another process does, that dies where the crasher says."""
-        settings = self.installation.settings
-        database = CrashingDatabase(settings.database_url.get_secret_value(), crasher, pool_size=4)
-        try:
-            async with open_root_keys(settings.root_key) as roots, AsyncExitStack() as stack:
-                places = (settings.vault, settings.backup_store, str(settings.ledger_store))
-                stores = [
-                    CrashingStore(await stack.enter_async_context(open_store(place)), crasher) for place in places
-                ]
-                await worker_on(database, Vault(stores[0], roots), BackupStores(stores[1], stores[2]), settings).work(
-                    team
-                )
-        finally:
-            await database.close()
-
-    async def find(self, team: UUID, exclusion_id: UUID) -> Exclusion:
-        answer = await self.service.call("GET", f"/exclusions/{exclusion_id}", self.service.tokens.team(team))
-        assert answer.status_code == 200, answer.text
-        return decode_json(answer.content, Exclusion)
-
-    async def receipt(self, team: UUID, exclusion_id: UUID) -> Receipt:
-        """As a customer reads it, with the published keys alone."""
-        token = self.service.tokens.team(team)
-        keys = (await self.service.call("GET", "/custody/keys", token)).json()["keys"]
-        answer = await self.service.call("GET", f"/exclusions/{exclusion_id}/receipt", token)
-        assert answer.status_code == 200, answer.text
-        signed = decode_json(answer.content, SignedReceipt).receipt
-        return Statements(keys).read(signed.encode(), Receipt, typ=RECEIPT_TYPE)
-
-
-def worker_on(database: Database, vault: Vault, stores: BackupStores, settings: ResultsSettings) -> ExclusionWorker:
-    """A worker of its own, as `opening` and `app` put it together."""
-    keys, custodian = Keys(database, vault), custodian_of(settings)
-    backups = Backups(database, keys, Life(database, keys), stores, custodian)
-    turnovers = Turnovers(database, keys, vault, before_destroying=[backups.renew_ledger])
-    excluded = ExcludedBackups(database, backups, stores, custodian)
-    return ExclusionWorker(database, vault, turnovers, Rekeying(database, keys), Retention(database), excluded)
+from tests.support.results import CLOUD_ACCOUNT, PLAN, ResultsService, RunClient
 
 
 @pytest.fixture
@@ -280,25 +163,27 @@ async def test_how_far_it_is_can_be_seen_and_in_the_end_there_is_a_receipt(
             await service.run(team, ids[0]).say("finish", {"fence": fence, "outcome": "failed", "reason": "x"})
             await again.back_up(team)
             assert (await installation.verdict(team)).problems == []
-            assert [key[-51:-15] for key in installation.files("backups") if "/runs/" in key] == [str(kept.run_id)]
+            objects = [key.rsplit("/")[-1][:36] for key in installation.files("backups") if "/runs/" in key]
+            assert objects == [str(kept.run_id)]
 
 
 async def test_wherever_it_is_broken_off_it_goes_on_from_there(place: Place, databases: Databases) -> None:
     team, crashes = new_id(), 0
     kept = await place.ended(team, 0)
     view = (await kept.findings()).json()["findings"]
-    for at in count(1, 3):  # all of them take minutes
+    for at in count(1, 7):  # all of them take minutes
         doomed = await place.ended(team, at)
         await place.back_up(team)
-        before = await place.copies()
+        before = await place.copies() if at == 15 else None
         asked = await place.exclude(team, "run", doomed.run_id)
         try:
-            await place.work_until(team, Crasher(at, after=bool(at % 2)))
+            async with place.process(Crasher(at, after=bool(at % 2))) as parts:
+                await parts.worker.work(team)
         except Crash:
             crashes += 1
         else:
             break
-        if at == 10:  # and everything but stores and vault is lost as well
+        if at == 8:  # and everything but stores and vault is lost as well
             with databases.empty("coreo_results") as empty:
                 await place.installation.restore(empty)
                 async with place.installation.serving(empty) as service:
@@ -308,11 +193,11 @@ async def test_wherever_it_is_broken_off_it_goes_on_from_there(place: Place, dat
         assert await place.work(team)
         receipt = await place.receipt(team, asked.id)
         assert (receipt.run_ids, receipt.backups_deleted) == ([doomed.run_id], 1), at
-        if at == 16:
+        if before is not None:
             readable = {run_id for _, run_id in await place.readable(before)}
             assert doomed.run_id not in readable
             assert kept.run_id in readable
-    assert crashes > 15
+    assert crashes > 6
     assert (await kept.findings()).json()["findings"] == view
     assert (await place.installation.verdict(team)).problems == []
 
@@ -385,3 +270,82 @@ async def test_without_backups_there_is_nothing_to_exclude_from(service: Results
     body = {"scope": "run", "scope_id": str(run.run_id)}
     answer = await service.call("POST", "/exclusions", run.team_token, body)
     assert (answer.status_code, answer.json()["code"]) == (409, "no_backups")
+
+
+async def test_sweeper_readers_backups_and_exclusions_at_once(place: Place, databases: Databases) -> None:
+    """Nobody waits in a circle, what has gone stays gone, and readers get the whole of a run or are told why not."""
+    team, wired = new_id(), place.services
+    runs = [await place.ended(team, number) for number in range(7)]
+    old, excluded, deleted, kept = runs[:2], runs[1:4], runs[4:5], runs[5:]
+    await rows(
+        place.database,
+        "UPDATE runs SET ended_at = ended_at - interval '91 days' WHERE run_id = ANY ($1)",
+        [run.run_id for run in old],
+    )
+    gone: set[UUID] = set()
+    is_over = asyncio.Event()
+
+    async def read(run: RunClient) -> None:
+        had_gone = run.run_id in gone
+        answer = await run.findings()
+        assert answer.status_code in {200, 410}, answer.text
+        assert answer.status_code == 410 or (answer.json()["total"], had_gone) == (1, False)
+        if answer.status_code == 410:
+            gone.add(run.run_id)
+
+    async def read_all() -> None:
+        for run in runs:
+            await read(run)
+
+    async def again(work: Callable[[], Awaitable[object]]) -> None:
+        while not is_over.is_set():
+            await work()
+
+    async def exclude() -> None:
+        asked = [await place.exclude(team, "run", run.run_id) for run in excluded]
+        for run in deleted:
+            await place.service.call("DELETE", f"/runs/{run.run_id}/results", run.team_token)
+        while {(await place.find(team, each.id)).state for each in asked} != {ExclusionState.DONE}:
+            await place.work(team)
+        is_over.set()
+
+    backups = wired.backups
+    assert backups is not None
+    async with asyncio.timeout(120), asyncio.TaskGroup() as group:
+        for work in (read_all, read_all, wired.retention_sweeper.sweep, lambda: backups.cycle(team)):
+            group.create_task(again(work))
+        group.create_task(exclude())
+    await place.back_up(team)
+    await wired.retention_sweeper.sweep()
+    for run in runs:
+        assert ((await run.findings()).status_code == 410) is (run in old or run in deleted)
+    assert (await place.installation.verdict(team)).problems == []
+    with databases.empty("coreo_results") as empty:
+        await place.installation.restore(empty)
+        found = dict(await rows(empty, "SELECT run_id, purged_at IS NULL FROM runs"))
+    assert not set(found) & {run.run_id for run in excluded}
+    assert {run for run, is_shown in found.items() if is_shown} == {run.run_id for run in kept}
+
+
+async def test_a_deploys_documents_come_back_from_the_backups_and_go_with_its_results(
+    place: Place, databases: Databases
+) -> None:
+    team = new_id()
+    deploys = [await DeployClient(place.service, team_id=team).bring_to("SUCCEEDED") for _ in range(2)]
+    await place.back_up(team)
+    await place.service.call("DELETE", f"/runs/{deploys[1].run_id}/results", deploys[1].team_token)
+    gone = await deploys[1].read("documents/preview")
+    assert (gone.status_code, gone.json()["code"]) == (410, "results_deleted")
+    assert await rows(place.database, "SELECT DISTINCT run_id FROM run_documents") == [(deploys[0].run_id,)]
+    assert (await deploys[1].view()).documents == {"preview": 1}  # what the feed says of it stays
+    await place.back_up(team)
+    before = {path: (await deploys[0].read(path)).json() for path in ("documents/preview", "stack-events", "deploy")}
+    with databases.empty("coreo_results") as empty:
+        await place.installation.restore(empty, thorough=True)
+        async with place.installation.serving(empty, sweep_seconds=3600) as service:
+            again = DeployClient(service, team_id=team)
+            again.run_id = deploys[0].run_id
+            assert {path: (await again.read(path)).json() for path in before} == before
+            assert (await again.view()) == await deploys[0].view()
+            again.run_id = deploys[1].run_id
+            assert (await again.read("documents/preview")).status_code == 410

@@ -20,6 +20,7 @@ from coreo_results.opening import open_for_command
 from coreo_results.services import Services
 from coreo_results.settings import ResultsSettings
 from coreo_shared.db import Database
+from tests.support.deploy_runs import DeployClient
 from tests.support.postgres import ServiceDatabase
 from tests.support.results import (
     ResultsService,
@@ -249,6 +250,18 @@ async def test_the_commands_say_what_they_did_and_end_as_they_should(
     assert "database cannot be used" in (await said(1, "verify", COREO_SYSTEM_DATABASE_URL=away))[1]
 
 
+async def test_documents_of_deploys_are_looked_at_too(
+    settings: ResultsSettings, service: ResultsService, results_database: ServiceDatabase
+) -> None:
+    deploy = await DeployClient(service).bring_to("SUCCEEDED")
+    assert await faults(settings) == []
+    await change(results_database, f"UPDATE run_documents SET sealed = {_FLIP.format('sealed')} WHERE name = 'preview'")
+    (found,) = await faults(settings)
+    assert (found.run_id, found.what) == (deploy.run_id, "part 0 of document preview does not decrypt")
+    await change(results_database, "DELETE FROM run_keys")
+    assert [fault.what for fault in await faults(settings)] == ["has documents, and no key"]
+
+
 async def test_verify_as_a_process_of_its_own(settings: ResultsSettings, service: ResultsService) -> None:
     await filled(service)
     process = await asyncio.create_subprocess_exec(
@@ -256,4 +269,6 @@ async def test_verify_as_a_process_of_its_own(settings: ResultsSettings, service
     )
     said, error = await process.communicate()
     assert (process.returncode, error) == (0, b"")
-    assert said == b"Decrypted 3 chunks with 3 findings of 1 runs and 4 decisions, of 1 teams. All is well.\n"
+    assert (
+        said == b"Decrypted 3 chunks with 3 findings of 1 runs, 0 documents and 4 decisions, of 1 teams. All is well.\n"
+    )

@@ -4,6 +4,7 @@ import os
 import pickle
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -95,6 +96,7 @@ def test_a_wrapped_key_opens_in_its_own_place_only(wrapping: Wrapping) -> None:
     wrapped = wrapping.wrap(team, TEAM, RUN, key).wrapped
     assert wrapping.unwrap(team, TEAM, RUN, wrapped) == key
     others = {each for each in (RUN_KEYS, BACKUP_KEYS, TEAM_SECRETS) if each != wrapping}
+    wrong: list[tuple[Wrapping, TeamKey, UUID, UUID | str]]
     wrong = [(wrapping, team, new_id(), RUN), (wrapping, team, TEAM, new_id()), (wrapping, team, TEAM, "x")]
     wrong += [(wrapping, TeamKey(2, team.key), TEAM, RUN), (wrapping, TeamKey(1, SecretKey.generate()), TEAM, RUN)]
     wrong += [(replace(other, purpose=wrapping.purpose), team, TEAM, RUN) for other in others]  # by its kind alone

@@ -4,13 +4,17 @@ from datetime import datetime
 from typing import Annotated, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, ConfigDict, Field, JsonValue, StringConstraints
 
 from coreo_api.schemas import Body, View, plain_text
 from coreo_shared.contracts.exclusions import MAX_REASON, Display, ExclusionState, ExclusionStep
 from coreo_shared.contracts.terms import ObjectKind
 
-_EXAMPLE = {"scope": "run", "scope_id": "0199c3f2-8a1b-7000-8000-000000000001", "reason": "contains test data of X"}
+_EXAMPLE: dict[str, JsonValue] = {
+    "scope": "run",
+    "scope_id": "0199c3f2-8a1b-7000-8000-000000000001",
+    "reason": "contains test data of X",
+}
 
 
 class Exclude(Body):

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row, text
+from sqlalchemy import Row, TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coreo_shared.contracts.exclusions import Display, ExclusionStep, NewExclusion
@@ -45,7 +45,7 @@ _FIND = text(f"{_SELECT} AND e.exclusion_id = :id")
 _PAGE = text(f"{_SELECT} AND e.exclusion_id < :before ORDER BY e.exclusion_id DESC LIMIT :limit")
 _PENDING = text(f"{_SELECT} AND e.receipt_at IS NULL ORDER BY e.exclusion_id")
 _PENDING_TEAMS = text("SELECT DISTINCT team_id FROM exclusions WHERE receipt_at IS NULL ORDER BY team_id")
-_PASSED = {
+_PASSED: dict[ExclusionStep, TextClause] = {
     step: text(
         f"UPDATE exclusions SET {step}_at = now(), problem = NULL WHERE {_ONE} AND {step}_at IS NULL"  # noqa: S608  names of ours
     )

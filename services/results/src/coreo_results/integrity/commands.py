@@ -45,12 +45,14 @@ async def _verify(custody: "Custody", arguments: argparse.Namespace) -> bool:
         print(msgspec.json.encode(fault).decode() if arguments.json else _line(fault), flush=True)  # noqa: T201
     checked = integrity.checked
     if arguments.json:
-        counts = {name: getattr(checked, name) for name in ("teams", "runs", "chunks", "findings", "texts")}
+        counts = {
+            name: getattr(checked, name) for name in ("teams", "runs", "chunks", "findings", "documents", "texts")
+        }
         print(msgspec.json.encode({"checked": counts, "faults": faults, "unchecked": unchecked}).decode())  # noqa: T201
     else:
         print(  # noqa: T201
-            f"Decrypted {checked.chunks} chunks with {checked.findings} findings of {checked.runs} runs and "
-            f"{checked.texts} decisions, of {checked.teams} teams. "
+            f"Decrypted {checked.chunks} chunks with {checked.findings} findings of {checked.runs} runs, "
+            f"{checked.documents} documents and {checked.texts} decisions, of {checked.teams} teams. "
             + (f"{faults} faults, {unchecked} not looked at." if faults or unchecked else "All is well.")
         )
     return not (faults or unchecked)

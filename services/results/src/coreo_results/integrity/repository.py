@@ -26,8 +26,8 @@ class SealedThing:
 _TEAMS = text("SELECT team_id FROM runs UNION SELECT team_id FROM team_keys ORDER BY team_id")
 _RUNS = text("""
     SELECT run_id, EXISTS (SELECT FROM run_keys k WHERE k.team_id = r.team_id AND k.run_id = r.run_id) AS has_key,
-        EXISTS (SELECT FROM chunks c WHERE c.team_id = r.team_id AND c.run_id = r.run_id)
-            OR EXISTS (SELECT FROM run_documents d WHERE d.team_id = r.team_id AND d.run_id = r.run_id) AS has_chunks
+        EXISTS (SELECT FROM chunks c WHERE c.team_id = r.team_id AND c.run_id = r.run_id) AS has_chunks,
+        EXISTS (SELECT FROM run_documents d WHERE d.team_id = r.team_id AND d.run_id = r.run_id) AS has_documents
     FROM runs r WHERE team_id = :team AND run_id > :after AND purged_at IS NULL ORDER BY run_id LIMIT :limit
 """)
 # One statement, so that a chunk that is deleted meanwhile takes its groups along.
@@ -69,10 +69,13 @@ class IntegrityRepository:
         self._connection = connection
         self._team_id = team_id
 
-    async def runs(self, after: UUID, limit: int) -> list[tuple[UUID, bool, bool]]:
-        """(run, whether it has a key, whether it has chunks) of the next runs."""
+    async def runs(self, after: UUID, limit: int) -> list[tuple[UUID, bool, bool, bool]]:
+        """(run, whether it has a key, chunks, documents) of the next runs."""
         values = {"team": self._team_id, "after": after, "limit": limit}
-        return [(row.run_id, row.has_key, row.has_chunks) for row in await self._connection.execute(_RUNS, values)]
+        return [
+            (row.run_id, row.has_key, row.has_chunks, row.has_documents)
+            for row in await self._connection.execute(_RUNS, values)
+        ]
 
     async def chunks(self, run_id: UUID, after: tuple[str, int], limit: int) -> list[StoredChunk]:
         """The run's next chunks after (unit, index)."""
