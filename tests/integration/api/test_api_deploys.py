@@ -251,6 +251,7 @@ async def test_one_holder_at_a_time_over_replicas_and_any_course_of_events(make_
         run = runs[str(row["id"])]
         versions[run["id"]] += 1
         now = Resume(ticket=versions[run["id"]], at=datetime.now(UTC).isoformat())
+        view: dict[str, Any]
         if row["state"] == "AWAITING_APPROVAL":
             state, view = chance.choice([(RunState.QUEUED, {"resume": now}), (RunState.CANCELED, {})])
         elif row["action"] in {"apply", "destroy"} and versions[run["id"]] == 1:

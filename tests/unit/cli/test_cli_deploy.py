@@ -28,8 +28,8 @@ DETAIL = {"attribute": "Properties", "name": "CidrBlock", "path": None, "recreat
 
 
 def change(action: str = "Add", logical_id: str = "Vpc", **fields: Any) -> dict[str, Any]:
-    known = {"action": action, "logical_id": logical_id, "physical_id": None, "type": "AWS::EC2::VPC", "scope": [],
-             "replacement": None, "policy_action": None, "details": [], "nested_change_set_arn": None}  # fmt: skip
+    known: dict[str, Any] = {"action": action, "logical_id": logical_id, "physical_id": None, "type": "AWS::EC2::VPC"}
+    known |= {"scope": [], "replacement": None, "policy_action": None, "details": [], "nested_change_set_arn": None}
     return known | fields
 
 
@@ -323,8 +323,8 @@ def test_drift_is_told_by_resource(coreo: Cli, scene: Scene) -> None:
     ended = {"state": "SUCCEEDED", "counts": {"by_status": {"FAIL": 1, "PASS": 1}, "failed_by_severity": {"medium": 1}},
              "deploy": {"documents": {"drift": 1}}}  # fmt: skip
     run = scene.runs(ended, action="drift")
-    resource = {"logical_id": "Vpc", "physical_id": None, "type": "AWS::EC2::VPC", "status": "IN_SYNC", "reason": None,
-                "differences": []}  # fmt: skip
+    resource: dict[str, Any] = {"logical_id": "Vpc", "physical_id": None, "type": "AWS::EC2::VPC", "status": "IN_SYNC"}
+    resource |= {"reason": None, "differences": []}
     difference = {"path": "/Tags/0", "type": "NOT_EQUAL", "expected": "a", "actual": "b"}
     drifted = resource | {"logical_id": "Group", "status": "MODIFIED", "differences": [difference]}
     scene.document(run, "drift", {"stack_arn": "arn", "status": "DRIFTED", "resources": [resource, drifted]})

@@ -172,7 +172,7 @@ def test_a_template_cannot_have_the_linter_load_code_or_read_files(tmp_path: Pat
     code.write_text(f"open({str(tmp_path / 'ran')!r}, 'w').close()\n")
     (tmp_path / "nested.yaml").write_text("Parameters: {Hidden: {Type: String}}\nResources: {}\n")
     config = {"append_rules": [str(code.parent)], "custom_rules": str(code), "parameter_files": [str(code)]}
-    config |= {"override_spec": str(code), "regions": ["nowhere"]}  # type: ignore[dict-item]  # as a template may
+    config |= {"override_spec": str(code), "regions": ["nowhere"]}  # as a template may
     nested = {"TemplateURL": str(tmp_path / "nested.yaml"), "Parameters": {"Wrong": "x"}}
     template = {
         "Metadata": {"cfn-lint": {"config": config}},

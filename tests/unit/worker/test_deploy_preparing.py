@@ -176,6 +176,7 @@ INVALID = "ValidationError"
         ("LimitExceededException", "quota_reached", "Limit for stack has been exceeded", "quota"),
         ("AlreadyExistsException", "stack_name_taken", "Stack [web] already exists", "this name"),
         ("SomethingElse", "aws_refused", "no", "SomethingElse"),
+        ("InvalidClientTokenId", "region_unavailable", "The security token is invalid", "not enabled"),
     ],
 )
 async def test_what_aws_refuses_is_named(said: str, code: str, aws: str, named: str) -> None:
@@ -336,6 +337,19 @@ async def test_secret_in_plain_is_refused(*, by_url: bool) -> None:
     assert story.stacks.sets == {}
     story.fields["parameters"] = {"Key": "{{resolve:secretsmanager:key}}"}
     assert (await story.part()).outcome == "prepared"
+
+
+async def test_url_whose_template_nobody_may_see_is_refused() -> None:
+    denial = StackDeniedError("cloudformation:GetTemplate", "AccessDenied", "no")
+    story = Story(fields={"template_url": "https://b-1.s3.amazonaws.com/t.json", "parameters": {"Key": "x"}})
+    story.stacks.faults["template"] = [denial]
+
+    assert (await story.part()).outcome == "failed"
+    assert (story.failure.denied_action, story.stacks.sets) == ("cloudformation:GetTemplate", {})
+    story = Story(fields={"rules": ["sns-topic-unencrypted"]})
+    story.stacks.faults["template"] = [denial]
+    assert (await story.part()).outcome == "prepared"  # the job has the template, and the rules judge that one
+    assert len(story.preview.findings) == 1
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def _template(directory: Path, document: Document) -> str | None:
     if name is None:
         return None
     try:
-        return (directory / name).read_text(encoding="utf-8")
+        return (directory / str(name)).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         place = f"{FILE}:{document.line(('template',))}"
         raise _wrong(directory, [f"{place}: the file {name!r} cannot be read: {_cause(error)}"]) from None

@@ -70,7 +70,7 @@ def _sort(change: Json) -> str:
 
 
 def _operation(preview: Json) -> str:
-    words = _OPERATIONS.get(preview["operation"], preview["operation"])
+    words = _OPERATIONS.get(preview["operation"]) or str(preview["operation"])
     return words if preview["operation"] == "none" else f"{words} ({counts_of(preview['changes'])})"
 
 
