@@ -78,6 +78,7 @@ def account() -> Iterator[None]:
         environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
         environment.delenv("AWS_ENDPOINT_URL", raising=False)
         environment.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
+        environment.setenv("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
         with mock_aws():
             _storage()
             _network()
@@ -127,6 +128,7 @@ def _iam() -> None:
     iam.create_user(UserName="user")
     iam.create_login_profile(UserName="user", Password="Correct-horse-9")
     iam.create_access_key(UserName="user")
+    iam.attach_user_policy(UserName="user", PolicyArn="arn:aws:iam::aws:policy/ReadOnlyAccess")
     document = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Action": "*", "Resource": "*"}}
     iam.create_policy(PolicyName="all", PolicyDocument=json.dumps(document))
     trust = {"Version": "2012-10-17", "Statement": {"Effect": "Allow", "Principal": "*", "Action": "sts:AssumeRole"}}

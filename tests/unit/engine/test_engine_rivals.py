@@ -202,3 +202,4 @@ async def test_a_policy_that_allows_everything_is_never_held_harmless(action: An
     found = shaped_answers(CATALOGUE, needs_of(CATALOGUE, rules).types) | iam_policy(document)
     sink = await audit(request(*rules), PlainAws(found))
     assert [finding.status for finding in sink.of("iam-policy-admin")] == [FAIL]
+    assert [finding.status for finding in sink.of("iam-policy-privilege-escalation")] == [FAIL]

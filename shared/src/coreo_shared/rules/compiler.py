@@ -42,7 +42,7 @@ class CompiledRule:
         where AWS says that there is nothing, or Unknown where it could not be read.
         """
         run = self._run
-        run.relations = relations
+        run.relations, run.notes = relations, ()
         try:
             applies = True if self._applies is None else self._applies(item, run)
             if applies is False:
@@ -55,7 +55,9 @@ class CompiledRule:
     def _verdict(self, item: Item, fails: Outcome) -> Verdict:
         evidence = {name: read(item) for name, read in self._evidence}
         if fails is True:
-            return Verdict(FindingStatus.FAIL, self._message(item), evidence)
+            notes = self._run.notes
+            because = f" ({'; '.join(notes)})" if notes else ""
+            return Verdict(FindingStatus.FAIL, f"{self._message(item)}{because}", evidence)
         if fails is False:
             return Verdict(FindingStatus.PASS, self.rule.title, evidence)
         return not_evaluated(fails, evidence)

@@ -246,7 +246,8 @@ class ConditionParser:
                 raise DefinitionError(f"{key} is missing", path)
         if len(function.alternatives & raw.keys()) > 1:
             raise DefinitionError(f"takes only one of {', '.join(sorted(function.alternatives))}", path)
-        for other, names in function.relations.items():
+        relations = [function.relations, *(function.arguments[key].relations for key in raw)]
+        for other, names in (pair for each in relations for pair in each.items()):
             self.relations.add(other)
             self.reads.update((other, (field_name,)) for field_name in names)
         return Apply(name, arguments)
@@ -254,6 +255,7 @@ class ConditionParser:
     def _function_argument(self, wanted: FunctionArgument, raw: Any, place: Place, path: Path) -> FieldPath | Argument:
         if wanted.value is not None:
             of = FieldType("string", "string", values=wanted.choices)
+            wanted.check_value(raw, path)
             return read_argument(wanted.value, raw, of, self._shapes, self._parameters, path)
         field_path, field_type = self.field(_text(raw, path), place, path)
         wanted.check(self._shapes, field_type, path)

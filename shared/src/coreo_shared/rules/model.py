@@ -10,7 +10,7 @@ from coreo_shared.contracts.terms import Severity
 from coreo_shared.rules.arguments import Parameter
 from coreo_shared.rules.conditions import Node, Read
 from coreo_shared.rules.paths import FieldPath
-from coreo_shared.rules.templates import Template, fill
+from coreo_shared.rules.templates import Hole, Template, fill
 from coreo_shared.rules.values import Item, Unknown
 
 Scope = Literal["global", "region"]
@@ -155,6 +155,14 @@ class Call:
             if filled is not None:
                 arguments[name] = filled
         return arguments
+
+
+def is_filled(given: Any) -> bool:
+    """Whether a parameter, or a part of it, has a place for something of the item or the context."""
+    if isinstance(given, Template):
+        return any(isinstance(part, Hole) for part in given.parts)
+    parts = given.values() if isinstance(given, dict) else given if isinstance(given, list) else ()
+    return any(is_filled(part) for part in parts)
 
 
 def _fill(given: Any, value: Item, context: Mapping[str, str]) -> Any:

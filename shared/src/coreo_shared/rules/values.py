@@ -37,17 +37,24 @@ class Relations:
     """Other resources of the run, by type and region; what a rule may look at beside the item it judges.
 
     Give it what `Needs` says is related. A type or region that was not listed is unknown, never empty.
+    `account` is the account's number, where it is known.
     """
 
-    def __init__(self, listings: Mapping[str, Mapping[str, Listing]] | None = None, region: str | None = None) -> None:
+    def __init__(
+        self,
+        listings: Mapping[str, Mapping[str, Listing]] | None = None,
+        region: str | None = None,
+        account: str | None = None,
+    ) -> None:
         self._listings = listings or {}
         self._region = region
+        self.account = account
         self._whole: dict[str, Listing] = {}
         self._indexes: dict[tuple[str, str | None, str], dict[Any, list[Item]]] = {}
 
     def seen_from(self, region: str) -> "Relations":
         """The same, for judging items of this region."""
-        relations = Relations(self._listings, region)
+        relations = Relations(self._listings, region, self.account)
         relations._whole, relations._indexes = self._whole, self._indexes
         return relations
 

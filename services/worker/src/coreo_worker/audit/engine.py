@@ -131,7 +131,7 @@ class _Audit:
         if names not in self._relations:
             listings = {name: await self._listings(self._plan.needs.types[name]) for name in sorted(names)}
             # Another unit may have come first while this one waited.
-            self._relations.setdefault(names, Relations(listings))
+            self._relations.setdefault(names, Relations(listings, account=self._plan.account.id))
         return self._relations[names]
 
     async def _listings(self, needs: TypeNeeds) -> dict[str, Listing]:
