@@ -8,7 +8,7 @@ from coreo_shared.rules.nacl import lets_in
 from coreo_shared.rules.network import LAST_PORT, AddressRange, is_internet, parse_cidr, port_range, protocol_covers
 from coreo_shared.rules.operators import Judgement, Run
 from coreo_shared.rules.policy_functions import POLICY_FUNCTIONS
-from coreo_shared.rules.signatures import Bound, Function, FunctionArgument
+from coreo_shared.rules.signatures import Bound, Function, FunctionArgument, Reference
 from coreo_shared.rules.values import Unknown
 
 PREFIX_LIST = "aws.ec2.prefix_list"
@@ -151,8 +151,12 @@ FUNCTIONS: dict[str, Function] = {
             "other_than": FunctionArgument(value="port_list", optional=True),
         },
         _reachable,
-        {PREFIX_LIST: ("PrefixListId", "OwnerId", "Entries")},
-        frozenset({"ports", "other_than"}),
+        references={
+            "permissions": Reference(
+                PREFIX_LIST, "PrefixListId", "PrefixListIds[].PrefixListId", ("PrefixListId", "OwnerId", "Entries")
+            )
+        },
+        alternatives=frozenset({"ports", "other_than"}),
     ),
     # The entries in order, the first that fits deciding; any of the ports.
     "nacl_lets_in": Function(

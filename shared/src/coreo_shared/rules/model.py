@@ -8,7 +8,7 @@ import msgspec
 
 from coreo_shared.contracts.terms import Severity
 from coreo_shared.rules.arguments import Parameter
-from coreo_shared.rules.conditions import Node, Read
+from coreo_shared.rules.conditions import Lookup, Node, Read
 from coreo_shared.rules.paths import FieldPath
 from coreo_shared.rules.templates import Hole, Template, fill
 from coreo_shared.rules.values import Item, Unknown
@@ -268,6 +268,9 @@ class Rule:
     message: Template
     reads: frozenset[Read]
     relations: frozenset[str]  # resource types it looks at beside its own
+    compared: frozenset[str]  # those of them of which it looks at all items
+    lookups: frozenset[Lookup]
+    looked_up: frozenset[Read]  # what is read of items that are looked up alone
     pattern_parameters: frozenset[str]
 
     @property

@@ -46,11 +46,25 @@ class FunctionArgument:
 
 
 @dataclass(frozen=True, slots=True)
+class Reference:
+    """What a function looks up, in the item's region: items whose field `theirs` is among `ours`, within an argument.
+
+    `reads` are the fields that it reads of them.
+    """
+
+    resource_type: str
+    theirs: str
+    ours: str
+    reads: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Function:
-    """A function: its arguments, the fields it reads of other resource types, and the judgement."""
+    """A function: its arguments, the fields it reads of all items of other types or by reference, and the judgement."""
 
     arguments: Mapping[str, FunctionArgument]
     judge: Callable[[Bound, Run], Judgement | frozenset[Unknown]]
     relations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    references: Mapping[str, Reference] = field(default_factory=dict)  # by argument
     alternatives: frozenset[str] = frozenset()  # arguments of which at most one may be given
     usually: tuple[str, str] | None = None  # Python, with {arguments}: where the first holds, the second is the answer

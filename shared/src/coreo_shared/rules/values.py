@@ -46,7 +46,7 @@ class Relations:
         region: str | None = None,
         account: str | None = None,
     ) -> None:
-        self._listings = listings or {}
+        self._listings: dict[str, dict[str, Listing]] = {name: dict(found) for name, found in (listings or {}).items()}
         self._region = region
         self.account = account
         self._whole: dict[str, Listing] = {}
@@ -54,9 +54,13 @@ class Relations:
 
     def seen_from(self, region: str) -> "Relations":
         """The same, for judging items of this region."""
-        relations = Relations(self._listings, region, self.account)
-        relations._whole, relations._indexes = self._whole, self._indexes
+        relations = Relations(None, region, self.account)
+        relations._listings, relations._whole, relations._indexes = self._listings, self._whole, self._indexes
         return relations
+
+    def put(self, resource_type: str, region: str, listing: Listing) -> None:
+        """Takes what was listed of a type in a region: before anything looks at it, and always the same."""
+        self._listings.setdefault(resource_type, {}).setdefault(region, listing)
 
     def all(self, resource_type: str, *, here: bool = False) -> Listing:
         """Every item of the type that the run knows; with `here`, of the judged item's region alone."""

@@ -83,5 +83,6 @@ def _places(needs: Needs) -> Counter[tuple[object, ...]]:
         kind = of_type.resource_type
         if kind.listing is not None:
             places[_name(kind.listing)] += 1
-        places.update(_name(step.call) for stage in steps_of(kind, of_type.enrichments) for step in stage)
+        for fields in (of_type.enrichments, of_type.looked_up):
+            places.update(_name(step.call) for stage in steps_of(kind, fields) for step in stage)
     return places
