@@ -175,7 +175,7 @@ def _compiled(case: Case) -> Condition:
         "fail_when": case.fail_when,
         "message": "m",
     }
-    return compile_condition(build_rule(data, (), catalogue.shapes, catalogue.item_types).fails, {})
+    return compile_condition(build_rule(data, (), catalogue.shapes, catalogue.item_types).fails, {}, steps=_STEPS)
 
 
 def _rules(condition: Condition) -> Predicate:

@@ -23,6 +23,9 @@ VALUES: dict[str, Any] = {
     "KeyState": "Enabled",
     "OwnerId": ACCOUNT,
     "Engine": "postgres",
+    # References lead somewhere.
+    "S3BucketName": "a-BucketName",
+    "PrefixListId": "pl-1",
 }
 # There is one page of everything; and a bucket whose region must be asked for.
 LEFT_OUT = re.compile(r"(?i).*token.*|.*marker.*|IsTruncated|HasMore.*|LastEvaluated.*|position|BucketRegion")

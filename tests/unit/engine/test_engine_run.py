@@ -269,24 +269,57 @@ async def test_a_type_that_is_both_judged_and_looked_at_is_read_once() -> None:
     assert len(aws.asked("cloudtrail.describe_trails")) == 1
 
 
-async def test_a_rule_waits_for_the_other_resources_it_looks_at() -> None:
-    groups_listed = asyncio.Event()
+async def test_what_an_item_refers_to_is_listed_and_read_before_it_is_judged() -> None:
     world = {"PrefixListId": "pl-1", "OwnerId": ACCOUNT, "blocks": ["0.0.0.0/1", "128.0.0.0/1"]}
     answers = lists(world)
     described = answers[LISTS]
 
     async def late(region: str, params: Mapping[str, Any]) -> Any:
-        for _ in range(50):  # others have every chance to come first
+        for _ in range(50):  # the group has every chance to be judged first
             await asyncio.sleep(0)
-        assert not groups_listed.is_set()
         return described(region, params)
 
-    def listed(_region: str, _params: Mapping[str, Any]) -> Any:
-        groups_listed.set()
-        return {"SecurityGroups": [group("a", prefix_list="pl-1")]}
-
-    sink = await audit(request(SSH), PlainAws({GROUPS: listed, **answers, LISTS: late}))
+    found = pages("SecurityGroups", [group("a", prefix_list="pl-1")])
+    sink = await audit(request(SSH), PlainAws({GROUPS: found, **answers, LISTS: late}))
     assert statuses(sink.findings) == {"a": FAIL}
+
+
+async def test_what_nothing_refers_to_is_not_listed_and_what_is_referred_to_is_read_once() -> None:
+    """By groups on several pages and in several regions; of three lists one is referred to, in one region."""
+    found = lists(*({"PrefixListId": f"pl-{n}", "OwnerId": ACCOUNT, "blocks": ["10.0.0.0/8"]} for n in range(3)))
+    twice = [[group("a", prefix_list="pl-1")], [group("b", prefix_list="pl-1"), group("c")]]
+
+    def groups(region: str, params: Mapping[str, Any]) -> Any:
+        return pages("SecurityGroups", *(twice if region == "eu-west-1" else [[group("d", "0.0.0.0/0")]]))(
+            region, params
+        )
+
+    aws = PlainAws({GROUPS: groups, **found})
+    sink = await audit(request(SSH, RDP, regions=("eu-west-1", "eu-west-2")), aws)
+    assert statuses(sink.of(SSH)) == {"a": PASS, "b": PASS, "c": PASS, "d": FAIL}
+    assert [call.region for call in aws.asked(LISTS)] == ["eu-west-1"]
+    assert [json.loads(c.params)["PrefixListId"] for c in aws.asked("ec2.get_managed_prefix_list_entries")] == ["pl-1"]
+
+
+async def test_of_many_buckets_that_of_the_trail_alone_is_asked_for_its_logging() -> None:
+    listed = [{"Name": f"b{number}", "BucketRegion": "eu-west-1"} for number in range(50)]
+    listed.append({"Name": "logs", "BucketRegion": "eu-west-1"})
+    aws = PlainAws(buckets(list_buckets=lambda _r, _p: {"Buckets": listed}).answers | trails("eu-west-1", "eu-west-1"))
+    sink = await audit(request("cloudtrail-bucket-access-logging"), aws)
+    assert [f.status for f in sink.findings] == [PASS]
+    assert [json.loads(call.params)["Bucket"] for call in aws.asked("s3.get_bucket_logging")] == ["logs"]
+    both = await audit(request("cloudtrail-bucket-access-logging", "s3-bucket-access-logging"), aws)
+    assert [f.status for f in both.of("cloudtrail-bucket-access-logging")] == [PASS]
+    assert len(both.of("s3-bucket-access-logging")) == 51
+    assert len(aws.asked("s3.list_buckets")) == 2  # one in each run
+
+
+@pytest.mark.parametrize("odd", [7, "x", [None], [{"PrefixListIds": {}}], [{"PrefixListIds": [{"PrefixListId": [1]}]}]])
+async def test_references_that_are_none_take_nothing_else_down(odd: Any) -> None:
+    found = [{"GroupId": "odd", "GroupName": "odd", "IpPermissions": odd}, group("even", "0.0.0.0/0")]
+    sink = await audit(request(SSH), PlainAws({GROUPS: pages("SecurityGroups", found), **lists()}))
+    assert statuses(sink.findings)["even"] == FAIL
+    assert statuses(sink.findings)["odd"] != FAIL
 
 
 async def test_what_could_not_be_listed_leaves_only_those_undecided_that_depend_on_it() -> None:

@@ -67,6 +67,21 @@ async def test_other_regions_and_parameters_are_other_calls() -> None:
     assert len(aws.calls) == 3
 
 
+async def test_listings_of_several_types_by_one_operation_are_several_calls_and_none_is_kept() -> None:
+    """Users, roles, groups and policies are told apart by a parameter that never changes."""
+    kinds = [CATALOGUE.resource_types[f"aws.iam.{name}"] for name in ("user", "role", "group", "policy")]
+    rules = [rule.id for rule in CATALOGUE.rules.values() if rule.resource in {kind.name for kind in kinds}]
+    aws = PlainAws({"iam.get_account_authorization_details": lambda _r, params: {"Filter": params["Filter"]}})
+    shared = SharedAsker(Asker(aws, Limits()), needs_of(CATALOGUE, rules))
+    for kind in kinds:
+        assert kind.listing is not None
+        arguments = kind.listing.arguments({}, {"account": "1", "region": "r", "partition": "aws"})
+        assert isinstance(arguments, dict)
+        assert await shared.ask(kind.listing, "us-east-1", arguments) == {"Filter": arguments["Filter"]}
+    assert len(aws.calls) == 4
+    assert shared._answers == {}
+
+
 async def test_no_answer_is_kept_longer_than_it_is_wanted() -> None:
     shared, _ = asker(slowly)
     await asyncio.gather(ask(shared), ask(shared))

@@ -39,7 +39,8 @@ def test_every_enrichment_serves_some_rule() -> None:
 
     assert set(needs.types) == set(CATALOGUE.resource_types)
     for name, resource_type in CATALOGUE.resource_types.items():
-        assert set(needs.types[name].enrichments) == set(resource_type.enrichments), name
+        of_type = needs.types[name]
+        assert {*of_type.enrichments, *of_type.looked_up} == set(resource_type.enrichments), name
 
 
 # It makes AWS write the report that GetCredentialReport reads, and changes nothing else.

@@ -43,20 +43,39 @@ def test_enrichment_of_elements_is_read_only_when_asked_for() -> None:
     assert unused.actions - rotation.actions == {"iam:GetAccessKeyLastUsed"}
 
 
-def test_related_types_are_listed_with_what_the_relation_reads() -> None:
+def test_what_is_looked_up_by_key_is_read_of_what_is_found_alone() -> None:
     needs = needs_of(CATALOGUE, ["cloudtrail-bucket-access-logging"])
-    bucket = needs.types["aws.s3.bucket"]
+    bucket, trail = needs.types["aws.s3.bucket"], needs.types["aws.cloudtrail.trail"]
 
-    assert (bucket.rules, bucket.is_related, set(bucket.enrichments)) == ((), True, {"Location", "Logging"})
-    assert needs.types["aws.cloudtrail.trail"].waits_for == {"aws.s3.bucket"}
-    assert not needs.types["aws.cloudtrail.trail"].is_related
+    assert (bucket.rules, bucket.is_related) == ((), True)
+    assert (bucket.enrichments, bucket.looked_up) == (("Location",), ("Logging",))
+    assert (trail.waits_for, trail.is_related) == (frozenset(), False)
+    assert {(lookup.their_field, str(lookup.path)) for lookup in trail.lookups} == {("Name", "S3BucketName")}
+    assert "s3:GetBucketLogging" in needs.actions
+
+
+def test_what_a_rule_of_the_type_itself_reads_is_read_of_all() -> None:
+    needs = needs_of(CATALOGUE, ["cloudtrail-bucket-access-logging", "s3-bucket-access-logging"])
+
+    assert needs.types["aws.s3.bucket"].looked_up == ()
+    assert set(needs.types["aws.s3.bucket"].enrichments) == {"Location", "Logging"}
+
+
+def test_all_items_are_listed_where_any_of_them_will_do() -> None:
+    needs = needs_of(CATALOGUE, ["cloudtrail-missing"])
+
+    assert needs.types["aws.cloudtrail.account"].waits_for == {"aws.cloudtrail.trail"}
+    assert set(needs.types["aws.cloudtrail.trail"].enrichments) == {"Status", "Selectors"}
 
 
 def test_functions_bring_their_own_relations() -> None:
     needs = needs_of(CATALOGUE, ["ec2-security-group-open-ssh"])
+    [lookup] = needs.types["aws.ec2.security_group"].lookups
 
-    assert needs.types["aws.ec2.prefix_list"].enrichments == ("Entries",)
-    assert needs.types["aws.ec2.security_group"].waits_for == {"aws.ec2.prefix_list"}
+    assert needs.types["aws.ec2.prefix_list"].looked_up == ("Entries",)
+    assert needs.types["aws.ec2.security_group"].waits_for == frozenset()
+    assert str(lookup.path) == "IpPermissions[].PrefixListIds[].PrefixListId"
+    assert "ec2:GetManagedPrefixListEntries" in needs.actions
 
 
 def test_account_wide_type_without_fields_takes_no_call() -> None:

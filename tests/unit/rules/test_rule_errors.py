@@ -132,6 +132,32 @@ def test_error_names_file_line_and_field() -> None:
             "fail_when.reachable_from_internet.ports.0",
             "must be from 0",
         ),
+        (
+            {"policy_gains": {"policy": "Policy", "what": "more"}},
+            "fail_when.policy_gains.what",
+            "this value cannot occur here",
+        ),
+        ({"policy_gains": {"policy": "Name", "what": "everything"}}, "fail_when.policy_gains.policy", "needs a policy"),
+        (
+            {"allows_on_all": {"policy": "Policy", "actions": ["Decrypt"]}},
+            "fail_when.allows_on_all.actions",
+            "not of the form service:Name",
+        ),
+        (
+            {"allows_on_all": {"policy": "Policy", "actions": ["kms:Decrypt"], "of": "key"}},
+            "fail_when.allows_on_all.of",
+            "not of the form service:Name",
+        ),
+        (
+            {"principal_gains": {"inline": "Parts", "attached": "Parts", "what": "everything"}},
+            "fail_when.principal_gains.inline",
+            "needs a list of structures with PolicyName, PolicyDocument",
+        ),
+        (
+            {"opens_to_other_accounts": {"policy": "Policy", "trusted": "x"}},
+            "fail_when.opens_to_other_accounts.trusted",
+            "must be a list",
+        ),
     ],
 )
 def test_condition_is_refused(condition: Any, place: str, problem: str) -> None:

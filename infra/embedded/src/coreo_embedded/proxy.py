@@ -14,10 +14,12 @@ import asyncio
 import contextlib
 import hmac
 import json
+import socket
+import struct
 import threading
 import time
 from collections import deque
-from collections.abc import Coroutine, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -68,6 +70,10 @@ class Listen:
 
 class ProxyError(RuntimeError):
     """The proxy does not listen; the message says why."""
+
+
+class _UnansweredError(Exception):
+    """The simulator ended before its answer was whole."""
 
 
 class Proxy:
@@ -285,6 +291,12 @@ class Proxy:
         asking = asyncio.create_task(self._ask(request, call, body))
         try:
             answer, whole = await asyncio.shield(asking)
+        except _UnansweredError:
+            return await _answer_error("unavailable", call, entry, request)  # the simulator died; see its log
+        except asyncio.CancelledError:
+            self._client_has_gone(call, body, asking)
+            raise
+        try:
             async with answer:
                 # Both before the client sees the answer: it may look into the log, and use the keys it got.
                 entry.status = answer.status
@@ -295,32 +307,38 @@ class Proxy:
                     self._roles_made[f"arn:aws:iam::{entry.account}:role{path}{name}"] = time.time()
                 return await _pass_back(request, answer, whole)
         except (asyncio.CancelledError, ConnectionResetError):
-            if body is not None and call.operation == "ReceiveMessage":
-                self._in_background(self._hand_back(call, body, asking))
-            else:
-                asking.cancel()
+            self._client_has_gone(call, body, asking)
             raise
-        except aiohttp.ClientConnectionError:
-            return await _answer_error("unavailable", call, entry, request)  # the simulator died; see its log
+
+    def _client_has_gone(
+        self, call: Call, body: bytes | None, asking: "asyncio.Task[tuple[aiohttp.ClientResponse, bytes | None]]"
+    ) -> None:
+        if body is not None and call.operation == "ReceiveMessage":
+            self._in_background(self._hand_back(call, body, asking))
+        else:
+            asking.cancel()
 
     async def _ask(
         self, request: web.BaseRequest, call: Call, body: bytes | None
     ) -> tuple[aiohttp.ClientResponse, bytes | None]:
-        """The simulator's answer, and its body where that must be known before it is passed on."""
+        """The simulator's answer, and its body where that must be known before it is passed on.
+
+        Raises _UnansweredError where the simulator dies, at whatever byte.
+        """
         headers = [(name, value) for name, value in request.headers.items() if name.lower() not in _HOP_BY_HOP]
-        answer = await self._client.request(
-            request.method,
-            URL(self.url + request.raw_path, encoded=True),
-            headers=headers,
-            data=body if body is not None else request.content if request.can_read_body else None,
-            skip_auto_headers=_AUTOMATIC,
-            allow_redirects=False,
-        )
         known = hands_out_keys(call) or call.operation == "ReceiveMessage"
         try:
+            answer = await self._client.request(
+                request.method,
+                URL(self.url + request.raw_path, encoded=True),
+                headers=headers,
+                data=body if body is not None else request.content if request.can_read_body else None,
+                skip_auto_headers=_AUTOMATIC,
+                allow_redirects=False,
+            )
             return answer, await answer.read() if known else None
-        except aiohttp.ClientPayloadError as error:  # the simulator died in the middle of its answer
-            raise aiohttp.ClientConnectionError("the answer broke off") from error
+        except (aiohttp.ClientError, ConnectionResetError) as error:
+            raise _UnansweredError from error
 
     async def _hand_back(
         self, call: Call, body: bytes, asking: "asyncio.Task[tuple[aiohttp.ClientResponse, bytes | None]]"
@@ -330,7 +348,10 @@ class Proxy:
         AWS ends such a poll; the simulator lets it wait on and take the next message, which would then stay hidden for
         a whole visibility timeout.
         """
-        answer, whole = await asking
+        try:
+            answer, whole = await asking
+        except _UnansweredError:
+            return  # the message is gone, with the simulator
         queue_url = json.loads(body)["QueueUrl"]
         account = urlsplit(queue_url).path.split("/")[1]
         for message in json.loads(whole or b"{}").get("Messages", []) if answer.status == 200 else []:
@@ -417,8 +438,30 @@ async def _pass_back(
     await response.prepare(request)
     if whole is not None:
         await response.write(whole)
-    else:
-        async for chunk in answer.content.iter_any():
+        await response.write_eof()
+        return response
+    try:
+        async for chunk in _chunks(answer):
             await response.write(chunk)
+    except _UnansweredError:
+        _reset(request)
+        return response
     await response.write_eof()
     return response
+
+
+def _reset(request: web.BaseRequest) -> None:
+    """Breaks the connection so that the client cannot take what it has for whole: boto3 does not count bytes."""
+    if request.transport is not None:
+        at_once = struct.pack("ii", 1, 0)
+        request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        request.transport.abort()
+
+
+async def _chunks(answer: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
+    """The body as it comes. Raises _UnansweredError where the simulator dies."""
+    try:
+        async for chunk in answer.content.iter_any():
+            yield chunk
+    except (aiohttp.ClientError, ConnectionResetError) as error:
+        raise _UnansweredError from error

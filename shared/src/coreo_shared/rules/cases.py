@@ -25,6 +25,7 @@ from coreo_shared.rules.values import Listing, Relations, Unknown, Verdict
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 REGION = "eu-west-1"
+ACCOUNT = "123456789012"
 Expected = Literal["FAIL", "PASS", "NOT_EVALUATED", "NOT_APPLICABLE"]
 _PYTHON_TYPES: dict[str, type | tuple[type, ...]] = {
     "string": str,
@@ -92,7 +93,7 @@ def read_case(raw: Any, rule: Rule, shapes: Shapes, item_types: Mapping[str, Fie
         name=definition.name,
         expect=definition.expect,
         item=item,
-        relations=Relations(listings, REGION),
+        relations=Relations(listings, REGION, ACCOUNT),
         parameters=definition.parameters,
         missing_actions=tuple(sorted(set(definition.denied.values()))),
     )

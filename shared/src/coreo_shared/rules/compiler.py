@@ -42,7 +42,7 @@ class CompiledRule:
         where AWS says that there is nothing, or Unknown where it could not be read.
         """
         run = self._run
-        run.relations, run.steps = relations, self._max_steps
+        run.relations, run.notes = relations, ()
         try:
             applies = True if self._applies is None else self._applies(item, run)
             if applies is False:
@@ -55,7 +55,9 @@ class CompiledRule:
     def _verdict(self, item: Item, fails: Outcome) -> Verdict:
         evidence = {name: read(item) for name, read in self._evidence}
         if fails is True:
-            return Verdict(FindingStatus.FAIL, self._message(item), evidence)
+            notes = self._run.notes
+            because = f" ({'; '.join(notes)})" if notes else ""
+            return Verdict(FindingStatus.FAIL, f"{self._message(item)}{because}", evidence)
         if fails is False:
             return Verdict(FindingStatus.PASS, self.rule.title, evidence)
         return not_evaluated(fails, evidence)
@@ -81,8 +83,8 @@ def compile_rule(
     bound = bind_parameters(rule, parameters or {})
     return CompiledRule(
         rule=rule,
-        _applies=None if rule.applies is None else compile_condition(rule.applies, bound),
-        _fails=compile_condition(rule.fails, bound),
+        _applies=None if rule.applies is None else compile_condition(rule.applies, bound, steps=max_steps),
+        _fails=compile_condition(rule.fails, bound, steps=max_steps),
         _evidence=tuple((str(path), reader(path)) for path in rule.evidence),
         _message=compile_message(rule.message, bound),
         _run=Run(now or datetime.now(UTC), Relations(), max_steps),
@@ -120,9 +122,9 @@ def _pattern_problem(value: str) -> str | None:
     return None
 
 
-def compile_condition(node: Node, variables: Mapping[str, Any]) -> Condition:
-    """The condition tree as a function."""
-    return Generator(variables, lambda other: _closure(other, variables)).condition(node)
+def compile_condition(node: Node, variables: Mapping[str, Any], *, steps: int | None = None) -> Condition:
+    """The condition tree as a function. With `steps` each call has so many, whatever the run has left."""
+    return Generator(variables, lambda other: _closure(other, variables)).condition(node, steps=steps)
 
 
 def _closure(node: Node, variables: Mapping[str, Any]) -> Condition:

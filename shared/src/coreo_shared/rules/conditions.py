@@ -10,20 +10,31 @@ reachable_from_internet, denies_plain_http, protocol_covers, port_covers: see `f
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from coreo_shared.rules.arguments import Argument, Parameter, read_argument
 from coreo_shared.rules.errors import DefinitionError, Path, did_you_mean
-from coreo_shared.rules.functions import FUNCTIONS, FunctionArgument
+from coreo_shared.rules.functions import FUNCTIONS
 from coreo_shared.rules.operators import OPERATORS
-from coreo_shared.rules.paths import FieldPath, parse_path, resolve
+from coreo_shared.rules.paths import THIS, FieldPath, parse_path, resolve
 from coreo_shared.rules.shapes import FieldType, Shapes
+from coreo_shared.rules.signatures import FunctionArgument, Reference
 
 MAX_DEPTH = 16
 MAX_NODES = 400
 MAX_LOOPS = 5  # quantifiers and relations within each other
 Read = tuple[str, tuple[str, ...]]  # resource type, names of the fields that lead to what is read
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A look at those of another type's items alone that have as `their_field` what the item has at `path`."""
+
+    resource_type: str
+    their_field: str
+    path: FieldPath
+    same_region: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +110,15 @@ class Place:
     resource_type: str
     names: tuple[str, ...] = ()
     loops: int = 0
+    path: FieldPath | None = THIS  # from the judged item; None within another resource
+    is_looked_up: bool = False
 
 
 class ConditionParser:
     """Reads the conditions of one rule; `reads` and `relations` collect what they look at.
 
-    `patterns` are the parameters that must be regular expressions.
+    What is read only of items that are looked up by key is in `looked_up`; `compared` are the types of which all items
+    are looked at. `patterns` are the parameters that must be regular expressions.
     """
 
     def __init__(
@@ -116,6 +130,9 @@ class ConditionParser:
         self._nodes = 0
         self.reads: set[Read] = set()
         self.relations: set[str] = set()
+        self.compared: set[str] = set()
+        self.lookups: set[Lookup] = set()
+        self.looked_up: set[Read] = set()
         self.patterns: set[str] = set()
 
     def parse(self, raw: Any, resource_type: str, path: Path) -> Node:
@@ -126,7 +143,7 @@ class ConditionParser:
         """A field path and its type; notes that it is read."""
         field_path, field_type = resolve(self._shapes, place.type, parse_path(text, path), path)
         if names := place.names + field_path.names:
-            self.reads.add((place.resource_type, names))
+            (self.looked_up if place.is_looked_up else self.reads).add((place.resource_type, names))
         return field_path, field_type
 
     def _condition(self, raw: Any, place: Place, path: Path, *, depth: int) -> Node:
@@ -191,6 +208,8 @@ class ConditionParser:
             place.resource_type,
             place.names + list_path.names,
             self._inside(place, path),
+            _elements_of(place.path, list_path),
+            place.is_looked_up,
         )
         before = self._nodes
         where = self._where(raw["where"], element, (*path, "where"), depth)
@@ -205,15 +224,29 @@ class ConditionParser:
         if other not in self._resource_types:
             problem = f"no such resource type{did_you_mean(other, self._resource_types)}"
             raise DefinitionError(problem, (*path, "type"))
-        there = Place(self._resource_types[other], other, loops=self._inside(place, path))
-        self.relations.add(other)
+        there = Place(self._resource_types[other], other, loops=self._inside(place, path), path=None)
         their_field, our_path = self._key(raw.get("key"), place, there, (*path, "key"))
+        if self._looks_up(other, their_field, our_path, place, same_region=raw.get("same_region", False)):
+            there = replace(there, is_looked_up=True)
         if kind == "related" and (their_field is None or "where" not in raw):
             raise DefinitionError("related needs key and where", path)
         before = self._nodes
         where = self._where(raw["where"], there, (*path, "where"), depth) if "where" in raw else None
         cost = 1 + self._nodes - before
         return Related(kind, other, their_field, our_path, raw.get("same_region", False), where, cost)
+
+    def _looks_up(
+        self, other: str, their_field: str | None, our_path: FieldPath | None, place: Place, *, same_region: bool
+    ) -> bool:
+        """Notes the relation; whether items are looked up by it, rather than compared with all there are."""
+        self.relations.add(other)
+        theirs = self._resource_types.get(other)
+        is_fetched = theirs is not None and their_field is not None and self._shapes.is_fetched(theirs, their_field)
+        if their_field is None or our_path is None or place.path is None or is_fetched:
+            self.compared.add(other)
+            return False
+        self.lookups.add(Lookup(other, their_field, place.path.then(our_path), same_region))
+        return True
 
     def _key(self, raw: Any, ours: Place, theirs: Place, path: Path) -> tuple[str | None, FieldPath | None]:
         if raw is None:
@@ -246,14 +279,28 @@ class ConditionParser:
                 raise DefinitionError(f"{key} is missing", path)
         if len(function.alternatives & raw.keys()) > 1:
             raise DefinitionError(f"takes only one of {', '.join(sorted(function.alternatives))}", path)
-        for other, names in function.relations.items():
+        relations = [function.relations, *(function.arguments[key].relations for key in raw)]
+        for other, names in (pair for each in relations for pair in each.items()):
             self.relations.add(other)
+            self.compared.add(other)
             self.reads.update((other, (field_name,)) for field_name in names)
+        for key, reference in function.references.items():
+            self._refer(reference, arguments[key], place, (*path, key))
         return Apply(name, arguments)
+
+    def _refer(self, reference: Reference, given: FieldPath | Argument, place: Place, path: Path) -> None:
+        """Notes what the function looks up by the values in a field."""
+        if not isinstance(given, FieldPath):
+            raise DefinitionError("must be a field", path)
+        ours = given.then(parse_path(reference.ours, path), each=True)
+        is_lookup = self._looks_up(reference.resource_type, reference.theirs, ours, place, same_region=True)
+        reads = ((reference.resource_type, (name,)) for name in reference.reads)
+        (self.looked_up if is_lookup else self.reads).update(reads)
 
     def _function_argument(self, wanted: FunctionArgument, raw: Any, place: Place, path: Path) -> FieldPath | Argument:
         if wanted.value is not None:
             of = FieldType("string", "string", values=wanted.choices)
+            wanted.check_value(raw, path)
             return read_argument(wanted.value, raw, of, self._shapes, self._parameters, path)
         field_path, field_type = self.field(_text(raw, path), place, path)
         wanted.check(self._shapes, field_type, path)
@@ -290,6 +337,11 @@ class ConditionParser:
         if operator.argument == "pattern" and argument.variable is not None:
             self.patterns.add(argument.variable)
         return Test(path, name, argument)
+
+
+def _elements_of(place: FieldPath | None, path: FieldPath) -> FieldPath | None:
+    """The way from the item to each element of a list; None where it cannot be written."""
+    return None if place is None or not path.names else place.then(path.then(THIS, each=True))
 
 
 def _text(raw: Any, path: Path) -> str:

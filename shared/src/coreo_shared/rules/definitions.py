@@ -79,6 +79,9 @@ def build_rule(raw: Any, path: Path, shapes: Shapes, resource_types: Mapping[str
         message=message,
         reads=frozenset(parser.reads),
         relations=frozenset(parser.relations),
+        compared=frozenset(parser.compared),
+        lookups=frozenset(parser.lookups),
+        looked_up=frozenset(parser.looked_up),
         pattern_parameters=frozenset(parser.patterns),
     )
 

@@ -1,53 +1,17 @@
-"""Conditions on several fields at once: address, port and protocol sets, and policies about a named bucket."""
+"""Conditions on several fields at once: sets of addresses, ports and protocols, event patterns, policies."""
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 from typing import Any
 
-from coreo_shared.rules.errors import DefinitionError, Path
 from coreo_shared.rules.filter_pattern import SAMPLES, PatternError, catches
-from coreo_shared.rules.iam_policy import denies_plain_http, parse_policy
 from coreo_shared.rules.nacl import lets_in
 from coreo_shared.rules.network import LAST_PORT, AddressRange, is_internet, parse_cidr, port_range, protocol_covers
-from coreo_shared.rules.operators import ArgumentKind, Judgement, Run
-from coreo_shared.rules.shapes import FieldType, Shapes
+from coreo_shared.rules.operators import Judgement, Run
+from coreo_shared.rules.policy_functions import POLICY_FUNCTIONS
+from coreo_shared.rules.signatures import Bound, Function, FunctionArgument, Reference
 from coreo_shared.rules.values import Unknown
 
 PREFIX_LIST = "aws.ec2.prefix_list"
-Bound = Mapping[str, Any]  # argument values; for field arguments, what the field holds
-
-
-@dataclass(frozen=True, slots=True)
-class FunctionArgument:
-    """A field (`kind`, and the members its elements must have) or a value (its argument kind, and its choices)."""
-
-    kind: str = ""
-    members: tuple[str, ...] = ()
-    value: ArgumentKind | None = None
-    choices: frozenset[str] = frozenset()
-    optional: bool = False
-
-    def check(self, shapes: Shapes, given: FieldType, path: Path) -> None:
-        """DefinitionError when the field does not fit."""
-        if given.kind != self.kind:
-            raise DefinitionError(f"needs a {self.kind}, and this is {given}", path)
-        if self.members:
-            element = shapes.type_of(given.of)
-            if element.kind != "structure" or not set(self.members) <= shapes.members(element.name).keys():
-                raise DefinitionError(f"needs a list of structures with {', '.join(self.members)}", path)
-
-
-@dataclass(frozen=True, slots=True)
-class Function:
-    """A function: its arguments, the fields it reads of other resource types, and the judgement."""
-
-    arguments: Mapping[str, FunctionArgument]
-    judge: Callable[[Bound, Run], Judgement | frozenset[Unknown]]
-    relations: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    alternatives: frozenset[str] = frozenset()  # arguments of which at most one may be given
-    usually: tuple[str, str] | None = None  # Python, with {arguments}: where the first holds, the second is the answer
-
-
 _PERMISSION = ("IpProtocol", "FromPort", "ToPort", "IpRanges", "Ipv6Ranges", "PrefixListIds")
 _PROTOCOLS = ("tcp", "udp")
 
@@ -137,13 +101,6 @@ def _prefix_list_blocks(list_id: Any, run: Run, unknown: set[Unknown]) -> list[A
 _NOT_READ = Unknown("the entries of a prefix list were not read", ("ec2:GetManagedPrefixListEntries",))
 
 
-def _denies_plain_http(bound: Bound, _run: Run) -> Judgement:
-    if bound["policy"] is None:
-        return False
-    statements = parse_policy(bound["policy"])
-    return statements if isinstance(statements, Unknown) else denies_plain_http(statements, bound["bucket"])
-
-
 def _nacl_lets_in(bound: Bound, run: Run) -> Judgement:
     entries = bound["entries"] or ()
     run.spend(len(entries) * len(bound["ports"]))
@@ -194,11 +151,12 @@ FUNCTIONS: dict[str, Function] = {
             "other_than": FunctionArgument(value="port_list", optional=True),
         },
         _reachable,
-        {PREFIX_LIST: ("PrefixListId", "OwnerId", "Entries")},
-        frozenset({"ports", "other_than"}),
-    ),
-    "denies_plain_http": Function(
-        {"policy": FunctionArgument("policy"), "bucket": FunctionArgument("string")}, _denies_plain_http
+        references={
+            "permissions": Reference(
+                PREFIX_LIST, "PrefixListId", "PrefixListIds[].PrefixListId", ("PrefixListId", "OwnerId", "Entries")
+            )
+        },
+        alternatives=frozenset({"ports", "other_than"}),
     ),
     # The entries in order, the first that fits deciding; any of the ports.
     "nacl_lets_in": Function(
@@ -214,4 +172,5 @@ FUNCTIONS: dict[str, Function] = {
         {"pattern": FunctionArgument("string"), "events": FunctionArgument(value="same", choices=frozenset(SAMPLES))},
         _catches_events,
     ),
+    **POLICY_FUNCTIONS,
 }

@@ -56,9 +56,17 @@ class _Then:
     def swapped(self) -> "_Then":
         return _Then(self.false, self.true, self.unknown)
 
+    @property
+    def leaves_no_loop(self) -> bool:
+        """Whether it means the same inside another loop."""
+        return not any(word in text for text in (self.true, self.false) for word in ("continue", "break"))
+
 
 _ANSWER: Final = _Then("return True", "return False", "return {0}")
+# Of several parts: the first sets what the others add to, so that nothing is set where it decides alone.
+_FIRST_OF_BOTH: Final = _Then("u = NOTHING", "return False", "u = {0}")
 _PART_OF_BOTH: Final = _Then("", "return False", "u |= {0}")
+_FIRST_OF_EITHER: Final = _Then("return True", "u = NOTHING", "u = {0}")
 _PART_OF_EITHER: Final = _Then("return True", "", "u |= {0}")
 
 
@@ -71,10 +79,12 @@ class Generator:
         self._lines: list[str] = []
         self._names: dict[str, Any] = {"Unknown": Unknown, "NOTHING": frozenset(), "Exceeded": BudgetExceededError}
         self._functions = 0
+        self._loops = 0
+        self._spends = False
 
-    def condition(self, node: Node) -> Condition:
-        """The function of the node."""
-        name = self._function(node)
+    def condition(self, node: Node, *, steps: int | None = None) -> Condition:
+        """The function of the node. With `steps` it begins with so many each time that it is called."""
+        name = self._function(node, steps)
         # Only what stands in this module is compiled, with numbered names in it: see above.
         exec(compile("\n".join(self._lines), "<rule>", "exec"), self._names)  # noqa: S102
         made: Condition = self._names[name]
@@ -85,25 +95,25 @@ class Generator:
         self._names[name] = value
         return name
 
-    def _function(self, node: Node) -> str:
+    def _function(self, node: Node, steps: int | None = None) -> str:
         """Writes the function of a node; those that it calls come before it."""
-        body: list[str] = []
         node = _alone(node)
-        match node:
-            case Both(parts) | Either(parts):
-                then = _PART_OF_BOTH if isinstance(node, Both) else _PART_OF_EITHER
-                body.append("u = NOTHING")
-                for part in parts:
-                    body += self._inline(part, "v", then)
-                body.append(f"return u or {isinstance(node, Both)}")
-            case Each():
-                body += self._each(node)
-            case _:
-                body += self._inline(node, "v", _ANSWER)
+        body = self._parts(node) if isinstance(node, Both | Either) else self._inline(node, "v", _ANSWER)
+        if steps is not None and self._spends:
+            body.insert(0, f"run.steps = {self._constant(steps)}")
         name = f"F{self._functions}"
         self._functions += 1
         self._lines += [f"def {name}(v, run):", *_indented(body)]
         return name
+
+    def _parts(self, node: Both | Either) -> list[str]:
+        is_both = isinstance(node, Both)
+        body: list[str] = []
+        then = _FIRST_OF_BOTH if is_both else _FIRST_OF_EITHER
+        for part in node.parts:
+            body += self._inline(part, "v", then)
+            then = _PART_OF_BOTH if is_both else _PART_OF_EITHER
+        return [*body, f"return u or {is_both}"]
 
     def _inline(self, node: Node, value: str, then: _Then) -> list[str]:
         """Statements that judge `value` by the node, and then do as told."""
@@ -115,8 +125,11 @@ class Generator:
                 return self._inline(part, value, then.swapped())
             case Apply():
                 return self._apply(node, value, then)
+            case Each() if then.leaves_no_loop:
+                return self._each(node, value, then)
             case Both() | Either() | Each():
                 return self._called(self._function(node), value, then)
+        self._spends = True
         return self._called(self._constant(self._other(node)), value, then)
 
     def _called(self, function: str, value: str, then: _Then) -> list[str]:
@@ -126,26 +139,44 @@ class Generator:
             *_branches(("x is True", then.true), ("x is False", then.false), _told(then, "x")),
         ]
 
-    def _each(self, node: Each) -> list[str]:
+    def _each(self, node: Each, value: str, then: _Then) -> list[str]:
+        """A loop; `then` may leave the function, but no loop around this one."""
+        self._spends = True
         decisive = node.kind != "all_of"  # the outcome of one element that decides for the whole list
-        answer = node.kind == "any_of"  # what it decides
-        decided = f"return {answer}"
-        loop = ["if e.__class__ is Unknown:", "    u |= {e}", "    continue"]
+        decided, otherwise = (then.true, then.false) if node.kind == "any_of" else (then.false, then.true)
+        element, unknowns, of_element = (f"{letter}{self._loops}" for letter in "euw")
+        self._loops += 1
+        leave = [decided] if decided.startswith("return") else [line for line in (decided, "break") if line]
+        loop = [f"if {element}.__class__ is Unknown:", f"    {unknowns} |= {{{element}}}", "    continue"]
+        loop += self._judged(node, element, unknowns, of_element, leave, decisive=decisive)
+        rest = _branches((unknowns, _told(then, unknowns)), otherwise)
+        judged = [
+            f"run.steps -= {node.cost:d} * len(x)",
+            "if run.steps < 0:",
+            "    raise Exceeded",
+            f"{unknowns} = NOTHING",
+            f"for {element} in x:",
+            *_indented(loop),
+            *(["else:", *_indented(rest or "pass")] if leave[-1] == "break" else rest),
+        ]
+        nothing, unread = ("x is None", otherwise), ("x.__class__ is Unknown", _told(then, "frozenset((x,))"))
+        return [*self._read(node.path, value), *_branches(nothing, unread, judged)]
+
+    def _judged(
+        self, node: Each, element: str, unknowns: str, of_element: str, leave: list[str], *, decisive: bool
+    ) -> list[str]:
+        """Statements in a loop that judge one element, and leave the loop where that decides."""
         where = _alone(node.where)
-        if isinstance(where, Both) and decisive:
-            loop.append("w = NOTHING")
-            for part in where.parts:
-                loop += self._inline(part, "e", _Then("", "continue", "w |= {0}"))
-            loop += ["if not w:", f"    {decided}", "u |= w"]
-        else:
-            then = _Then(decided, "", "u |= {0}") if decisive else _Then("", decided, "u |= {0}")
-            loop += self._inline(where, "e", then)
-        head = self._read(node.path, "v")
-        head += _branches(
-            ("x is None", f"return {not answer}"), ("x.__class__ is Unknown", "return frozenset((x,))"), ""
-        )
-        head += [f"run.steps -= {node.cost:d} * len(x)", "if run.steps < 0:", "    raise Exceeded"]
-        return [*head, "u = NOTHING", "for e in x:", *_indented(loop), f"return u or {not answer}"]
+        if not (isinstance(where, Both) and decisive):
+            told = f"{unknowns} |= {{0}}"
+            then = _Then("; ".join(leave), "", told) if decisive else _Then("", "; ".join(leave), told)
+            return self._inline(where, element, then)
+        lines: list[str] = []
+        then = _Then(f"{of_element} = NOTHING", "continue", f"{of_element} = {{0}}")
+        for part in where.parts:
+            lines += self._inline(part, element, then)
+            then = _Then("", "continue", f"{of_element} |= {{0}}")
+        return [*lines, f"if not {of_element}:", *_indented(leave), f"{unknowns} |= {of_element}"]
 
     def _read(self, path: FieldPath, value: str, target: str = "x") -> list[str]:
         """Statements that follow the path."""
@@ -183,6 +214,7 @@ class Generator:
         if node.operator in _IN_PYTHON:
             test = _IN_PYTHON[node.operator].format(self._constant(argument))
             return lines + _branches(("x is None", absent), unread, (test, then.true), then.false)
+        self._spends = True
         judge = self._constant(OPERATORS[node.operator].make(argument))
         judged = [
             f"y = {judge}(x, run)",
@@ -191,6 +223,7 @@ class Generator:
         return lines + _branches(("x is None", absent), unread, judged)
 
     def _apply(self, node: Apply, value: str, then: _Then) -> list[str]:
+        self._spends = True
         lines: list[str] = []
         given: dict[str, str] = {}
         unread = ""

@@ -17,6 +17,7 @@ from coreo_shared.rules.network import parse_cidr
 from coreo_shared.rules.values import Unknown
 
 MAX_DOCUMENT = 64 * 1024  # AWS's own limits end at 32 KiB (KMS)
+MAX_STATEMENTS = 2_500  # more than a text of that length can hold
 MAX_NAME = 2_048  # of an action, resource or principal: an ARN has no more
 _PARTITIONS = ("aws", "aws-us-gov", "aws-cn")
 
@@ -30,7 +31,7 @@ _IDENTIFYING_KEYS = frozenset(
     }
 )  # fmt: skip
 _ARN_KEYS = frozenset({"aws:principalarn", "aws:sourcearn", "aws:sourcevpcarn", "s3:dataaccesspointarn"})
-_EQUALITIES = frozenset({"stringequals", "stringequalsignorecase", "stringlike", "arnequals", "arnlike"})
+EQUALITIES = frozenset({"stringequals", "stringequalsignorecase", "stringlike", "arnequals", "arnlike"})
 _INEQUALITIES = frozenset(
     {"stringnotequals", "stringnotequalsignorecase", "stringnotlike", "arnnotequals", "arnnotlike"}
 )
@@ -83,6 +84,8 @@ def _statements(document: Any) -> tuple[Statement, ...]:
         statements = [statements]
     if not isinstance(statements, list):
         raise _MalformedError("no Statement")
+    if len(statements) > MAX_STATEMENTS:
+        raise _MalformedError(f"more than {MAX_STATEMENTS} statements")
     return tuple(_statement(statement) for statement in statements)
 
 
@@ -185,14 +188,19 @@ def _covered(text: str, patterns: Iterable[str]) -> bool:
 def is_public(statements: Iterable[Statement]) -> bool:
     """Whether anyone at all gets something: an Allow for every principal that no condition and no Deny narrows."""
     statements = tuple(statements)
-    denies = [statement for statement in statements if not statement.allow and _shuts_strangers_out(statement)]
     return any(
         statement.allow
         and _is_for_everyone(statement)
         and not _knows_caller(statement)
-        and not _denied(statement, denies)
+        and not closed_by_deny(statement, statements)
         for statement in statements
     )
+
+
+def closed_by_deny(allow: Statement, statements: Iterable[Statement]) -> bool:
+    """Whether one Deny of the document stops all strangers from all that an Allow of it gives."""
+    denies = [statement for statement in statements if not statement.allow and _shuts_strangers_out(statement)]
+    return _denied(allow, denies)
 
 
 def _is_for_everyone(statement: Statement) -> bool:
@@ -210,8 +218,10 @@ def _identifies(operator: str, key: str, values: tuple[str, ...]) -> bool:
     operator = operator.removeprefix("foranyvalue:")
     if key in {"aws:sourceip", "aws:vpcsourceip"}:
         return operator == "ipaddress" and _are_few_addresses(values)
+    if key == "elasticfilesystem:accessedviamounttarget":  # from within the file system's network
+        return operator == "bool" and {value.lower() for value in values} == {"true"}
     # ForAllValues and IfExists hold for a caller that has no such key: they keep nobody out.
-    return key in _IDENTIFYING_KEYS and operator in _EQUALITIES and all(_is_fixed(key, value) for value in values)
+    return key in _IDENTIFYING_KEYS and operator in EQUALITIES and all(_is_fixed(key, value) for value in values)
 
 
 def _is_fixed(key: str, value: str) -> bool:

@@ -8,9 +8,9 @@ import msgspec
 
 from coreo_shared.contracts.terms import Severity
 from coreo_shared.rules.arguments import Parameter
-from coreo_shared.rules.conditions import Node, Read
+from coreo_shared.rules.conditions import Lookup, Node, Read
 from coreo_shared.rules.paths import FieldPath
-from coreo_shared.rules.templates import Template, fill
+from coreo_shared.rules.templates import Hole, Template, fill
 from coreo_shared.rules.values import Item, Unknown
 
 Scope = Literal["global", "region"]
@@ -157,6 +157,14 @@ class Call:
         return arguments
 
 
+def is_filled(given: Any) -> bool:
+    """Whether a parameter, or a part of it, has a place for something of the item or the context."""
+    if isinstance(given, Template):
+        return any(isinstance(part, Hole) for part in given.parts)
+    parts = given.values() if isinstance(given, dict) else given if isinstance(given, list) else ()
+    return any(is_filled(part) for part in parts)
+
+
 def _fill(given: Any, value: Item, context: Mapping[str, str]) -> Any:
     if isinstance(given, Template):
         return fill(given, value, context)
@@ -260,6 +268,9 @@ class Rule:
     message: Template
     reads: frozenset[Read]
     relations: frozenset[str]  # resource types it looks at beside its own
+    compared: frozenset[str]  # those of them of which it looks at all items
+    lookups: frozenset[Lookup]
+    looked_up: frozenset[Read]  # what is read of items that are looked up alone
     pattern_parameters: frozenset[str]
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from coreo_shared.rules.conditions import Read
+from coreo_shared.rules.conditions import Lookup, Read
 from coreo_shared.rules.model import Call, ResourceType, Rule
 from coreo_shared.rules.resources import order_enrichments
 
@@ -34,8 +34,10 @@ class TypeNeeds:
     resource_type: ResourceType
     rules: tuple[str, ...]  # to be judged on its items; none where only relations look at it
     enrichments: tuple[str, ...]  # to be read for each item, in an order that respects `Enrichment.after`
+    looked_up: tuple[str, ...]  # enrichments to be read only of items that are looked up, after those above
     is_related: bool  # some rule of the run looks at its items beside its own
-    waits_for: frozenset[str]  # the types that its rules look at: list these in full before judging
+    waits_for: frozenset[str]  # the types that its rules compare with: list these in full before judging
+    lookups: frozenset[Lookup]  # what its rules look up: list these types when an item has something to look up
 
     @property
     def parent(self) -> str | None:
@@ -50,7 +52,7 @@ class TypeNeeds:
     @property
     def calls(self) -> list[Call]:
         """The operations that are asked."""
-        enrichments = [self.resource_type.enrichments[name] for name in self.enrichments]
+        enrichments = [self.resource_type.enrichments[name] for name in (*self.enrichments, *self.looked_up)]
         calls = [enrichment.call for enrichment in enrichments]
         calls += [enrichment.prepare.call for enrichment in enrichments if enrichment.prepare is not None]
         if self.resource_type.listing is not None:
@@ -83,10 +85,14 @@ def needs_of(definitions: Definitions, rule_ids: Iterable[str]) -> Needs:
     """What these rules need; KeyError for an id that is not there."""
     rules = [definitions.rules[rule_id] for rule_id in sorted(set(rule_ids))]
     reads: set[Read] = set().union(*(rule.reads for rule in rules))
+    looked_up: set[Read] = set().union(*(rule.looked_up for rule in rules))
     related: set[str] = set().union(*(rule.relations for rule in rules))
     names = _with_parents(definitions, {rule.resource for rule in rules} | related)
     return Needs(
-        {name: _of_type(definitions.resource_types[name], rules, reads, name in related) for name in sorted(names)}
+        {
+            name: _of_type(definitions.resource_types[name], rules, reads, looked_up, is_related=name in related)
+            for name in sorted(names)
+        }
     )
 
 
@@ -95,17 +101,27 @@ def _with_parents(definitions: Definitions, names: set[str]) -> set[str]:
     return names if parents <= names else _with_parents(definitions, names | parents)
 
 
-def _of_type(resource_type: ResourceType, rules: list[Rule], reads: set[Read], is_related: bool) -> TypeNeeds:  # noqa: FBT001  passed on as it is
-    paths = {names for name, names in reads if name == resource_type.name}
-    read = {name for name, enrichment in resource_type.enrichments.items() if _is_read(name, enrichment.each, paths)}
+def _of_type(
+    resource_type: ResourceType, rules: list[Rule], reads: set[Read], looked_up: set[Read], *, is_related: bool
+) -> TypeNeeds:
     own = [rule for rule in rules if rule.resource == resource_type.name]
+    always = order_enrichments(resource_type, _read_of(resource_type, reads) | resource_type.key_enrichments)
+    sometimes = order_enrichments(resource_type, _read_of(resource_type, looked_up))
     return TypeNeeds(
         resource_type=resource_type,
         rules=tuple(rule.id for rule in own),
-        enrichments=order_enrichments(resource_type, read | resource_type.key_enrichments),
+        enrichments=always,
+        looked_up=tuple(name for name in sometimes if name not in always),
         is_related=is_related,
-        waits_for=frozenset().union(*(rule.relations for rule in own)),
+        waits_for=frozenset().union(*(rule.compared for rule in own)),
+        lookups=frozenset().union(*(rule.lookups for rule in own)),
     )
+
+
+def _read_of(resource_type: ResourceType, reads: set[Read]) -> set[str]:
+    """The enrichments that these reads take."""
+    paths = {names for name, names in reads if name == resource_type.name}
+    return {name for name, enrichment in resource_type.enrichments.items() if _is_read(name, enrichment.each, paths)}
 
 
 def _is_read(name: str, each: str | None, paths: set[tuple[str, ...]]) -> bool:

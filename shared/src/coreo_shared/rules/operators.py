@@ -46,18 +46,24 @@ class BudgetExceededError(Exception):
 class Run:
     """What an evaluation has at hand: the time, the other resources, and how many steps are left."""
 
-    __slots__ = ("now", "relations", "steps")
+    __slots__ = ("notes", "now", "relations", "steps")
 
     def __init__(self, now: datetime, relations: Relations, steps: int) -> None:
         self.now = now
         self.relations = relations
         self.steps = steps
+        self.notes: tuple[str, ...] = ()
 
     def spend(self, steps: int) -> None:
         """Takes steps off; BudgetExceededError when there are none left."""
         self.steps -= steps
         if self.steps < 0:
             raise BudgetExceededError
+
+    def note(self, text: str) -> None:
+        """Says what made a condition hold, where the fields alone do not show it; a FAIL's message ends with it."""
+        if text not in self.notes:
+            self.notes = (*self.notes, text)
 
 
 class Judge(Protocol):

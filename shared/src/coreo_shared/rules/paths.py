@@ -34,6 +34,11 @@ class FieldPath:
         """The top-level field that the path starts from; "" for the element itself."""
         return self.names[0] if self.names else ""
 
+    def then(self, rest: "FieldPath", *, each: bool = False) -> "FieldPath":
+        """The path that goes on with another; with `each` from every element of the list that this one leads to."""
+        spread = (*self.spread[:-1], True) if each and self.names else self.spread
+        return FieldPath(self.names + rest.names, spread + rest.spread, self.fetched + rest.fetched)
+
 
 THIS = FieldPath((), (), ())
 NOT_READ = Unknown("a field that the rule looks at was not read")

@@ -37,19 +37,30 @@ class Relations:
     """Other resources of the run, by type and region; what a rule may look at beside the item it judges.
 
     Give it what `Needs` says is related. A type or region that was not listed is unknown, never empty.
+    `account` is the account's number, where it is known.
     """
 
-    def __init__(self, listings: Mapping[str, Mapping[str, Listing]] | None = None, region: str | None = None) -> None:
-        self._listings = listings or {}
+    def __init__(
+        self,
+        listings: Mapping[str, Mapping[str, Listing]] | None = None,
+        region: str | None = None,
+        account: str | None = None,
+    ) -> None:
+        self._listings: dict[str, dict[str, Listing]] = {name: dict(found) for name, found in (listings or {}).items()}
         self._region = region
+        self.account = account
         self._whole: dict[str, Listing] = {}
         self._indexes: dict[tuple[str, str | None, str], dict[Any, list[Item]]] = {}
 
     def seen_from(self, region: str) -> "Relations":
         """The same, for judging items of this region."""
-        relations = Relations(self._listings, region)
-        relations._whole, relations._indexes = self._whole, self._indexes
+        relations = Relations(None, region, self.account)
+        relations._listings, relations._whole, relations._indexes = self._listings, self._whole, self._indexes
         return relations
+
+    def put(self, resource_type: str, region: str, listing: Listing) -> None:
+        """Takes what was listed of a type in a region: before anything looks at it, and always the same."""
+        self._listings.setdefault(resource_type, {}).setdefault(region, listing)
 
     def all(self, resource_type: str, *, here: bool = False) -> Listing:
         """Every item of the type that the run knows; with `here`, of the judged item's region alone."""

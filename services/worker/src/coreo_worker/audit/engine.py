@@ -1,11 +1,13 @@
 """The audit engine: all units of a run at once, each fact read once, findings handed on as the pages come.
 
-A rule that looks at other resource types waits until these are listed in full, and only these are held in memory.
+A rule that compares with other resource types waits until these are listed in full, and only these are held in memory.
+What it looks up by key is listed when an item has such a key, and its further facts are read of what is found.
 """
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, cast
 
 from coreo_shared.catalogue import Catalogue, load_catalogue
 from coreo_shared.rules.needs import TypeNeeds
@@ -15,6 +17,7 @@ from coreo_worker.audit.chunks import AuditSink, ChunkWriter
 from coreo_worker.audit.evaluate import Judge
 from coreo_worker.audit.fetch import Reader, unknown_for
 from coreo_worker.audit.limits import Limits
+from coreo_worker.audit.lookups import Lookups, keys_of
 from coreo_worker.audit.planning import AuditRequest, AuditRequestError, Plan, Unit, plan_audit
 from coreo_worker.audit.sharing import SharedAsker
 from coreo_worker.aws.calls import CallError, SessionExpiredError
@@ -55,32 +58,48 @@ class _Audit:
         self._plan = plan
         self._reader = reader
         self._sink = sink
+        self._group = asyncio.TaskGroup()
         self._parts: dict[tuple[str, str], asyncio.Task[Listing]] = {}
-        self._relations: dict[frozenset[str], Relations] = {}
+        self._relations = Relations(account=plan.account.id)
+        self._lookups = Lookups(self._complete)
 
     async def run(self, units: list[Unit]) -> None:
         """Does these units, and lists what their rules look at besides."""
-        async with asyncio.TaskGroup() as group:
+        async with self._group as group:
             for name in sorted(self._listed_first(units)):
                 needs = self._plan.needs.types[name]
                 for region in self._plan.regions_of(needs):
-                    self._parts[name, region] = group.create_task(self._list(needs, region))
+                    self._part(needs, region)
             for unit in units:
                 group.create_task(self._do(unit))
 
     def _listed_first(self, units: list[Unit]) -> set[str]:
-        """The types that must be listed in full: rules look at them, or others are listed for each of their items."""
+        """The types that are listed in full and held in memory.
+
+        Rules compare with them, others are listed for each of their items, or they are both judged and looked up.
+        """
         types = self._plan.needs.types
+        judged = {unit.needs.resource_type.name for unit in units}
         names = set().union(*(unit.needs.waits_for for unit in units))
-        under_way = names | {unit.needs.resource_type.name for unit in units}
+        names |= judged & {lookup.resource_type for unit in units for lookup in unit.needs.lookups}
+        under_way = names | judged
         while under_way:
             under_way = {parent for name in under_way if (parent := types[name].parent) is not None}
             names |= under_way
         return names
 
+    def _part(self, needs: TypeNeeds, region: str) -> asyncio.Task[Listing]:
+        """The listing of a type in a region, which is made once."""
+        key = needs.resource_type.name, region
+        if key not in self._parts:
+            self._parts[key] = self._group.create_task(self._list(needs, region))
+        return self._parts[key]
+
     async def _parents(self, needs: TypeNeeds, region: str) -> Listing:
         """The items for each of which a type is listed."""
-        return Listing() if needs.parent is None else await self._parts[needs.parent, region]
+        if needs.parent is None:
+            return Listing()
+        return await self._part(self._plan.needs.types[needs.parent], region)
 
     async def _list(self, needs: TypeNeeds, region: str) -> Listing:
         """All items of a type in a region; `missing` says why some are not there."""
@@ -101,8 +120,9 @@ class _Audit:
         """Reads and judges one unit, and hands on its findings."""
         kind, rules = unit.needs.resource_type, self._plan.rules[unit.needs.resource_type.name]
         writer = ChunkWriter(self._sink, unit.name)
-        relations = (await self._relations_of(unit.needs.waits_for)).seen_from(unit.region)
-        judge = Judge(self._plan.account, kind, unit.region, rules, relations)
+        for name in sorted(unit.needs.waits_for):
+            await self._related(self._plan.needs.types[name])
+        judge = Judge(self._plan.account, kind, unit.region, rules, self._relations.seen_from(unit.region))
         for missing in await self._judge(judge, unit, writer):
             await judge.unread(missing, writer)
         await writer.finish()
@@ -115,29 +135,40 @@ class _Audit:
         listed = self._parts.get((kind.name, unit.region))
         if listed is not None:
             listing = await listed
-            await judge.page(listing.items, writer)
+            await self._page(judge, unit, listing.items, writer)
             return tuple(listing.missing)
         parents = await self._parents(unit.needs, unit.region)
         try:
             async with aclosing(self._reader.pages(kind, unit.region, fields, parents.items)) as pages:
                 async for page in pages:
-                    await judge.page(page, writer)
+                    await self._page(judge, unit, page, writer)
         except CallError as error:
             return (*parents.missing, unknown_for(error))
         return parents.missing
 
-    async def _relations_of(self, names: frozenset[str]) -> Relations:
-        """The other resources that rules look at, once all of them are listed; units share them and their indexes."""
-        if names not in self._relations:
-            listings = {name: await self._listings(self._plan.needs.types[name]) for name in sorted(names)}
-            # Another unit may have come first while this one waited.
-            self._relations.setdefault(names, Relations(listings))
-        return self._relations[names]
+    async def _page(self, judge: Judge, unit: Unit, items: Sequence[Item], writer: ChunkWriter) -> None:
+        """Judges items, once what they refer to was read."""
+        for lookup in unit.needs.lookups:
+            keys = keys_of(lookup, items)
+            if keys:
+                needs = self._plan.needs.types[lookup.resource_type]
+                found = await self._related(needs, unit.region if lookup.same_region else None)
+                await self._lookups.complete(needs, found, lookup.their_field, keys)
+        await judge.page(items, writer)
 
-    async def _listings(self, needs: TypeNeeds) -> dict[str, Listing]:
-        """What was listed of a type, by region."""
-        name = needs.resource_type.name
-        return {region: await self._parts[name, region] for region in self._plan.regions_of(needs)}
+    async def _related(self, needs: TypeNeeds, region: str | None = None) -> dict[str, Listing]:
+        """What was listed of a type, by region, for rules to look at: all of it, or that of one region."""
+        regions = self._plan.regions_of(needs)
+        found = {one: await self._part(needs, one) for one in regions if region in (None, one)}
+        for one, listing in found.items():
+            self._relations.put(needs.resource_type.name, one, listing)
+        return found
+
+    def _complete(self, needs: TypeNeeds, region: str, item: Item) -> asyncio.Task[None]:
+        """Reads what is read only of items that are looked up."""
+        # The reader's own items, made of AWS's answers.
+        items = [cast("dict[str, Any]", item)]
+        return self._group.create_task(self._reader.complete(needs.resource_type, region, items, needs.looked_up))
 
 
 def _first_of(group: BaseExceptionGroup[Any]) -> BaseException:

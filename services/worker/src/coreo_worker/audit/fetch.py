@@ -54,17 +54,23 @@ class Reader:
         `region` is "global" for global types. An item that several regions list comes from one of them only. `parents`
         are the items of that region for each of which the type is listed, if it is such a type.
         """
-        stages = self._stages_of(kind, frozenset(fields))
+        fields = frozenset(fields)
         async for listed in self._listed(kind, region, parents):
             items = [item for item in listed if kind.belongs_to(item, region, self._account.regions)]
-            for stage in stages:
-                await all_of(
-                    self._fill(step, item, owner, kind, region)
-                    for step in stage
-                    for item in items
-                    for owner in step.owners(item)
-                )
+            await self.complete(kind, region, items, fields)
             yield items
+
+    async def complete(
+        self, kind: ResourceType, region: str, items: Sequence[dict[str, Any]], fields: Iterable[str]
+    ) -> None:
+        """Reads the enrichments `fields` of items that the region listed; what they depend on must be there."""
+        for stage in self._stages_of(kind, frozenset(fields)):
+            await all_of(
+                self._fill(step, item, owner, kind, region)
+                for step in stage
+                for item in items
+                for owner in step.owners(item)
+            )
 
     def _stages_of(self, kind: ResourceType, fields: frozenset[str]) -> list[list[Step]]:
         """The same for every region."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from coreo_shared.rules.model import Call
+from coreo_shared.rules.model import Call, is_filled
 from coreo_shared.rules.needs import Needs
 from coreo_worker.audit.enrichments import steps_of
 from coreo_worker.aws.calls import CallError
@@ -63,8 +63,17 @@ class SharedAsker:
 
 
 def _name(made: Call) -> tuple[object, ...]:
-    """What calls must have in common to be one: how an error is read counts too."""
-    return made.service, made.operation, made.actions, made.absent_on
+    """What calls must have in common to be one: how an error is read counts too, and what is always asked alike.
+
+    So listings of users and of roles by the same operation are two calls, and no answer waits for the other's place.
+    """
+    return made.service, made.operation, made.actions, made.absent_on, _constants(made)
+
+
+def _constants(made: Call) -> str:
+    """The parameters that are the same for every item; of the others, that they are there."""
+    fixed = {name: "…" if is_filled(given) else given for name, given in made.params}
+    return json.dumps(fixed, sort_keys=True, default=str)
 
 
 def _places(needs: Needs) -> Counter[tuple[object, ...]]:
@@ -74,5 +83,6 @@ def _places(needs: Needs) -> Counter[tuple[object, ...]]:
         kind = of_type.resource_type
         if kind.listing is not None:
             places[_name(kind.listing)] += 1
-        places.update(_name(step.call) for stage in steps_of(kind, of_type.enrichments) for step in stage)
+        for fields in (of_type.enrichments, of_type.looked_up):
+            places.update(_name(step.call) for stage in steps_of(kind, fields) for step in stage)
     return places
