@@ -12,6 +12,7 @@ from typing import Any
 import jmespath
 from botocore import xform_name
 from botocore.exceptions import UnknownServiceError
+from botocore.model import ServiceModel, Shape
 
 from coreo_worker.aws.clients import sdk_session
 
@@ -20,16 +21,24 @@ PAGE_SIZE = 100  # parsing a page of 1,000 instances blocks for half a second
 
 @dataclass(frozen=True)
 class Pagination:
-    """The parameters that ask for the next page, the paths in an answer that give their values, and the page's size."""
+    """The parameters that ask for the next page, the paths in an answer that give their values, and the page's size.
+
+    `most`: the largest page that the operation gives, where the SDK knows; `as_text`: it takes the size as text.
+    """
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     more: str | None
     limit: str | None
+    most: int | None = None
+    as_text: bool = False
 
     def first(self, size: int) -> dict[str, Any]:
-        """What the first call asks for besides its parameters, in pages of `size`."""
-        return {self.limit: size} if self.limit else {}
+        """What the first call asks for besides its parameters, in pages of `size`, or less where that is too much."""
+        if self.limit is None:
+            return {}
+        fitting = size if self.most is None else min(size, self.most)
+        return {self.limit: str(fitting) if self.as_text else fitting}
 
     def following(self, answer: Mapping[str, Any], size: int) -> dict[str, Any] | None:
         """What the call after `answer` asks for besides its parameters; None after the last page."""
@@ -51,13 +60,27 @@ def pagination(service: str, operation: str) -> Pagination | None:
         return None
     for name, described in model["pagination"].items():
         if xform_name(name) == operation:
+            limit = described.get("limit_key")
+            size = _input(service, name, limit) if limit else None
             return Pagination(
                 inputs=_names(described["input_token"]),
                 outputs=_names(described["output_token"]),
                 more=described.get("more_results"),
-                limit=described.get("limit_key"),
+                limit=limit,
+                most=size.metadata.get("max") if size else None,
+                as_text=size is not None and size.type_name == "string",
             )
     return None
+
+
+def _input(service: str, operation: str, name: str) -> Shape:
+    # The SDK's loader keeps what it has read, for the client of the service.
+    described = sdk_session().get_component("data_loader").load_service_model(service, "service-2")
+    shape = ServiceModel(described, service).operation_model(operation).input_shape
+    if shape is None:
+        raise TypeError(f"{service} {operation} takes nothing")
+    found: Shape = shape.members[name]
+    return found
 
 
 def _names(value: str | list[str]) -> tuple[str, ...]:
