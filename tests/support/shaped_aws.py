@@ -23,7 +23,7 @@ VALUES: dict[str, Any] = {
     "Origin": "AWS_KMS",
     "KeyState": "Enabled",
     "OwnerId": ACCOUNT,
-    "Engine": "postgres",
+    "Engine": "aurora-mysql",
 }
 # There is one page of everything; and a bucket whose region must be asked for.
 LEFT_OUT = re.compile(r"(?i).*token.*|.*marker.*|IsTruncated|HasMore.*|LastEvaluated.*|position|BucketRegion")
