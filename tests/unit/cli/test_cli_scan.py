@@ -164,6 +164,23 @@ def test_permissions_are_those_of_the_calls_and_no_others(coreo: Cli, alone: Pat
     assert lines == sorted(allowed)
 
 
+def test_a_policy_that_iam_does_not_take_is_split(coreo: Cli, alone: Path) -> None:
+    whole = coreo("rules", "permissions")
+    assert "6,144 in a managed one" in whole.err
+    parts = []
+    for number in itertools.count(1):
+        done = coreo("rules", "permissions", "--part", str(number))
+        if done.code:
+            break
+        parts.append(done.json)
+    assert "--part: the policy has" in done.err
+    assert all(len(json.dumps(part, separators=(",", ":"))) <= 6_144 for part in parts)
+    actions = [action for part in parts for statement in part["Statement"] for action in statement["Action"]]
+    assert sorted(actions) == coreo("rules", "permissions", "--actions").out.splitlines()
+    assert "Part 1 of 1" in coreo("rules", "permissions", "--service", "s3", "--part", "1").err
+    assert coreo("rules", "permissions", "--part", "1", "--actions").code == 2
+
+
 def test_without_a_login_rules_are_those_of_the_release(coreo: Cli, alone: Path) -> None:
     listed = coreo("rules", "list", "--severity", "critical", "-o", "json")
     assert "not logged in" in listed.err
