@@ -10,79 +10,27 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.config import Config
-from moto import mock_aws
 
 from coreo_embedded.estate import PLANTED
 from coreo_shared.catalogue import load_catalogue
 from coreo_shared.contracts.terms import FindingStatus
 from coreo_shared.rules.needs import needs_of
 from coreo_worker.audit.engine import AuditRequest
-from tests.support.engine import LastingSession, MadeCall, audit
+from tests.support.engine import audit
+from tests.support.moto_aws import ACCOUNT, REGION, MotoClients, moto
 
-ACCOUNT = "123456789012"  # moto's
-REGION: Any = "eu-west-1"
 pytestmark = pytest.mark.xdist_group("engine-moto")  # the account is made once
 RULES = sorted(PLANTED | {"ebs-encryption-by-default"})
-# Where AWS names the action unlike the operation (service authorization reference, Amazon S3).
-ACTIONS = {
-    "s3:ListBuckets": "s3:ListAllMyBuckets",
-    "s3:GetBucketEncryption": "s3:GetEncryptionConfiguration",
-    "s3:GetPublicAccessBlock": "s3:GetBucketPublicAccessBlock",
-    "s3:GetBucketLifecycleConfiguration": "s3:GetLifecycleConfiguration",
-}
-
-
-class MotoClients(LastingSession):
-    """The engine's clients, on moto: a call is done at once, within the process."""
-
-    def __init__(self) -> None:
-        self.calls: list[MadeCall] = []
-        self._clients: dict[tuple[str, str], Any] = {}
-
-    async def client(self, service: str, region: str) -> Any:
-        """A client whose operations can be awaited."""
-        if (service, region) not in self._clients:
-            config = Config(retries={"total_max_attempts": 1})
-            self._clients[service, region] = boto3.client(service, region_name=region, config=config)  # type: ignore[call-overload]  # any service
-        return _Awaited(self, self._clients[service, region], service, region)
-
-    @property
-    def actions(self) -> set[str]:
-        """The IAM actions of the calls made."""
-        names = set()
-        for call in self.calls:
-            api = self._clients[call.service, call.region].meta.method_to_api_mapping[call.operation]
-            names.add(ACTIONS.get(f"{call.service}:{api}", f"{call.service}:{api}"))
-        return names
-
-
-class _Awaited:
-    def __init__(self, clients: MotoClients, client: Any, service: str, region: str) -> None:
-        self._clients, self._client, self._service, self._region = clients, client, service, region
-
-    def __getattr__(self, operation: str) -> Any:
-        async def call(**params: Any) -> Any:
-            made = MadeCall(self._service, self._region, operation, json.dumps(params, sort_keys=True))
-            self._clients.calls.append(made)
-            return getattr(self._client, operation)(**params)
-
-        return call
 
 
 @pytest.fixture(scope="module")
 def account() -> Iterator[None]:
     """One resource of each type, in moto."""
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("AWS_ACCESS_KEY_ID", "testing")
-        environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        environment.delenv("AWS_ENDPOINT_URL", raising=False)
-        environment.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
-        with mock_aws():
-            _storage()
-            _network()
-            _iam()
-            yield
+    with moto():
+        _storage()
+        _network()
+        _iam()
+        yield
 
 
 def _storage() -> None:
