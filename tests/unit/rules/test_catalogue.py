@@ -56,6 +56,17 @@ def test_region_of_a_bucket_is_always_known() -> None:
     assert "Location" in needs_of(CATALOGUE, ["s3-bucket-versioning"]).types["aws.s3.bucket"].enrichments
 
 
+# The root user signs in with a browser alone; a tunnel and an instance are mended at their other end.
+WITHOUT_A_COMMAND = {
+    "ec2-vpn-tunnel-down",
+    "iam-root-access-key",
+    "iam-root-hardware-mfa",
+    "iam-root-mfa",
+    "iam-root-used",
+    "ssm-instance-lost",
+}
+
+
 @pytest.mark.parametrize("rule_id", sorted(CATALOGUE.rules))
 def test_rules_carry_what_people_need(rule_id: str) -> None:
     definition = CATALOGUE.rules[rule_id].definition
@@ -65,8 +76,44 @@ def test_rules_carry_what_people_need(rule_id: str) -> None:
     assert definition.references
     assert all(url.startswith("https://docs.aws.amazon.com/") for url in definition.references)
     assert definition.evidence
+    assert definition.objectives
+    assert (definition.remediation.cli is None) is (rule_id in WITHOUT_A_COMMAND)
     for alias in definition.aliases:
         assert re.fullmatch(r"prowler:[a-z0-9_]+|securityhub:[A-Za-z0-9]+\.[0-9]+", alias), alias
+
+
+def test_most_rules_say_how_a_template_puts_it_right_and_what_others_call_it() -> None:
+    definitions = [rule.definition for rule in CATALOGUE.rules.values()]
+
+    assert sum(each.remediation.cloudformation is not None for each in definitions) > 0.8 * len(definitions)
+    assert sum(bool(each.aliases) for each in definitions) > 0.9 * len(definitions)
+
+
+# What people expect of a scanner of AWS accounts, by kind of resource.
+FAMILIES = """
+    aws.accessanalyzer.region aws.acm.certificate aws.acmpca.authority aws.apigateway.stage aws.apigatewayv2.stage
+    aws.appsync.api aws.athena.workgroup aws.autoscaling.group aws.backup.vault aws.bedrock.guardrail
+    aws.cloudfront.distribution aws.cloudtrail.trail aws.cloudwatch.alarm aws.codebuild.project aws.cognito.user_pool
+    aws.cognitoidentity.identity_pool aws.config.region aws.dms.instance aws.dynamodb.table aws.ec2.address
+    aws.ec2.image aws.ec2.instance aws.ec2.launch_template aws.ec2.network_acl aws.ec2.security_group aws.ec2.snapshot
+    aws.ec2.volume aws.ec2.vpc aws.ec2.vpc_endpoint aws.ecr.repository aws.ecs.task_definition aws.efs.file_system
+    aws.eks.cluster aws.elasticache.replication_group aws.elb.load_balancer aws.elbv2.load_balancer aws.emr.cluster
+    aws.events.bus aws.firehose.stream aws.fsx.file_system aws.glue.job aws.guardduty.detector aws.iam.account
+    aws.iam.credential_report aws.iam.oidc_provider aws.iam.policy aws.iam.role aws.iam.saml_provider aws.iam.user
+    aws.inspector2.region aws.kafka.cluster aws.kinesis.stream aws.kms.key aws.lambda.function aws.logs.account
+    aws.logs.log_group aws.macie2.region aws.networkfirewall.firewall aws.opensearch.domain
+    aws.organizations.organization aws.rds.cluster aws.rds.instance aws.redshift.cluster aws.route53.hosted_zone
+    aws.s3.bucket aws.sagemaker.notebook aws.secretsmanager.secret aws.securityhub.region aws.sns.topic aws.sqs.queue
+    aws.ssm.document aws.stepfunctions.state_machine aws.transfer.server aws.wafv2.web_acl
+""".split()
+
+
+def test_no_kind_of_resource_is_left_out_that_people_ask_for() -> None:
+    judged = {rule.resource for rule in CATALOGUE.rules.values()}
+
+    assert set(FAMILIES) - judged == set()
+    assert len(CATALOGUE.rules) >= 450
+    assert len({name.split(".")[1] for name in judged}) >= 65
 
 
 def test_aliases_are_not_given_twice() -> None:
