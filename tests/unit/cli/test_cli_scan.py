@@ -181,6 +181,32 @@ def test_a_policy_that_iam_does_not_take_is_split(coreo: Cli, alone: Path) -> No
     assert coreo("rules", "permissions", "--part", "1", "--actions").code == 2
 
 
+def test_parameters_are_listed_with_types_and_defaults(coreo: Cli, alone: Path) -> None:
+    rows = coreo("rules", "parameters", "--rule", "ec2-security-group-open-unauthorized-port", "-o", "json").json
+    assert [(row["rule"], row["parameter"], row["type"], row["default"]) for row in rows] == [
+        ("ec2-security-group-open-unauthorized-port", "authorized_ports", "integers", [80, 443])
+    ]
+    listed = coreo("rules", "parameters")
+    assert "ec2-instance-tags.required_tags" in listed.out
+    assert coreo("rules", "parameters", "--rule", "iam-root-mfa").out == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("*.required_tag=[]", "did you mean required_tags"),
+        ("*.required_tags=Owner", "must be a list of at most 500, for ec2-instance-tags"),
+        ("ec2-instance-imdsv2.days=1", "the scan has no rule"),
+    ],
+)
+def test_a_parameter_that_does_not_fit_ends_the_scan_before_it_begins(
+    coreo: Cli, alone: Path, value: str, said: str
+) -> None:
+    done = coreo("scan", "--rule", "ec2-instance-*", "--param", value)
+    assert done.code == 2
+    assert said in done.err
+
+
 def test_without_a_login_rules_are_those_of_the_release(coreo: Cli, alone: Path) -> None:
     listed = coreo("rules", "list", "--severity", "critical", "-o", "json")
     assert "not logged in" in listed.err

@@ -31,7 +31,8 @@ class AuditSpec(Body):
         Field(min_length=1, max_length=100, description='Region names, or ["all"]: every region the account enabled.'),
     ] = ("all",)
     parameters: dict[str, Any] = Field(
-        default_factory=dict, description="Values for rules' parameters: rule id -> parameter name -> value."
+        default_factory=dict,
+        description="Values for rules' parameters: rule id -> parameter name -> value; * for every rule that has it.",
     )
 
 

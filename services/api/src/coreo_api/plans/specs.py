@@ -14,6 +14,7 @@ from coreo_shared.rules.compiler import bind_parameters
 from coreo_shared.rules.errors import ParameterError, UnknownNameError
 from coreo_shared.rules.needs import REGION_ACTIONS, needs_of
 from coreo_shared.rules.policy import PolicyTooLargeError, session_policies
+from coreo_shared.rules.variables import shared_errors, spread
 from coreo_shared.web import FieldError, Problem
 
 ALL_REGIONS = "all"
@@ -29,11 +30,12 @@ def resolve(catalogue: Catalogue, spec: AuditSpec, packs: Sequence[jobs.RulePack
     """
     merged = catalogue_with(tuple(pack.text for pack in packs))
     own = [rule for rule in merged.rules if rule not in catalogue.rules]
+    rules = sorted({*merged.select(spec.rules, spec.rule_sets), *own})
     return jobs.AuditSpec(
-        rules=sorted({*merged.select(spec.rules, spec.rule_sets), *own}),
+        rules=rules,
         packs=list(packs),
         regions=sorted(set(spec.regions)),
-        parameters=spec.parameters,
+        parameters=spread(spec.parameters, [merged.rules[rule] for rule in rules]),
     )
 
 
@@ -61,7 +63,7 @@ def check(catalogue: Catalogue, partition: str, spec: AuditSpec, packs: Sequence
     except UnknownNameError as error:
         raise _problem([FieldError(f"{_FIELD}.{error.field}", error.problem)]) from None
     errors = [*_selection_errors(audit), *_region_errors(catalogue, partition, spec)]
-    errors += _parameter_errors(_catalogue_of(catalogue, audit), audit)
+    errors += _parameter_errors(_catalogue_of(catalogue, audit), audit, spec)
     errors += _size_errors(audit)
     if errors:
         raise _problem(errors)
@@ -96,9 +98,16 @@ def _region_errors(catalogue: Catalogue, partition: str, spec: AuditSpec) -> Ite
             yield FieldError(f"{_FIELD}.regions.{index}", f"no region of this name in the partition {partition}")
 
 
-def _parameter_errors(catalogue: Catalogue, audit: jobs.AuditSpec) -> Iterator[FieldError]:
+def _parameter_errors(catalogue: Catalogue, audit: jobs.AuditSpec, spec: AuditSpec) -> Iterator[FieldError]:
     field = f"{_FIELD}.parameters"
     chosen = set(audit.rules)
+    shared = [
+        FieldError(f"{_FIELD}.{error.field}", error.problem)
+        for error in shared_errors(spec.parameters, [catalogue.rules[rule] for rule in audit.rules])
+    ]
+    yield from shared
+    if shared:
+        return
     for position, rule_id in enumerate(audit.parameters):
         if rule_id not in chosen:
             yield FieldError(field, f"entry {position} is for no rule of this plan")

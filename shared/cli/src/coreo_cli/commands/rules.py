@@ -1,7 +1,7 @@
 """`coreo rules …`."""
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,22 +9,15 @@ from urllib.parse import quote
 
 import typer
 
+from coreo_cli.commands import permissions
 from coreo_cli.config import has_connection
-from coreo_cli.errors import EXIT_ERROR, ApiError, CliError, UsageMistakeError
+from coreo_cli.errors import EXIT_ERROR, ApiError, CliError
 from coreo_cli.layout import Column, severity
 from coreo_cli.options import examples
 from coreo_cli.output import Output, OutputOption, note, show_details, show_error, show_listing, write_json, write_line
 from coreo_cli.scan.selection import (
-    AliasOption,
-    FrameworkOption,
-    PackOption,
-    ResourceOption,
     RuleOption,
-    RuleSetOption,
     Selection,
-    ServiceOption,
-    SeverityOption,
-    SkipOption,
     choose,
 )
 from coreo_cli.session import connect, query
@@ -106,6 +99,44 @@ def sets(local: LocalOption = False, output: OutputOption = Output.TABLE) -> Non
     note("The rules of one: coreo rules list --rule-set ID")
 
 
+@app.command(
+    epilog=examples(
+        "coreo rules parameters",
+        "coreo rules parameters --rule 'iam-*'",
+        more="Set them with --param of coreo plan create and coreo scan: RULE.PARAMETER=VALUE; with * in place of "
+        "RULE, for every rule that has it.",
+    )
+)
+def parameters(rule: RuleOption = None, output: OutputOption = Output.TABLE) -> None:
+    """List what plans and scans may set: thresholds, ports, tags, with their types and defaults."""
+    from coreo_cli.scan.rule_views import parameter_views  # noqa: PLC0415  loads the rule language
+    from coreo_shared.catalogue import load_catalogue  # noqa: PLC0415  takes longer than --help may
+
+    catalogue = load_catalogue()
+    found = parameter_views(catalogue, choose(catalogue, Selection(rules=rule or ())))
+    if output is Output.JSON:
+        write_json(found)
+        return
+    show_listing(
+        [
+            Column("RULE.PARAMETER"),
+            Column("TYPE"),
+            Column("DEFAULT", flexible=True),
+            Column("WHAT IT IS", flexible=True),
+        ],
+        [
+            [
+                f"{each['rule']}.{each['parameter']}",
+                each["type"],
+                as_json(each["default"], indent=None),
+                f"{each['description']} ({_limits(each)})",
+            ]
+            for each in found
+        ],
+        empty="These rules have no parameters.",
+    )
+
+
 @app.command(epilog=examples("coreo rules lint acme.yaml"))
 def lint(files: FilesArgument) -> None:
     """Check rule packs of your own: what is wrong, by file, line and field."""
@@ -158,92 +189,7 @@ def test(
         raise typer.Exit(EXIT_ERROR)
 
 
-@app.command(
-    epilog=examples(
-        "coreo rules permissions --framework cis-aws-5.0",
-        "coreo rules permissions --service s3 --actions",
-        "coreo rules permissions --part 1 > coreo-1.json",
-        more="Without options: what all rules together ask. Give the policy to the role or user that scans. IAM takes "
-        "6,144 characters, white space not counted, in a managed policy: where it is longer, --part splits it.",
-    )
-)
-def permissions(
-    *,
-    rule: RuleOption = None,
-    rule_set: RuleSetOption = None,
-    framework: FrameworkOption = None,
-    alias: AliasOption = None,
-    pack: PackOption = None,
-    service: ServiceOption = None,
-    resource: ResourceOption = None,
-    severity_: SeverityOption = None,
-    skip_rule: SkipOption = None,
-    actions: Annotated[bool, typer.Option("--actions", help="The actions alone, one a line.")] = False,
-    part: Annotated[
-        int | None,
-        typer.Option(
-            "--part",
-            min=1,
-            metavar="NUMBER",
-            help="Split into managed policies, and print this one of them.",
-            show_default=False,
-        ),
-    ] = None,
-) -> None:
-    """Print the IAM policy that rules need: just the calls that are made, and no other."""
-    from coreo_shared.catalogue import load_catalogue  # noqa: PLC0415  takes longer than --help may
-    from coreo_shared.rules.needs import REGION_ACTIONS, needs_of  # noqa: PLC0415  as above
-
-    if actions and part is not None:
-        raise UsageMistakeError("--actions and --part do not go together.", next_step="Leave one of them out.")
-    catalogue, own = load_catalogue(), list[str]()
-    if pack:
-        from coreo_cli.scan.own import with_files  # noqa: PLC0415  loads the rule language
-
-        catalogue, own = with_files(catalogue, pack)
-    selection = Selection(
-        rules=rule or (),
-        rule_sets=rule_set or (),
-        frameworks=framework or (),
-        aliases=alias or (),
-        services=service or (),
-        resources=resource or (),
-        severities=severity_ or (),
-        skipped=skip_rule or (),
-    )
-    rules = choose(catalogue, selection, own)
-    needed = needs_of(catalogue, rules).actions | REGION_ACTIONS
-    if actions:
-        for action in sorted(needed):
-            write_line(action)
-    else:
-        _write_policy(needed, part)
-    note(f"{plural(len(needed), 'action')} for {plural(len(rules), 'rule')}.")
-
-
-def _write_policy(needed: Iterable[str], part: int | None) -> None:
-    """The policy, or a part of it that IAM takes as a managed policy. Raises UsageMistakeError."""
-    from coreo_shared.rules.policy import (  # noqa: PLC0415  takes longer than --help may
-        MAX_MANAGED_POLICY,
-        required_policy,
-        size_of,
-        split_policy,
-    )
-
-    policy = required_policy(needed)
-    parts = split_policy(policy, MAX_MANAGED_POLICY)
-    if part is None:
-        write_json(policy)
-        if len(parts) > 1:
-            note(
-                f"The policy has {size_of(policy):,} characters and IAM takes {MAX_MANAGED_POLICY:,} in a managed one."
-            )
-            note(f"As {len(parts)} policies: --part 1 to --part {len(parts)}.")
-        return
-    if part > len(parts):
-        raise UsageMistakeError(f"--part: the policy has {plural(len(parts), 'part')}.", next_step="Count from 1.")
-    write_json(parts[part - 1])
-    note(f"Part {part} of {len(parts)}.")
+app.command(epilog=permissions.EXAMPLES)(permissions.permissions)
 
 
 class _FromApi:
