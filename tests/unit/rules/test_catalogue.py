@@ -116,6 +116,21 @@ def test_no_kind_of_resource_is_left_out_that_people_ask_for() -> None:
     assert len({name.split(".")[1] for name in judged}) >= 65
 
 
+def test_tags_that_are_read_anyway_go_with_the_evidence() -> None:
+    """People find owners by them, and suppressions by tag what they fit."""
+    evidence = {rule.id: {str(path) for path in rule.evidence} for rule in CATALOGUE.rules.values()}
+
+    assert "Tags" in evidence["ec2-security-group-open-ssh"]
+    assert "TagList" in evidence["rds-instance-public"]
+    assert "Cluster.tags" in evidence["eks-public-endpoint"]
+    assert "Service[].tags" in evidence["ecs-service-public-ip"]
+    # These would take a call of their own.
+    assert "Tags" not in evidence["s3-bucket-versioning"]
+    assert needs_of(CATALOGUE, ["s3-bucket-versioning"]).actions.isdisjoint({"s3:GetBucketTagging"})
+    tagged = {rule.resource for rule in CATALOGUE.rules.values() if any("ag" in path for path in evidence[rule.id])}
+    assert len(tagged) > 45
+
+
 def test_aliases_are_not_given_twice() -> None:
     aliases = [alias for rule in CATALOGUE.rules.values() for alias in rule.definition.aliases]
     assert len(aliases) == len(set(aliases))

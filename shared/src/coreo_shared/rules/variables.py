@@ -19,7 +19,9 @@ def spread(parameters: Mapping[str, Any], rules: Iterable[Rule]) -> dict[str, An
     """The parameters by rule alone: what `*` says is said of each of these rules that has such a parameter."""
     found = {rule_id: values for rule_id, values in parameters.items() if rule_id != EVERY_RULE}
     shared = parameters.get(EVERY_RULE)
-    for rule in rules if isinstance(shared, Mapping) else ():
+    if not isinstance(shared, Mapping):
+        return found
+    for rule in rules:
         fitting = {name: value for name, value in shared.items() if name in rule.parameters}
         own = found.get(rule.id, {})
         if fitting and isinstance(own, Mapping):

@@ -101,7 +101,7 @@ def catalogue_of(client: "Client", run: Json) -> Catalogue:
 def _packs(client: "Client", run: Json) -> Iterator[str]:
     """The texts of the packs of the plan as it was then; none where the plan is gone, as after a dry run."""
     revisions = _if_there(lambda: list(client.items(f"/v1/plans/{run['plan_id']}/revisions"))) or []
-    spec = next((each["spec"] for each in revisions if each["revision"] == run["plan_revision"]), {})
+    spec: Json = next((each["spec"] for each in revisions if each["revision"] == run["plan_revision"]), {})
     for pack in spec.get("rule_packs", ()):
         name, _, number = pack.partition("@")
         found = _if_there(partial(client.get, f"/v1/rule-packs/{name}/source", query(version=number or None)))
