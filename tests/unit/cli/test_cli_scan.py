@@ -181,6 +181,17 @@ def test_a_policy_that_iam_does_not_take_is_split(coreo: Cli, alone: Path) -> No
     assert coreo("rules", "permissions", "--part", "1", "--actions").code == 2
 
 
+def test_rules_are_found_by_service_framework_and_other_tools_names(coreo: Cli, alone: Path) -> None:
+    found = coreo("rules", "list", "--service", "s3", "--framework", "cis-aws-5.0", "-o", "json").json
+    assert {rule["id"] for rule in found} >= {"s3-bucket-plain-http", "s3-bucket-mfa-delete"}
+    assert {rule["resource"].split(".")[1] for rule in found} == {"s3"}
+    shown = coreo("rules", "show", "prowler:s3_bucket_object_versioning", "-o", "json")
+    assert shown.json["id"] == "s3-bucket-versioning"
+    missing = coreo("rules", "show", "prowler:s3_bucket_object_versionin")
+    assert missing.code == 1
+    assert "Did you mean prowler:s3_bucket_object_versioning" in missing.err
+
+
 def test_parameters_are_listed_with_types_and_defaults(coreo: Cli, alone: Path) -> None:
     rows = coreo("rules", "parameters", "--rule", "ec2-security-group-open-unauthorized-port", "-o", "json").json
     assert [(row["rule"], row["parameter"], row["type"], row["default"]) for row in rows] == [

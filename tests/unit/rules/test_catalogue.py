@@ -8,6 +8,7 @@ import pytest
 from coreo_shared.catalogue import load_catalogue, read_resource_documents
 from coreo_shared.rules.errors import UnknownNameError
 from coreo_shared.rules.needs import needs_of
+from coreo_shared.rules.tags import TAG_FIELDS
 from tests.support import shapes as shapes_script
 
 CATALOGUE = load_catalogue()
@@ -127,7 +128,11 @@ def test_tags_that_are_read_anyway_go_with_the_evidence() -> None:
     # These would take a call of their own.
     assert "Tags" not in evidence["s3-bucket-versioning"]
     assert needs_of(CATALOGUE, ["s3-bucket-versioning"]).actions.isdisjoint({"s3:GetBucketTagging"})
-    tagged = {rule.resource for rule in CATALOGUE.rules.values() if any("ag" in path for path in evidence[rule.id])}
+    tagged = {
+        rule.resource
+        for rule in CATALOGUE.rules.values()
+        if any(path.rpartition(".")[2] in TAG_FIELDS for path in evidence[rule.id])
+    }
     assert len(tagged) > 45
 
 

@@ -43,8 +43,12 @@ def list_rules(
     resource: Annotated[
         str | None, typer.Option(metavar="TYPE", help="Only rules for this kind of resource, such as aws.s3.bucket.")
     ] = None,
+    service: Annotated[
+        str | None, typer.Option("--service", metavar="NAME", help="Only rules on this service, such as s3.")
+    ] = None,
     rule_set: Annotated[
-        str | None, typer.Option("--rule-set", metavar="ID", help="Only rules of this rule set.")
+        str | None,
+        typer.Option("--rule-set", "--framework", metavar="ID", help="Only rules of this rule set or framework."),
     ] = None,
     local: LocalOption = False,
     output: OutputOption = Output.TABLE,
@@ -55,6 +59,8 @@ def list_rules(
         if rule_set is not None:
             chosen = _rule_set(source.sets(), rule_set)
             rules = [rule for rule in rules if rule["id"] in chosen]
+        if service is not None:
+            rules = [rule for rule in rules if rule["resource"].split(".")[1] == service]
     if output is Output.JSON:
         write_json(rules)
         return
@@ -65,13 +71,22 @@ def list_rules(
     )
 
 
-@app.command()
+@app.command(
+    epilog=examples("coreo rules show s3-bucket-versioning", "coreo rules show prowler:s3_bucket_object_versioning")
+)
 def show(
-    rule: Annotated[str, typer.Argument(metavar="RULE", help="A rule's id.", show_default=False)],
+    rule: Annotated[
+        str,
+        typer.Argument(
+            metavar="RULE", help="A rule's id, or its name in another tool: securityhub:S3.8.", show_default=False
+        ),
+    ],
     local: LocalOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show a rule: what it asks for, why, and how to put right what fails it."""
+    if ":" in rule:
+        rule = _by_alias(rule)
     with _source(local=local) as source:
         found = source.rule(rule)
         if found is None:
@@ -249,6 +264,16 @@ def _source(*, local: bool) -> Iterator[_FromApi | _FromHere]:
         return
     with connect() as client:
         yield _FromApi(client)
+
+
+def _by_alias(alias: str) -> str:
+    """The id of the rule that another tool calls so. Raises CliError."""
+    from coreo_shared.catalogue import load_catalogue  # noqa: PLC0415  takes longer than --help may
+
+    known = {name: rule.id for rule in load_catalogue().rules.values() for name in rule.definition.aliases}
+    if alias not in known:
+        raise _unknown("rule that is called", alias, list(known), "coreo rules list")
+    return known[alias]
 
 
 def _rule_set(sets: list[Json], wanted: str) -> set[str]:
