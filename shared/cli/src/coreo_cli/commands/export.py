@@ -2,13 +2,12 @@
 
 import sys
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from coreo_cli.errors import UsageMistakeError
-from coreo_cli.options import LatestRunArgument, examples
+from coreo_cli.options import FilesOption, LatestRunArgument, examples
 from coreo_cli.outcome import is_final
 from coreo_cli.output import note
 from coreo_cli.resolve import RUN, resolve
@@ -54,17 +53,7 @@ def export(
             show_default=False,
         ),
     ] = None,
-    output: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Write a file whose format its ending says: .html, .csv, .jsonl, .json, .ocsf.json, .asff.json, "
-            ".sarif, .junit.xml. May be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    output: FilesOption = None,
     framework: Annotated[
         list[str] | None,
         typer.Option(

@@ -2,13 +2,12 @@
 
 import sys
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from coreo_cli.errors import EXIT_ERROR, EXIT_FINDINGS, EXIT_INTERRUPTED, EXIT_PARTIAL, CliError, UsageMistakeError
-from coreo_cli.options import examples
+from coreo_cli.options import FilesOption, examples
 from coreo_cli.scan.selection import (
     AliasOption,
     FrameworkOption,
@@ -107,17 +106,7 @@ def scan(
             show_default=False,
         ),
     ] = None,
-    output: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Write a report whose format its ending says: .html, .csv, .jsonl, .json, .ocsf.json, .asff.json, "
-            ".sarif, .junit.xml. May be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    output: FilesOption = None,
     fail_on: Annotated[
         Severity | None,
         typer.Option(
