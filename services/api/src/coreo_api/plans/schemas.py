@@ -12,7 +12,12 @@ from coreo_api.schemas import Body, Name, NotNull, View
 MAX_RULES = 1_000
 MAX_ACCOUNTS = 500
 _CatalogueName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-_EXAMPLE_SPEC: dict[str, JsonValue] = {"rule_sets": ["baseline"], "rules": [], "regions": ["all"], "parameters": {}}
+_EXAMPLE_SPEC: dict[str, JsonValue] = {
+    "rule_sets": ["baseline"],
+    "rules": ["ec2-instance-tags", "s3-bucket-tags"],
+    "regions": ["all"],
+    "parameters": {"*": {"required_tags": ["Owner"]}, "iam-password-policy-length": {"min_length": 16}},
+}
 
 
 class AuditSpec(Body):
