@@ -77,7 +77,7 @@ def test_no_pattern_makes_a_text_expensive() -> None:
         ({"Tags": {"env": "dev", "n": 1}}, {"env": "dev"}),
         ({"tags": [{"key": "env", "value": "dev"}]}, {"env": "dev"}),
         ({"TagList": [{"Key": "env", "Value": "dev"}], "Name": "db"}, {"env": "dev"}),
-        ({"Service[].tags": [{"key": "env", "value": "dev"}]}, {"env": "dev"}),
+        ({"Service[].tags[]": [{"key": "env", "value": "dev"}]}, {"env": "dev"}),
         ({"CopyTags": {"env": "dev"}, "TagsEnabled": [{"Key": "env", "Value": "dev"}]}, {}),
         ({"Cluster.tags": {"env": "dev"}}, {"env": "dev"}),
         ({"Tags": None}, {}),

@@ -124,14 +124,14 @@ def test_tags_that_are_read_anyway_go_with_the_evidence() -> None:
     assert "Tags" in evidence["ec2-security-group-open-ssh"]
     assert "TagList" in evidence["rds-instance-public"]
     assert "Cluster.tags" in evidence["eks-public-endpoint"]
-    assert "Service[].tags" in evidence["ecs-service-public-ip"]
+    assert "Service[].tags[]" in evidence["ecs-service-public-ip"]
     # These would take a call of their own.
     assert "Tags" not in evidence["s3-bucket-versioning"]
     assert needs_of(CATALOGUE, ["s3-bucket-versioning"]).actions.isdisjoint({"s3:GetBucketTagging"})
     tagged = {
         rule.resource
         for rule in CATALOGUE.rules.values()
-        if any(path.rpartition(".")[2] in TAG_FIELDS for path in evidence[rule.id])
+        if any(path.rpartition(".")[2].removesuffix("[]") in TAG_FIELDS for path in evidence[rule.id])
     }
     assert len(tagged) > 45
 

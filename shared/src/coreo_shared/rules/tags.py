@@ -24,7 +24,8 @@ def tag_paths(shapes: Shapes, item: FieldType, roots: Iterable[str]) -> Iterator
             members: Mapping[str, str] = shapes.members(inner.name) if inner.kind == "structure" else {}
             for name, reference in members.items():
                 if name in TAG_FIELDS and _holds_tags(shapes, reference):
-                    yield f"{root}{spread}.{name}"
+                    of_all = "[]" if spread and shapes.type_of(reference).kind == "list" else ""
+                    yield f"{root}{spread}.{name}{of_all}"
 
 
 def _holds_tags(shapes: Shapes, reference: str) -> bool:
