@@ -20,7 +20,7 @@ from coreo_worker.audit.engine import AuditRequest, Limits
 from tests.bench import moto_estate
 from tests.bench.bars import note, tell
 from tests.support.engine import audit
-from tests.support.moto_clients import MotoClients
+from tests.support.moto_aws import MotoClients
 
 _FOLDER = Path(__file__).parent
 _RECORDED = _FOLDER / "prowler.json"

@@ -21,7 +21,7 @@ from coreo_shared.rules.paths import FieldPath
 from coreo_shared.rules.values import Listing, Unknown
 from coreo_worker.aws.pages import pagination
 from tests.support.engine import ACCOUNT, Answer, PlainAws
-from tests.support.shaped_aws import operations
+from tests.support.shaped_aws import check_call, operations
 
 _DENIED = Unknown("denied")
 _HARMLESS = ("Missing required parameter", "Invalid length for parameter", "Invalid range for parameter")
@@ -47,8 +47,10 @@ class CaseAws(PlainAws):
 
     def answer(self, operation: str, params: Mapping[str, Any]) -> Any:
         """What is told of this call; raises as the SDK does."""
+        service, _, name = operation.partition(".")
+        check_call(operations(service)[name], params, partial=True)
         # The others are about pages, of which there is one.
-        key = (operation, _key({name: value for name, value in params.items() if name in self._names[operation]}))
+        key = (operation, _key({each: value for each, value in params.items() if each in self._names[operation]}))
         told = self._told.get(key, _DENIED)
         if isinstance(told, Unknown):
             raise _error("AccessDenied", 403)

@@ -10,6 +10,7 @@ from typing import Any
 import botocore.session
 from botocore import xform_name
 from botocore.model import ListShape, MapShape, OperationModel, Shape, StringShape, StructureShape
+from botocore.validate import ParamValidator
 
 from coreo_shared.catalogue import Catalogue
 from coreo_shared.rules.model import ResourceType
@@ -22,7 +23,7 @@ VALUES: dict[str, Any] = {
     "Origin": "AWS_KMS",
     "KeyState": "Enabled",
     "OwnerId": ACCOUNT,
-    "Engine": "postgres",
+    "Engine": "aurora-mysql",
     # References lead somewhere.
     "S3BucketName": "a-BucketName",
     "PrefixListId": "pl-1",
@@ -54,6 +55,24 @@ def operations(service: str) -> dict[str, OperationModel]:
     return {xform_name(name): model.operation_model(name) for name in model.operation_names}
 
 
+def check_call(model: OperationModel, params: Mapping[str, Any], *, partial: bool = False) -> None:
+    """Fails where AWS, or the SDK before it, would refuse the call: names, types, sizes of pages, and what is missing.
+
+    `partial`: what is asked for is an example's item that leaves something out.
+    """
+    shape = model.input_shape
+    assert shape is not None or not params, f"{model.name} takes nothing"
+    if shape is None:
+        return
+    report = ParamValidator().validate(params, shape).generate_report().splitlines()
+    harmless = ("Invalid length", *(("Missing required parameter",) if partial else ()))  # examples have short names
+    wrong = [line for line in report if not line.startswith(harmless)]
+    assert not wrong, f"{model.name}: {wrong}"
+    for name, value in params.items():  # the SDK leaves too much to AWS
+        most = shape.members[name].metadata.get("max")
+        assert not isinstance(value, int) or most is None or value <= most, f"{model.name}: {name} is {value} > {most}"
+
+
 def example(shape: Shape | None, seen: tuple[str, ...] = ()) -> Any:
     """A value of the shape: one element in each list, every member filled in as far as it does not repeat itself."""
     if isinstance(shape, StructureShape):
@@ -78,7 +97,8 @@ def _answers_of(service: str) -> dict[str, Answer]:
         def written() -> bytes:
             return pickle.dumps(example(model.output_shape) if model.output_shape else {})
 
-        def answer(_region: str, _params: Mapping[str, Any]) -> dict[str, Any]:
+        def answer(_region: str, params: Mapping[str, Any]) -> dict[str, Any]:
+            check_call(model, params)
             found: dict[str, Any] = pickle.loads(written())  # noqa: S301  our own, and the quickest copy
             return found
 

@@ -14,6 +14,7 @@ from botocore.model import ListShape, MapShape, Shape, StringShape, StructureSha
 import coreo_shared.catalogue as catalogue_package
 from coreo_shared.catalogue import read_resource_documents
 from coreo_shared.rules.model import EnrichmentDefinition
+from coreo_worker.aws.pages import pagination
 
 FOLDER = Path(catalogue_package.__file__).parent
 MAX_ENUM = 80  # longer ones (instance types, regions) grow with every release of the SDK and say little
@@ -51,18 +52,8 @@ class SnapshotWriter:
             "output": self._reference(service, found.output_shape),
             "input": {name: shape.type_name for name, shape in members.items()},
             "required": list(found.input_shape.required_members) if found.input_shape else [],
-            "paginated": api in self._paginators(service, model.api_version),
+            "paginated": pagination(service, operation) is not None,
         }
-
-    def _paginators(self, service: str, version: str) -> dict[str, Any]:
-        loader = self._session.get_component("data_loader")
-        if "paginators-1" not in self._types_of(loader, service):
-            return {}
-        found: dict[str, Any] = loader.load_service_model(service, "paginators-1", version)["pagination"]
-        return found
-
-    def _types_of(self, loader: Any, service: str) -> set[str]:
-        return {kind for kind in ("paginators-1",) if service in loader.list_available_services(kind)}
 
     def _reference(self, service: str, shape: Shape | None) -> str:
         if isinstance(shape, ListShape):

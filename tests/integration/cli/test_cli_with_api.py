@@ -64,6 +64,15 @@ async def test_the_whole_way_from_login_to_findings(served: Served) -> None:
     assert [line[0] for line in (await served.coreo("findings")).out.splitlines() if line] == ["H", " ", " "]
     found = await served.coreo("findings", "--all", "-o", "json")
     assert [json.loads(line)["resource_id"] for line in found.out.splitlines()] == ["bucket-1", "bucket-2"]
+    report = served.folder / "report.html"
+    exported = await served.coreo("run", "export", "--format", "jsonl", "--output", str(report))
+    assert exported.code == 0, exported.err
+    rows = [json.loads(line) for line in exported.out.splitlines()]
+    assert {(row["resource_id"], row["account_id"]) for row in rows} == {
+        ("bucket-1", "210987654321"),
+        ("bucket-2", "210987654321"),
+    }
+    assert "This report is not complete" in report.read_text()
     listed = await served.coreo("run", "list", "--plan", "weekly", "--state", "PARTIAL", "-o", "json")
     assert [each["id"] for each in listed.json] == [run["id"]]
 

@@ -13,8 +13,11 @@ from hypothesis import strategies as st
 
 from coreo_api.dispatch.retries import retry_delay
 from coreo_api.pages import PageQuery, cursor_of
+from coreo_api.plans.schemas import AuditSpec
+from coreo_api.plans.specs import resolve
 from coreo_api.settings import ApiSettings
 from coreo_api.teams.tokens import hash_of, new_token
+from coreo_shared.catalogue import load_catalogue
 from coreo_shared.crypto.jose import generate_key, public_jwk
 from coreo_shared.settings import load_settings
 from coreo_shared.web import Problem
@@ -146,3 +149,15 @@ def test_only_the_queue_port_imports_the_sdk() -> None:
         if any(name in file.read_text() for name in ("import boto", "from boto", "aiobotocore"))
     }
     assert users == {"dispatch/sqs.py"}
+
+
+def test_a_value_for_every_rule_reaches_the_job_as_one_for_each() -> None:
+    """Workers know rules' own parameters alone."""
+    spec = AuditSpec(
+        rules=("ec2-instance-tags", "iam-root-mfa", "s3-bucket-tags"),
+        parameters={"*": {"required_tags": ["Team"]}, "s3-bucket-tags": {"required_tags": ["Owner"]}},
+    )
+    assert resolve(load_catalogue(), spec).parameters == {
+        "ec2-instance-tags": {"required_tags": ["Team"]},
+        "s3-bucket-tags": {"required_tags": ["Owner"]},
+    }

@@ -18,17 +18,15 @@ from hypothesis import strategies as st
 from coreo_api.grants import cloudformation, commands, terraform
 from coreo_api.grants.grant import (
     MAX_INLINE,
-    MAX_MANAGED,
     Grant,
     GrantTooLargeError,
     Level,
     security_audit,
-    size_of,
-    split_policy,
 )
 from coreo_api.grants.yaml_text import to_yaml
 from coreo_shared.catalogue import load_catalogue
 from coreo_shared.rules.needs import needs_of
+from coreo_shared.rules.policy import MAX_MANAGED_POLICY, size_of, split_policy
 from tests.support.templates import CUSTOMER_TEMPLATE
 
 ACCOUNT = "210987654321"
@@ -356,7 +354,7 @@ def test_more_than_policies_can_hold_is_refused() -> None:
 ACTIONS = st.lists(st.from_regex(r"[a-c]{1,3}:[A-Za-z*]{1,40}", fullmatch=True), min_size=1, max_size=60, unique=True)
 
 
-@given(ACTIONS, st.integers(min_value=300, max_value=MAX_MANAGED))
+@given(ACTIONS, st.integers(min_value=300, max_value=MAX_MANAGED_POLICY))
 def test_split_policies_allow_the_same_and_each_fits(actions: list[str], limit: int) -> None:
     policy = make(Level.DEPLOY, *actions).policy
     assert policy is not None

@@ -164,6 +164,60 @@ def test_permissions_are_those_of_the_calls_and_no_others(coreo: Cli, alone: Pat
     assert lines == sorted(allowed)
 
 
+def test_a_policy_that_iam_does_not_take_is_split(coreo: Cli, alone: Path) -> None:
+    whole = coreo("rules", "permissions")
+    assert "6,144 in a managed one" in whole.err
+    parts = []
+    for number in itertools.count(1):
+        done = coreo("rules", "permissions", "--part", str(number))
+        if done.code:
+            break
+        parts.append(done.json)
+    assert "--part: the policy has" in done.err
+    assert all(len(json.dumps(part, separators=(",", ":"))) <= 6_144 for part in parts)
+    actions = [action for part in parts for statement in part["Statement"] for action in statement["Action"]]
+    assert sorted(actions) == coreo("rules", "permissions", "--actions").out.splitlines()
+    assert "Part 1 of 1" in coreo("rules", "permissions", "--service", "s3", "--part", "1").err
+    assert coreo("rules", "permissions", "--part", "1", "--actions").code == 2
+
+
+def test_rules_are_found_by_service_framework_and_other_tools_names(coreo: Cli, alone: Path) -> None:
+    found = coreo("rules", "list", "--service", "s3", "--framework", "cis-aws-5.0", "-o", "json").json
+    assert {rule["id"] for rule in found} >= {"s3-bucket-plain-http", "s3-bucket-mfa-delete"}
+    assert {rule["resource"].split(".")[1] for rule in found} == {"s3"}
+    shown = coreo("rules", "show", "prowler:s3_bucket_object_versioning", "-o", "json")
+    assert shown.json["id"] == "s3-bucket-versioning"
+    missing = coreo("rules", "show", "prowler:s3_bucket_object_versionin")
+    assert missing.code == 1
+    assert "Did you mean prowler:s3_bucket_object_versioning" in missing.err
+
+
+def test_parameters_are_listed_with_types_and_defaults(coreo: Cli, alone: Path) -> None:
+    rows = coreo("rules", "parameters", "--rule", "ec2-security-group-open-unauthorized-port", "-o", "json").json
+    assert [(row["rule"], row["parameter"], row["type"], row["default"]) for row in rows] == [
+        ("ec2-security-group-open-unauthorized-port", "authorized_ports", "integers", [80, 443])
+    ]
+    listed = coreo("rules", "parameters")
+    assert "ec2-instance-tags.required_tags" in listed.out
+    assert coreo("rules", "parameters", "--rule", "iam-root-mfa").out == ""
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("*.required_tag=[]", "did you mean required_tags"),
+        ("*.required_tags=Owner", "must be a list of at most 500, for ec2-instance-tags"),
+        ("ec2-instance-imdsv2.days=1", "the scan has no rule"),
+    ],
+)
+def test_a_parameter_that_does_not_fit_ends_the_scan_before_it_begins(
+    coreo: Cli, alone: Path, value: str, said: str
+) -> None:
+    done = coreo("scan", "--rule", "ec2-instance-*", "--param", value)
+    assert done.code == 2
+    assert said in done.err
+
+
 def test_without_a_login_rules_are_those_of_the_release(coreo: Cli, alone: Path) -> None:
     listed = coreo("rules", "list", "--severity", "critical", "-o", "json")
     assert "not logged in" in listed.err

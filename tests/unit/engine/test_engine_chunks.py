@@ -100,6 +100,13 @@ def test_evidence_that_is_too_long_says_so() -> None:
         ("iam", "list_roles", {"IsTruncated": False, "Marker": "m"}, None),
         ("s3", "list_buckets", {"ContinuationToken": "c"}, {"MaxBuckets": 50, "ContinuationToken": "c"}),
         ("rds", "describe_db_instances", {"Marker": "m"}, {"MaxRecords": 50, "Marker": "m"}),
+        # The size is text, and no larger than the operation takes.
+        ("route53", "list_query_logging_configs", {"NextToken": "n"}, {"MaxResults": "50", "NextToken": "n"}),
+        ("appsync", "list_graphql_apis", {"nextToken": "n"}, {"maxResults": 25, "nextToken": "n"}),
+        # The SDK describes no paginator of these.
+        ("athena", "list_work_groups", {"NextToken": "n"}, {"MaxResults": 50, "NextToken": "n"}),
+        ("wafv2", "list_web_acls", {"NextMarker": "m"}, {"Limit": 50, "NextMarker": "m"}),
+        ("wafv2", "list_web_acls", {}, None),
     ],
 )
 def test_pages_follow_the_tokens(service: str, operation: str, answer: Any, asked: Any) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto import mock_aws
 
 from coreo_embedded.estate import PLANTED
 from coreo_shared.catalogue import load_catalogue
@@ -18,10 +17,8 @@ from coreo_shared.contracts.terms import FindingStatus
 from coreo_shared.rules.needs import needs_of
 from coreo_worker.audit.engine import AuditRequest
 from tests.support.engine import audit
-from tests.support.moto_clients import MotoClients
+from tests.support.moto_aws import ACCOUNT, REGION, MotoClients, moto
 
-ACCOUNT = "123456789012"  # moto's
-REGION: Any = "eu-west-1"
 pytestmark = pytest.mark.xdist_group("engine-moto")  # the account is made once
 RULES = sorted(PLANTED | {"ebs-encryption-by-default"})
 
@@ -30,12 +27,8 @@ RULES = sorted(PLANTED | {"ebs-encryption-by-default"})
 def account() -> Iterator[None]:
     """One resource of each type, in moto."""
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("AWS_ACCESS_KEY_ID", "testing")
-        environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
-        environment.delenv("AWS_ENDPOINT_URL", raising=False)
-        environment.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
         environment.setenv("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
-        with mock_aws():
+        with moto():
             _storage()
             _network()
             _iam()

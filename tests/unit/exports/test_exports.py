@@ -5,6 +5,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -13,6 +14,7 @@ from botocore.session import get_session
 from botocore.validate import ParamValidator
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jsonschema import Draft4Validator
 from py_ocsf_models.events.findings.compliance_finding import ComplianceFinding
 from pydantic import BaseModel
 from sarif_pydantic import Sarif
@@ -21,6 +23,7 @@ from coreo_shared.catalogue import load_catalogue
 from coreo_shared.contracts.findings import Finding
 from coreo_shared.contracts.terms import FindingStatus, Severity
 from coreo_shared.exports import SUFFIXES, Format, export
+from tests import support
 from tests.support.exports import ODD, finding, odd_findings, subject, written
 
 FINDINGS = odd_findings()
@@ -191,6 +194,16 @@ def test_sarif_fits_the_model_and_has_no_unknown_key() -> None:
     }
 
 
+def test_sarif_fits_the_schema() -> None:
+    """That of OASIS (revision rtm.5), without its descriptions."""
+    schema = json.loads((Path(support.__file__).parent / "schemas" / "sarif-2.1.0.json").read_text(encoding="utf-8"))
+    checked = Draft4Validator(schema, format_checker=Draft4Validator.FORMAT_CHECKER)
+    log = json.loads(written(Format.SARIF, FINDINGS))
+    assert [error.message for error in checked.iter_errors(log)] == []
+    log["runs"][0]["results"][0]["kind"] = "perhaps"
+    assert len(list(checked.iter_errors(log))) == 1
+
+
 def _extras(model: BaseModel) -> set[str]:
     """The keys that the models do not know."""
     found = set(model.model_extra or {}) - {"$schema"}
@@ -202,8 +215,24 @@ def _extras(model: BaseModel) -> set[str]:
     return found
 
 
+# The elements and attributes of the schema that Jenkins publishes (junit-10.xsd), which others read as well.
+JUNIT = {
+    "testsuites": {"name", "time", "tests", "failures", "disabled", "errors"},
+    "testsuite": {"name", "tests", "failures", "errors", "skipped", "hostname", "timestamp", "time", "id", "package"},
+    "testcase": {"name", "assertions", "time", "classname", "status"},
+    "failure": {"type", "message"},
+    "error": {"type", "message"},
+    "skipped": {"type", "message"},
+}
+WITHIN = {"testsuites": {"testsuite"}, "testsuite": {"testcase"}, "testcase": {"failure", "error", "skipped"}}
+
+
 def test_junit_counts_the_unknown_as_error() -> None:
     root = _xml(written(Format.JUNIT, FINDINGS))
+    for element in root.iter():
+        assert set(element.attrib) <= JUNIT[element.tag]
+        assert {child.tag for child in element} <= WITHIN.get(element.tag, set())
+        assert element.tag not in {"testsuite", "testcase"} or element.attrib["name"]
     assert root.attrib["tests"] == str(len(FINDINGS))
     assert root.attrib["failures"] == root.attrib["errors"] == str(EACH)
     cases = root.findall("testsuite/testcase")

@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from coreo_results.chunks.columns import to_columns
 from coreo_results.suppressions.globs import Glob
-from coreo_results.suppressions.matching import Rule, Selection, covers, tags_of
+from coreo_results.suppressions.matching import Rule, Selection, covers
 from coreo_results.suppressions.validation import check_expiry, check_matchers, check_narrow, check_words
 from coreo_shared.contracts.terms import FindingStatus
 from coreo_shared.ids import new_id
+from coreo_shared.rules.tags import tags_in
 from coreo_shared.web import Problem
 from tests.support.results import make_finding
 
@@ -75,6 +76,10 @@ def test_no_pattern_makes_a_text_expensive() -> None:
         ({"Tags": [{"Key": "env", "Value": "dev"}, {"Key": "x", "Value": ""}]}, {"env": "dev", "x": ""}),
         ({"Tags": {"env": "dev", "n": 1}}, {"env": "dev"}),
         ({"tags": [{"key": "env", "value": "dev"}]}, {"env": "dev"}),
+        ({"TagList": [{"Key": "env", "Value": "dev"}], "Name": "db"}, {"env": "dev"}),
+        ({"Service[].tags[]": [{"key": "env", "value": "dev"}]}, {"env": "dev"}),
+        ({"CopyTags": {"env": "dev"}, "TagsEnabled": [{"Key": "env", "Value": "dev"}]}, {}),
+        ({"Cluster.tags": {"env": "dev"}}, {"env": "dev"}),
         ({"Tags": None}, {}),
         ({"Tags": ["env", {"Key": 1, "Value": "x"}, {"Key": "y"}]}, {}),
         ({"Name": "b"}, {}),
@@ -83,7 +88,7 @@ def test_no_pattern_makes_a_text_expensive() -> None:
     ],
 )
 def test_tags_in_evidence(evidence: Any, tags: dict[str, str]) -> None:
-    assert tags_of(evidence) == tags
+    assert tags_in(evidence) == tags
 
 
 def rule(**fields: Any) -> Rule:

@@ -8,6 +8,7 @@ import pytest
 from coreo_shared.catalogue import load_catalogue, read_resource_documents
 from coreo_shared.rules.errors import UnknownNameError
 from coreo_shared.rules.needs import needs_of
+from coreo_shared.rules.tags import TAG_FIELDS
 from tests.support import shapes as shapes_script
 
 CATALOGUE = load_catalogue()
@@ -57,6 +58,17 @@ def test_region_of_a_bucket_is_always_known() -> None:
     assert "Location" in needs_of(CATALOGUE, ["s3-bucket-versioning"]).types["aws.s3.bucket"].enrichments
 
 
+# The root user signs in with a browser alone; a tunnel and an instance are mended at their other end.
+WITHOUT_A_COMMAND = {
+    "ec2-vpn-tunnel-down",
+    "iam-root-access-key",
+    "iam-root-hardware-mfa",
+    "iam-root-mfa",
+    "iam-root-used",
+    "ssm-instance-lost",
+}
+
+
 @pytest.mark.parametrize("rule_id", sorted(CATALOGUE.rules))
 def test_rules_carry_what_people_need(rule_id: str) -> None:
     definition = CATALOGUE.rules[rule_id].definition
@@ -66,8 +78,63 @@ def test_rules_carry_what_people_need(rule_id: str) -> None:
     assert definition.references
     assert all(url.startswith("https://docs.aws.amazon.com/") for url in definition.references)
     assert definition.evidence
+    assert definition.objectives
+    assert (definition.remediation.cli is None) is (rule_id in WITHOUT_A_COMMAND)
     for alias in definition.aliases:
         assert re.fullmatch(r"prowler:[a-z0-9_]+|securityhub:[A-Za-z0-9]+\.[0-9]+", alias), alias
+
+
+def test_most_rules_say_how_a_template_puts_it_right_and_what_others_call_it() -> None:
+    definitions = [rule.definition for rule in CATALOGUE.rules.values()]
+
+    assert sum(each.remediation.cloudformation is not None for each in definitions) > 0.8 * len(definitions)
+    assert sum(bool(each.aliases) for each in definitions) > 0.9 * len(definitions)
+
+
+# What people expect of a scanner of AWS accounts, by kind of resource.
+FAMILIES = """
+    aws.accessanalyzer.region aws.acm.certificate aws.acmpca.authority aws.apigateway.stage aws.apigatewayv2.stage
+    aws.appsync.api aws.athena.workgroup aws.autoscaling.group aws.backup.vault aws.bedrock.guardrail
+    aws.cloudfront.distribution aws.cloudtrail.trail aws.cloudwatch.alarm aws.codebuild.project aws.cognito.user_pool
+    aws.cognitoidentity.identity_pool aws.config.region aws.dms.instance aws.dynamodb.table aws.ec2.address
+    aws.ec2.image aws.ec2.instance aws.ec2.launch_template aws.ec2.network_acl aws.ec2.security_group aws.ec2.snapshot
+    aws.ec2.volume aws.ec2.vpc aws.ec2.vpc_endpoint aws.ecr.repository aws.ecs.task_definition aws.efs.file_system
+    aws.eks.cluster aws.elasticache.replication_group aws.elb.load_balancer aws.elbv2.load_balancer aws.emr.cluster
+    aws.events.bus aws.firehose.stream aws.fsx.file_system aws.glue.job aws.guardduty.detector aws.iam.account
+    aws.iam.credential_report aws.iam.oidc_provider aws.iam.policy aws.iam.role aws.iam.saml_provider aws.iam.user
+    aws.inspector2.region aws.kafka.cluster aws.kinesis.stream aws.kms.key aws.lambda.function aws.logs.account
+    aws.logs.log_group aws.macie2.region aws.networkfirewall.firewall aws.opensearch.domain
+    aws.organizations.organization aws.rds.cluster aws.rds.instance aws.redshift.cluster aws.route53.hosted_zone
+    aws.s3.bucket aws.sagemaker.notebook aws.secretsmanager.secret aws.securityhub.region aws.sns.topic aws.sqs.queue
+    aws.ssm.document aws.stepfunctions.state_machine aws.transfer.server aws.wafv2.web_acl
+""".split()  # noqa: SIM905  a list of 76 is longer than the words
+
+
+def test_no_kind_of_resource_is_left_out_that_people_ask_for() -> None:
+    judged = {rule.resource for rule in CATALOGUE.rules.values()}
+
+    assert set(FAMILIES) - judged == set()
+    assert len(CATALOGUE.rules) >= 450
+    assert len({name.split(".")[1] for name in judged}) >= 65
+
+
+def test_tags_that_are_read_anyway_go_with_the_evidence() -> None:
+    """People find owners by them, and suppressions by tag what they fit."""
+    evidence = {rule.id: {str(path) for path in rule.evidence} for rule in CATALOGUE.rules.values()}
+
+    assert "Tags" in evidence["ec2-security-group-open-ssh"]
+    assert "TagList" in evidence["rds-instance-public"]
+    assert "Cluster.tags" in evidence["eks-public-endpoint"]
+    assert "Service[].tags[]" in evidence["ecs-service-public-ip"]
+    # These would take a call of their own.
+    assert "Tags" not in evidence["s3-bucket-versioning"]
+    assert needs_of(CATALOGUE, ["s3-bucket-versioning"]).actions.isdisjoint({"s3:GetBucketTagging"})
+    tagged = {
+        rule.resource
+        for rule in CATALOGUE.rules.values()
+        if any(path.rpartition(".")[2].removesuffix("[]") in TAG_FIELDS for path in evidence[rule.id])
+    }
+    assert len(tagged) > 45
 
 
 def test_aliases_are_not_given_twice() -> None:

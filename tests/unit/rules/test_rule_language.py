@@ -71,6 +71,9 @@ _LOCKED: dict[str, Any] = {"Statement": []}
         ({"Made": {"newer_than_days": 3}}, NOW - timedelta(days=3), True),
         ({"Made": {"older_than_days": 3}}, (NOW - timedelta(days=4)).replace(tzinfo=None), True),
         ({"Made": {"older_than_days": 3}}, "long ago", "unknown"),
+        ({"Name": {"older_than_days": 3}}, "User initiated (2026-05-01 08:00:00 GMT)", True),
+        ({"Name": {"older_than_days": 3}}, "User initiated (2026-05-31 08:00:00 GMT)", False),
+        ({"Name": {"older_than_days": 3}}, "User initiated (2026-99-31 08:00:00 GMT)", "unknown"),
         ({"Made": {"absent": True}}, None, True),
         ({"On": True}, True, True),
         ({"On": {"not_equals": True}}, None, True),
@@ -79,6 +82,11 @@ _LOCKED: dict[str, Any] = {"Statement": []}
         ({"Words": {"contains": "a"}}, ["b"], False),
         ({"Words": {"contains": "a"}}, None, False),
         ({"Words": {"contains_any": ["a", "c"]}}, ["b", "c"], True),
+        ({"Words": {"contains_all": ["a", "c"]}}, ["c", "b", "a"], True),
+        ({"Words": {"contains_all": ["a", "c"]}}, ["a", "b"], False),
+        ({"Words": {"contains_all": ["a", "c"]}}, None, False),
+        ({"Words": {"contains_all": ["a"]}}, [_DENIED, "a"], True),
+        ({"Words": {"contains_all": ["a", "c"]}}, [_DENIED, "a"], "unknown"),
         ({"Words": {"contains": "a"}}, [_DENIED, "a"], True),
         ({"Words": {"contains": "a"}}, [_DENIED, "b"], "unknown"),
         ({"Numbers": {"contains": 1}}, [1], True),
@@ -90,6 +98,9 @@ _LOCKED: dict[str, Any] = {"Statement": []}
         ({"Tags": {"empty": False}}, {"a": "b"}, True),
         ({"Tags.Owner": "anna"}, {"Owner": "anna"}, True),
         ({"Tags.Owner": None}, {}, True),
+        ({"Tags[]": {"contains": "b"}}, {"a": "b", "c": "d"}, True),
+        ({"Tags[]": {"contains": "a"}}, {"a": "b"}, False),
+        ({"Tags[]": {"empty": True}}, {}, True),
         ({"Home.Street": "x"}, {"Street": "x"}, True),
         ({"Home.Street": None}, None, True),
         ({"Home": {"absent": True}}, None, True),
@@ -104,7 +115,7 @@ _LOCKED: dict[str, Any] = {"Statement": []}
     ],
 )
 def test_operator(test: dict[str, Any], value: Any, fails: bool | str) -> None:  # noqa: FBT001  a column of the table
-    field = next(iter(test)).partition(".")[0]
+    field = next(iter(test)).partition(".")[0].removesuffix("[]")
     expected = {True: "FAIL", False: "PASS", "unknown": "NOT_EVALUATED"}[fails]
 
     assert judge(test, {field: value}) == expected

@@ -104,18 +104,22 @@ class Client:
         """Deletes what is at a path; what DELETE answers."""
         return self._json(self._send("DELETE", path))
 
-    def items(self, path: str, parameters: Parameters = (), *, limit: int | None = None) -> Iterator[Json]:
+    def items(
+        self, path: str, parameters: Parameters = (), *, limit: int | None = None, size: int = MAX_PAGE
+    ) -> Iterator[Json]:
         """The items of a list, at most `limit`, page after page as they are asked for."""
-        for page in self.pages(path, parameters, limit=limit):
+        for page in self.pages(path, parameters, limit=limit, size=size):
             yield from page["items"]
 
-    def pages(self, path: str, parameters: Parameters = (), *, limit: int | None = None) -> Iterator[Json]:
-        """The answers that make up a list; together at most `limit` items."""
+    def pages(
+        self, path: str, parameters: Parameters = (), *, limit: int | None = None, size: int = MAX_PAGE
+    ) -> Iterator[Json]:
+        """The answers that make up a list, of `size` items each; together at most `limit` items."""
         left = limit
         cursor: str | None = None
         while left is None or left > 0:
-            size = MAX_PAGE if left is None else min(left, MAX_PAGE)
-            page = self.get(path, [*parameters, ("limit", str(size)), *query(cursor=cursor)])
+            wanted = size if left is None else min(left, size)
+            page = self.get(path, [*parameters, ("limit", str(wanted)), *query(cursor=cursor)])
             if not isinstance(page.get("items"), list):
                 raise self._not_coreo("no list where one is expected")
             yield page

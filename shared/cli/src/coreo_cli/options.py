@@ -1,6 +1,7 @@
 """Options that several commands share."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -22,6 +23,17 @@ PlanArgument = Annotated[
 ]
 RunArgument = Annotated[
     str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, or `latest`.", show_default=False)
+]
+FilesOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write a file whose format its ending says: .html, .csv, .jsonl, .json, .ocsf.json, .asff.json, .sarif, "
+        ".junit.xml. May be repeated.",
+        show_default=False,
+    ),
 ]
 LatestRunArgument = Annotated[str, typer.Argument(metavar="RUN", help="A run's id, the beginning of it, or `latest`.")]
 

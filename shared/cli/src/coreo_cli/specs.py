@@ -57,7 +57,7 @@ def parameters_of(options: Sequence[str]) -> Json:
         if not (equals and dot and rule and name):
             raise UsageMistakeError(
                 "--param is written RULE.PARAMETER=VALUE, such as iam-password-policy-length.min_length=16.",
-                next_step="`coreo rules show RULE` shows a rule's parameters.",
+                next_step="`coreo rules parameters` shows them. RULE may be *: every rule that has the parameter.",
             )
         if name in parameters.setdefault(rule, {}):
             raise UsageMistakeError(f"--param {plain(key)} is there twice.", next_step="Give it once.")

@@ -66,11 +66,9 @@ def controls_in(framework: Framework, catalogue: Catalogue) -> dict[str, tuple[C
         for control in catalogue.controls[rule_id].get(framework.id, ()):
             rules.setdefault(control, []).append(rule_id)
     controls = dict(framework.controls)
-    if framework.listed_by_rules:
-        controls = {
-            name: Control(id=name, title=catalogue.rules[rules[name][0]].title, assessment="automated")
-            for name in sorted(rules, key=lambda name: (name.split(".")[0], int(name.split(".")[1])))
-        }
+    if framework.grows:
+        for name in sorted(rules.keys() - controls.keys()):
+            controls[name] = Control(id=name, title=catalogue.rules[rules[name][0]].title, assessment="automated")
     return {name: (control, tuple(rules.get(name, ()))) for name, control in controls.items()}
 
 

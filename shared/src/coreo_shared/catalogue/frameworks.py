@@ -40,14 +40,15 @@ class _FrameworkDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     checked_against: str
     controls: list[Control] = []
     partial: bool = False
-    listed_by_rules: bool = False
+    grows: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Framework:
     """A framework, its controls in its own order.
 
-    `partial`: it holds more controls than those here. `listed_by_rules`: here are just those that rules name.
+    `partial`: it holds more controls than those here. `grows`: its publisher adds controls all the time, so that a rule
+    may name one that is not here yet.
     """
 
     id: str
@@ -56,7 +57,7 @@ class Framework:
     checked_against: str
     controls: Mapping[str, Control]
     partial: bool
-    listed_by_rules: bool
+    grows: bool
 
 
 class Objective(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -110,7 +111,7 @@ def load_frameworks() -> dict[str, Framework]:
                 checked_against=document.checked_against.strip(),
                 controls=controls,
                 partial=document.partial,
-                listed_by_rules=document.listed_by_rules,
+                grows=document.grows,
             )
 
         made = read_document(file.read_text(encoding="utf-8"), file.name, make)
@@ -119,8 +120,8 @@ def load_frameworks() -> dict[str, Framework]:
 
 
 def known_control(framework: Framework, control: str) -> bool:
-    """Whether the framework has such a control; where rules list them, whether it can have."""
-    return bool(_FSBP_CONTROL.fullmatch(control)) if framework.listed_by_rules else control in framework.controls
+    """Whether the framework has such a control, or may have it by now."""
+    return control in framework.controls or (framework.grows and bool(_FSBP_CONTROL.fullmatch(control)))
 
 
 @cache

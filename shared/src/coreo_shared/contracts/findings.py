@@ -10,7 +10,8 @@ class Finding(Message, frozen=True, kw_only=True):
     """What one rule says of one resource.
 
     `fingerprint` is stable over runs: it depends on account, rule and resource alone.
-    `reason` and `missing_actions` are for NOT_EVALUATED: why, and which IAM actions would help.
+    `reason` and `missing_actions` are for NOT_EVALUATED: why, and which IAM actions would help. In exports, `reason`
+    is also what somebody gave who suppressed it.
     """
 
     fingerprint: str  # 32 hex digits

@@ -11,7 +11,7 @@ from coreo_shared.contracts.findings import Finding
 from coreo_shared.exports import asff, junit, ocsf, report, sarif, tabular
 from coreo_shared.exports.rows import Facts
 from coreo_shared.exports.sound import sound
-from coreo_shared.exports.subject import SUFFIXES, Format, Subject
+from coreo_shared.exports.subject import SUFFIXES, USUAL_FRAMEWORKS, Format, Subject
 
 Writer = Callable[[Iterable[Finding], Subject, Facts, TextIO], None]
 
@@ -32,4 +32,4 @@ def export(format: Format, findings: Iterable[Finding], subject: Subject, catalo
     _WRITERS[format](sound(findings), subject, Facts(catalogue), out)
 
 
-__all__ = ["SUFFIXES", "Format", "Subject", "export"]
+__all__ = ["SUFFIXES", "USUAL_FRAMEWORKS", "Format", "Subject", "export"]

@@ -62,7 +62,8 @@ def _case(finding: Finding, facts: RuleFacts) -> str:
         case FindingStatus.PASS:
             return f"{opening}/>\n"
         case FindingStatus.SUPPRESSED:
-            return f"{opening}><skipped message={_attribute(finding.message)}/></testcase>\n"
+            why = f"{finding.message} Suppressed: {finding.reason}" if finding.reason else finding.message
+            return f"{opening}><skipped message={_attribute(why)}/></testcase>\n"
         case FindingStatus.NOT_EVALUATED:
             words = (
                 f"{finding.reason or finding.message}\nMissing IAM actions: {' '.join(finding.missing_actions) or '-'}"

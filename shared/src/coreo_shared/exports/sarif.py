@@ -58,7 +58,8 @@ def result(finding: Finding, rule_index: int) -> dict[str, Any]:
     """One finding. It is at a logical place, for it has no file."""
     kind = _KINDS[finding.status]
     name = finding.resource_arn or finding.resource_id
-    words = f"{finding.message} {finding.reason}" if finding.reason else finding.message
+    unknown = finding.reason and finding.status is FindingStatus.NOT_EVALUATED
+    words = f"{finding.message} {finding.reason}" if unknown else finding.message
     found: dict[str, Any] = {
         "ruleId": finding.rule_id,
         "ruleIndex": rule_index,
@@ -85,7 +86,8 @@ def result(finding: Finding, rule_index: int) -> dict[str, Any]:
         },
     }
     if finding.status is FindingStatus.SUPPRESSED:
-        found["suppressions"] = [{"kind": "external", "status": "accepted"}]
+        why = {"justification": finding.reason} if finding.reason else {}
+        found["suppressions"] = [{"kind": "external", "status": "accepted", **why}]
     return found
 
 

@@ -1,7 +1,7 @@
 """What was audited, and the formats in which that can be told."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Final
@@ -31,6 +31,8 @@ SUFFIXES: Final[Mapping[Format, str]] = {
     Format.JUNIT: ".junit.xml",
     Format.HTML: ".html",
 }
+# What the HTML report sums up where no framework was asked for.
+USUAL_FRAMEWORKS: Final = ("cis-aws-7.0", "aws-fsbp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,8 @@ class Subject:
     """One run in one account. Times are in UTC.
 
     `rules` are those that ran, with or without findings; `complete` is False where something could not be judged or
-    the run was stopped; `frameworks` are those that the HTML report sums up.
+    the run was stopped; `frameworks` are those that the HTML report sums up, with `answers`: framework -> control ->
+    whether a person said that it is met.
     """
 
     account_id: str
@@ -51,3 +54,4 @@ class Subject:
     rules: tuple[str, ...]
     complete: bool
     frameworks: tuple[str, ...] = ()
+    answers: Mapping[str, Mapping[str, bool]] = field(default_factory=dict)

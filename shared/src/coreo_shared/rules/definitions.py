@@ -11,6 +11,7 @@ from coreo_shared.rules.conditions import ConditionParser, Place
 from coreo_shared.rules.errors import DefinitionError, Path, did_you_mean
 from coreo_shared.rules.model import Rule, RuleDefinition
 from coreo_shared.rules.shapes import FieldType, Shapes
+from coreo_shared.rules.tags import tag_paths
 from coreo_shared.rules.templates import Template, parse_template
 from coreo_shared.rules.yamltext import line_of, read_yaml
 
@@ -68,6 +69,12 @@ def build_rule(raw: Any, path: Path, shapes: Shapes, resource_types: Mapping[str
     fails_node = parser.parse(definition.fail_when, definition.resource, (*path, "fail_when"))
     evidence = tuple(
         parser.field(text, place, (*path, "evidence", index))[0] for index, text in enumerate(definition.evidence)
+    )
+    roots = {names[0] for resource, names in parser.reads if resource == definition.resource}
+    evidence += tuple(
+        parser.field(text, place, path)[0]
+        for text in tag_paths(shapes, place.type, roots)
+        if text not in definition.evidence
     )
     message = _message(definition, parser, place, (*path, "message"))
     _check_parameters(definition.parameters, parser.patterns, (*path, "parameters"))

@@ -150,6 +150,19 @@ def _contains_any(argument: Any) -> Judge:
     return judge
 
 
+def _contains_all(argument: Any) -> Judge:
+    wanted = frozenset(argument)
+
+    def judge(value: Any, run: Run) -> Judgement:
+        run.spend(len(value) >> 6)
+        known = [element for element in value if element.__class__ is not Unknown]
+        if wanted.issubset(known):
+            return True
+        return next((element for element in value if element.__class__ is Unknown), False)
+
+    return judge
+
+
 def _counted(test: Callable[[int, Any], bool]) -> Callable[[Any], Judge]:
     def make(argument: Any) -> Judge:
         return lambda value, _run: test(len(value), argument)
@@ -160,16 +173,26 @@ def _counted(test: Callable[[int, Any], bool]) -> Callable[[Any], Judge]:
 _NO_DATE = Unknown("AWS gave a date in a form that does not parse")
 
 
+# As in "User initiated (2026-01-31 12:00:00 GMT)", which is how EC2 says since when an instance is stopped.
+_WITHIN = re2.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
+
+
+def _date_in(text: str) -> datetime | None:
+    """The date that a text is, or that it has in brackets."""
+    within = _WITHIN.search(text)
+    try:
+        return datetime.fromisoformat(within.group(1) if within else text)
+    except ValueError:
+        return None
+
+
 def _age(test: Callable[[timedelta, timedelta], bool]) -> Callable[[Any], Judge]:
     def make(argument: Any) -> Judge:
         limit = timedelta(days=argument)
 
         def judge(value: Any, run: Run) -> Judgement:
             if isinstance(value, str):  # some APIs and reports give a date as text
-                try:
-                    value = datetime.fromisoformat(value)
-                except ValueError:
-                    return _NO_DATE
+                value = _date_in(value)
             if not isinstance(value, datetime):
                 return _NO_DATE
             at = value if value.tzinfo else value.replace(tzinfo=UTC)
@@ -239,6 +262,7 @@ OPERATORS: dict[str, Operator] = {
     "is_internet": Operator(_TEXT, "flag", _internet, _unless_wanted),
     "contains": Operator(_LIST, "element", _contains, _false),
     "contains_any": Operator(_LIST, "element_list", _contains_any, _false),
+    "contains_all": Operator(_LIST, "element_list", _contains_all, lambda argument: not argument),
     "empty": Operator(
         _LIST | {"map", "string"}, "flag", lambda argument: lambda value, _run: (not value) is argument, _as_wanted
     ),

@@ -1,4 +1,7 @@
-"""Field paths: `Placement.Tenancy`, `IpPermissions[].IpRanges[].CidrIp` (all of them, as one list), `this`."""
+"""Field paths: `Placement.Tenancy`, `IpPermissions[].IpRanges[].CidrIp` (all of them, as one list), `this`.
+
+`[]` after a map stands for its values, in the order that AWS gave them.
+"""
 
 import re
 from collections.abc import Callable
@@ -68,8 +71,8 @@ def resolve(shapes: Shapes, owner: FieldType, path: FieldPath, place: Path) -> t
         fetched.append(shapes.is_fetched(here, name))
         here = shapes.member(here, name, place)
         if spread:
-            if here.kind != "list":
-                raise DefinitionError(f"[] after {name}, which is {here} and no list", place)
+            if here.kind not in {"list", "map"}:
+                raise DefinitionError(f"[] after {name}, which is {here} and no list or map", place)
             here, spreads = shapes.type_of(here.of), True
     full = FieldPath(path.names, path.spread, tuple(fetched))
     return full, shapes.type_of(f"[{here.reference}]") if spreads else here
@@ -104,7 +107,7 @@ def _spread(rest: Reader | None, *, inner_lists: bool) -> Reader:
 
     def spread(elements: Any) -> list[Any]:
         found: list[Any] = []
-        for element in elements:
+        for element in elements.values() if isinstance(elements, dict) else elements:
             value = element if rest is None or element.__class__ is Unknown else rest(element)
             if inner_lists and isinstance(value, list):
                 found.extend(value)

@@ -15,6 +15,7 @@ from itertools import accumulate
 from typing import Any
 
 MAX_SESSION_POLICY = 2_048
+MAX_MANAGED_POLICY = 6_144  # characters, without white space (IAM user guide, "IAM and AWS STS quotas")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z0-9]*|[^A-Z]+")
 
 # Actions that hand out data or secrets, and so must never slip in with a wildcard.
@@ -30,7 +31,7 @@ _NEVER_WIDEN_TO = (
 
 
 class PolicyTooLargeError(ValueError):
-    """Even with wildcards the actions do not fit into a session policy: the plan must be split."""
+    """The actions do not fit: even with wildcards into a session policy, or one of them into any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,3 +130,30 @@ def required_policy(actions: Iterable[str]) -> dict[str, Any]:
         for service, names in by_service.items()
     ]
     return {"Version": "2012-10-17", "Statement": statements}
+
+
+def size_of(document: dict[str, Any]) -> int:
+    """Its length as IAM counts it."""
+    return len(compact(document))
+
+
+def compact(document: dict[str, Any]) -> str:
+    """JSON without white space."""
+    return json.dumps(document, separators=(",", ":"))
+
+
+def split_policy(document: dict[str, Any], limit: int) -> list[dict[str, Any]]:
+    """Documents of at most `limit` characters that together allow the same."""
+    statements = document["Statement"]
+    if size_of(document) <= limit:
+        return [document]
+    if len(statements) > 1:
+        halves = [statements[: len(statements) // 2], statements[len(statements) // 2 :]]
+    else:
+        [statement] = statements
+        actions = statement["Action"]
+        if len(actions) == 1:
+            raise PolicyTooLargeError("an action is longer than a policy can be")
+        middle = len(actions) // 2
+        halves = [[{**statement, "Action": half}] for half in (actions[:middle], actions[middle:])]
+    return [part for half in halves for part in split_policy({**document, "Statement": half}, limit)]

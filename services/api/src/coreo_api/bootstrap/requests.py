@@ -7,8 +7,9 @@ from urllib.parse import urlencode
 
 from coreo_api.bootstrap.body import PostedKeys
 from coreo_api.bootstrap.signing import Scope, Signer
-from coreo_api.grants.grant import DESCRIPTION, SESSION_SECONDS, compact, policy_arn, role_arn, security_audit
+from coreo_api.grants.grant import DESCRIPTION, SESSION_SECONDS, policy_arn, role_arn, security_audit
 from coreo_shared.contracts.onboarding import BOOTSTRAP_SECONDS, BootstrapRequests, SignedRequest
+from coreo_shared.rules.policy import compact
 
 # Where IAM is, and in which region its signatures are (AWS general reference, "IAM endpoints and quotas").
 ENDPOINTS = {

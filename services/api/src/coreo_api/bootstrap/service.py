@@ -23,7 +23,7 @@ from coreo_api.bootstrap.requests import EVERYTHING, RoleWish, signed_requests
 from coreo_api.context import Context
 from coreo_api.dispatch.queue import JobQueue, QueueMessage, QueueUnavailableError
 from coreo_api.grants.actions import Choice, Fields, actions_of
-from coreo_api.grants.grant import MAX_MANAGED, own_policy, role_arn, size_of
+from coreo_api.grants.grant import own_policy, role_arn
 from coreo_api.grants.service import external_ids
 from coreo_api.results import ResultsUnavailableError
 from coreo_api.teams.session import Caller, Session
@@ -33,6 +33,7 @@ from coreo_shared.contracts.onboarding import BootstrapRequests, BootstrapSpec, 
 from coreo_shared.crypto.jose import Verifier, load_jwks
 from coreo_shared.crypto.sealing import seal
 from coreo_shared.observability.logs import get_logger
+from coreo_shared.rules.policy import MAX_MANAGED_POLICY, size_of
 from coreo_shared.web import Problem
 from coreo_shared.web.problems import invalid
 
@@ -97,7 +98,7 @@ async def _policy(session: Session, context: Context, wish: Wish, arn: str) -> d
         return None
     choice = Choice(wish.plan_ids, wish.rule_sets, wish.rules)
     policy = own_policy(await actions_of(session, context, choice, _FIELDS), arn)
-    if size_of(policy) > MAX_MANAGED:
+    if size_of(policy) > MAX_MANAGED_POLICY:
         raise invalid("body.level", "The policy would be longer than IAM allows: choose fewer plans and rules.")
     return policy
 

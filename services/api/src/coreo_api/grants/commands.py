@@ -2,7 +2,8 @@
 
 import shlex
 
-from coreo_api.grants.grant import DESCRIPTION, SESSION_SECONDS, Grant, compact, policy_arn
+from coreo_api.grants.grant import DESCRIPTION, SESSION_SECONDS, Grant, policy_arn
+from coreo_shared.rules.policy import compact
 
 
 def line(command: str, *options: tuple[str, str]) -> str:

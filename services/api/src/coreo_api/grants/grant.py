@@ -1,16 +1,14 @@
 """The role that Coreo is to be given. All texts that make one are made from a `Grant`, and so make the same role."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from coreo_shared.rules.policy import required_policy
+from coreo_shared.rules.policy import MAX_MANAGED_POLICY, PolicyTooLargeError, required_policy, size_of, split_policy
 
 ROLE_NAME = r"^[A-Za-z0-9_+=,.@-]{1,64}$"  # IAM API reference, CreateRole
-MAX_INLINE = 10_240  # characters of all inline policies of a role (IAM user guide, "IAM and AWS STS quotas")
-MAX_MANAGED = 6_144  # characters of a managed policy; neither limit counts white space
+MAX_INLINE = 10_240  # characters of all inline policies of a role, without white space (IAM user guide, quotas)
 MAX_ATTACHED = 10  # managed policies attached to a role, unless AWS has raised the account's quota
 SESSION_SECONDS = 3_600  # a worker's role assumes the customer's: chained sessions last an hour at most
 DESCRIPTION = "Lets Coreo in when it brings the external id made for this account."
@@ -74,7 +72,10 @@ class Grant:
         policy = self.policy
         if policy is None or self.inline_policies:
             return ()
-        parts = split_policy(policy, MAX_MANAGED)
+        try:
+            parts = split_policy(policy, MAX_MANAGED_POLICY)
+        except PolicyTooLargeError as error:
+            raise GrantTooLargeError(str(error)) from None
         if len(parts) + len(self.managed_policy_arns) > MAX_ATTACHED:
             raise GrantTooLargeError("more actions than the policies of a role can hold: put wildcards for some")
         return tuple(NamedPolicy(f"{self.role_name}-{number}", part) for number, part in enumerate(parts, start=1))
@@ -105,30 +106,3 @@ def own_policy(actions: Iterable[str], arn: str) -> dict[str, Any]:
         "Resource": arn,
     }
     return {**policy, "Statement": [*policy["Statement"], about_itself]}
-
-
-def size_of(document: dict[str, Any]) -> int:
-    """Its length as IAM counts it."""
-    return len(compact(document))
-
-
-def compact(document: dict[str, Any]) -> str:
-    """JSON without white space."""
-    return json.dumps(document, separators=(",", ":"))
-
-
-def split_policy(document: dict[str, Any], limit: int) -> list[dict[str, Any]]:
-    """Documents of at most `limit` characters that together allow the same."""
-    statements = document["Statement"]
-    if size_of(document) <= limit:
-        return [document]
-    if len(statements) > 1:
-        halves = [statements[: len(statements) // 2], statements[len(statements) // 2 :]]
-    else:
-        [statement] = statements
-        actions = statement["Action"]
-        if len(actions) == 1:
-            raise GrantTooLargeError("an action is longer than a policy can be")
-        middle = len(actions) // 2
-        halves = [[{**statement, "Action": half}] for half in (actions[:middle], actions[middle:])]
-    return [part for half in halves for part in split_policy({**document, "Statement": half}, limit)]

@@ -14,7 +14,12 @@ from coreo_shared.web.problems import KIND
 MAX_RULES = 1_000
 MAX_ACCOUNTS = 500
 _CatalogueName = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-_EXAMPLE_SPEC: dict[str, JsonValue] = {"rule_sets": ["baseline"], "rules": [], "regions": ["all"], "parameters": {}}
+_EXAMPLE_SPEC: dict[str, JsonValue] = {
+    "rule_sets": ["baseline"],
+    "rules": ["ec2-instance-tags", "s3-bucket-tags"],
+    "regions": ["all"],
+    "parameters": {"*": {"required_tags": ["Owner"]}, "iam-password-policy-length": {"min_length": 16}},
+}
 
 
 class AuditSpec(Body):
@@ -33,7 +38,8 @@ class AuditSpec(Body):
         Field(min_length=1, max_length=100, description='Region names, or ["all"]: every region the account enabled.'),
     ] = ("all",)
     parameters: dict[str, Any] = Field(
-        default_factory=dict, description="Values for rules' parameters: rule id -> parameter name -> value."
+        default_factory=dict,
+        description="Values for rules' parameters: rule id -> parameter name -> value; * for every rule that has it.",
     )
 
 

@@ -15,6 +15,7 @@ from coreo_shared.rules.compiler import bind_parameters
 from coreo_shared.rules.errors import ParameterError, UnknownNameError
 from coreo_shared.rules.needs import REGION_ACTIONS, needs_of
 from coreo_shared.rules.policy import PolicyTooLargeError, session_policies
+from coreo_shared.rules.variables import shared_errors, spread
 from coreo_shared.web import FieldError, Problem
 
 ALL_REGIONS = "all"
@@ -30,11 +31,12 @@ def resolve(catalogue: Catalogue, spec: AuditSpec, packs: Sequence[RulePack] = (
     """
     merged = catalogue_with(tuple(pack.text for pack in packs))
     own = [rule for rule in merged.rules if rule not in catalogue.rules]
+    rules = sorted({*merged.select(spec.rules, spec.rule_sets), *own})
     return jobs.AuditSpec(
-        rules=sorted({*merged.select(spec.rules, spec.rule_sets), *own}),
+        rules=rules,
         packs=list(packs),
         regions=sorted(set(spec.regions)),
-        parameters=spec.parameters,
+        parameters=spread(spec.parameters, [merged.rules[rule] for rule in rules]),
     )
 
 
@@ -62,7 +64,12 @@ def check(catalogue: Catalogue, partition: str, spec: AuditSpec, packs: Sequence
     except UnknownNameError as error:
         raise problem_of([FieldError(f"{_FIELD}.{error.field}", error.problem)]) from None
     errors = [*_selection_errors(audit), *_region_errors(catalogue, partition, spec)]
-    errors += _parameter_errors(_catalogue_of(catalogue, audit), audit, f"{_FIELD}.parameters")
+    merged = _catalogue_of(catalogue, audit)
+    shared = [
+        FieldError(f"{_FIELD}.{error.field}", error.problem)
+        for error in shared_errors(spec.parameters, [merged.rules[rule] for rule in audit.rules])
+    ]
+    errors += shared or _parameter_errors(merged, audit, f"{_FIELD}.parameters")
     errors += _size_errors(audit)
     if errors:
         raise problem_of(errors)

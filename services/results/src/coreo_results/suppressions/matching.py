@@ -4,9 +4,8 @@ What stands in clear (rule, region, cloud account) is decided for whole groups o
 itself (resource, tag) is decided finding by finding, see `Selection`.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -14,6 +13,7 @@ import msgspec
 from coreo_results.chunks.columns import Columns
 from coreo_results.suppressions.globs import Glob
 from coreo_shared.contracts.terms import FindingStatus
+from coreo_shared.rules.tags import tags_in
 
 
 @dataclass(frozen=True)
@@ -45,24 +45,6 @@ def covers(rules: Iterable[Rule], groups: Iterable[tuple[str, str]]) -> dict[tup
         ]
         for rule_id, region in groups
     }
-
-
-def tags_of(evidence: Any) -> Mapping[str, str]:
-    """The resource's tags as the evidence has them: `Tags` (or `tags`), a list of Key and Value or a mapping."""
-    if not isinstance(evidence, dict):
-        return {}
-    tags = evidence.get("Tags", evidence.get("tags"))
-    if isinstance(tags, dict):
-        return {name: value for name, value in tags.items() if isinstance(value, str)}
-    if not isinstance(tags, list):
-        return {}
-    found = {}
-    for each in tags:
-        if isinstance(each, dict):
-            name, value = each.get("Key", each.get("key")), each.get("Value", each.get("value"))
-            if isinstance(name, str) and isinstance(value, str):
-                found[name] = value
-    return found
 
 
 @dataclass
@@ -125,4 +107,4 @@ class Selection:
         if rule.tag is None:
             return True
         name, _, value = rule.tag.partition("=")
-        return tags_of(msgspec.json.decode(columns.evidence[position])).get(name) == value
+        return tags_in(msgspec.json.decode(columns.evidence[position])).get(name) == value

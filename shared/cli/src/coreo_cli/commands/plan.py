@@ -72,7 +72,8 @@ ParametersOption = Annotated[
     typer.Option(
         "--param",
         metavar="RULE.PARAMETER=VALUE",
-        help="A value for a rule's parameter; read as JSON where it is JSON. May be repeated.",
+        help="A value for a rule's parameter (coreo rules parameters), as JSON where it is JSON; * is every rule that "
+        "has it. May be repeated.",
         show_default=False,
     ),
 ]

@@ -9,22 +9,15 @@ from urllib.parse import quote
 
 import typer
 
+from coreo_cli.commands import permissions
 from coreo_cli.config import has_connection
 from coreo_cli.errors import EXIT_ERROR, ApiError, CliError
 from coreo_cli.layout import Column, severity
 from coreo_cli.options import examples
 from coreo_cli.output import Output, OutputOption, note, show_details, show_error, show_listing, write_json, write_line
 from coreo_cli.scan.selection import (
-    AliasOption,
-    FrameworkOption,
-    PackOption,
-    ResourceOption,
     RuleOption,
-    RuleSetOption,
     Selection,
-    ServiceOption,
-    SeverityOption,
-    SkipOption,
     choose,
 )
 from coreo_cli.session import connect, query
@@ -50,8 +43,12 @@ def list_rules(
     resource: Annotated[
         str | None, typer.Option(metavar="TYPE", help="Only rules for this kind of resource, such as aws.s3.bucket.")
     ] = None,
+    service: Annotated[
+        str | None, typer.Option("--service", metavar="NAME", help="Only rules on this service, such as s3.")
+    ] = None,
     rule_set: Annotated[
-        str | None, typer.Option("--rule-set", metavar="ID", help="Only rules of this rule set.")
+        str | None,
+        typer.Option("--rule-set", "--framework", metavar="ID", help="Only rules of this rule set or framework."),
     ] = None,
     local: LocalOption = False,
     output: OutputOption = Output.TABLE,
@@ -62,6 +59,8 @@ def list_rules(
         if rule_set is not None:
             chosen = _rule_set(source.sets(), rule_set)
             rules = [rule for rule in rules if rule["id"] in chosen]
+        if service is not None:
+            rules = [rule for rule in rules if rule["resource"].split(".")[1] == service]
     if output is Output.JSON:
         write_json(rules)
         return
@@ -72,13 +71,22 @@ def list_rules(
     )
 
 
-@app.command()
+@app.command(
+    epilog=examples("coreo rules show s3-bucket-versioning", "coreo rules show prowler:s3_bucket_object_versioning")
+)
 def show(
-    rule: Annotated[str, typer.Argument(metavar="RULE", help="A rule's id.", show_default=False)],
+    rule: Annotated[
+        str,
+        typer.Argument(
+            metavar="RULE", help="A rule's id, or its name in another tool: securityhub:S3.8.", show_default=False
+        ),
+    ],
     local: LocalOption = False,
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show a rule: what it asks for, why, and how to put right what fails it."""
+    if ":" in rule:
+        rule = _by_alias(rule)
     with _source(local=local) as source:
         found = source.rule(rule)
         if found is None:
@@ -104,6 +112,44 @@ def sets(local: LocalOption = False, output: OutputOption = Output.TABLE) -> Non
         empty="There are no rule sets.",
     )
     note("The rules of one: coreo rules list --rule-set ID")
+
+
+@app.command(
+    epilog=examples(
+        "coreo rules parameters",
+        "coreo rules parameters --rule 'iam-*'",
+        more="Set them with --param of coreo plan create and coreo scan: RULE.PARAMETER=VALUE; with * in place of "
+        "RULE, for every rule that has it.",
+    )
+)
+def parameters(rule: RuleOption = None, output: OutputOption = Output.TABLE) -> None:
+    """List what plans and scans may set: thresholds, ports, tags, with their types and defaults."""
+    from coreo_cli.scan.rule_views import parameter_views  # noqa: PLC0415  loads the rule language
+    from coreo_shared.catalogue import load_catalogue  # noqa: PLC0415  takes longer than --help may
+
+    catalogue = load_catalogue()
+    found = parameter_views(catalogue, choose(catalogue, Selection(rules=rule or ())))
+    if output is Output.JSON:
+        write_json(found)
+        return
+    show_listing(
+        [
+            Column("RULE.PARAMETER"),
+            Column("TYPE"),
+            Column("DEFAULT", flexible=True),
+            Column("WHAT IT IS", flexible=True),
+        ],
+        [
+            [
+                f"{each['rule']}.{each['parameter']}",
+                each["type"],
+                as_json(each["default"], indent=None),
+                f"{each['description']} ({_limits(each)})",
+            ]
+            for each in found
+        ],
+        empty="These rules have no parameters.",
+    )
 
 
 @app.command(epilog=examples("coreo rules lint acme.yaml"))
@@ -158,54 +204,7 @@ def test(
         raise typer.Exit(EXIT_ERROR)
 
 
-@app.command(
-    epilog=examples(
-        "coreo rules permissions --framework cis-aws-5.0",
-        "coreo rules permissions --service s3 --actions",
-        more="Without options: what all rules together ask. Give the policy to the role or user that scans.",
-    )
-)
-def permissions(
-    *,
-    rule: RuleOption = None,
-    rule_set: RuleSetOption = None,
-    framework: FrameworkOption = None,
-    alias: AliasOption = None,
-    pack: PackOption = None,
-    service: ServiceOption = None,
-    resource: ResourceOption = None,
-    severity_: SeverityOption = None,
-    skip_rule: SkipOption = None,
-    actions: Annotated[bool, typer.Option("--actions", help="The actions alone, one a line.")] = False,
-) -> None:
-    """Print the IAM policy that rules need: just the calls that are made, and no other."""
-    from coreo_shared.catalogue import load_catalogue  # noqa: PLC0415  takes longer than --help may
-    from coreo_shared.rules.needs import REGION_ACTIONS, needs_of  # noqa: PLC0415  as above
-    from coreo_shared.rules.policy import required_policy  # noqa: PLC0415  as above
-
-    catalogue, own = load_catalogue(), list[str]()
-    if pack:
-        from coreo_cli.scan.own import with_files  # noqa: PLC0415  loads the rule language
-
-        catalogue, own = with_files(catalogue, pack)
-    selection = Selection(
-        rules=rule or (),
-        rule_sets=rule_set or (),
-        frameworks=framework or (),
-        aliases=alias or (),
-        services=service or (),
-        resources=resource or (),
-        severities=severity_ or (),
-        skipped=skip_rule or (),
-    )
-    rules = choose(catalogue, selection, own)
-    needed = needs_of(catalogue, rules).actions | REGION_ACTIONS
-    if actions:
-        for action in sorted(needed):
-            write_line(action)
-    else:
-        write_json(required_policy(needed))
-    note(f"{plural(len(needed), 'action')} for {plural(len(rules), 'rule')}.")
+app.command(epilog=permissions.EXAMPLES)(permissions.permissions)
 
 
 class _FromApi:
@@ -265,6 +264,16 @@ def _source(*, local: bool) -> Iterator[_FromApi | _FromHere]:
         return
     with connect() as client:
         yield _FromApi(client)
+
+
+def _by_alias(alias: str) -> str:
+    """The id of the rule that another tool calls so. Raises CliError."""
+    from coreo_shared.catalogue import load_catalogue  # noqa: PLC0415  takes longer than --help may
+
+    known = {name: rule.id for rule in load_catalogue().rules.values() for name in rule.definition.aliases}
+    if alias not in known:
+        raise _unknown("rule that is called", alias, list(known), "coreo rules list")
+    return known[alias]
 
 
 def _rule_set(sets: list[Json], wanted: str) -> set[str]:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from coreo_cli.commands.export import EXAMPLES as EXPORT_EXAMPLES
+from coreo_cli.commands.export import export
 from coreo_cli.errors import EXIT_INTERRUPTED, CliError, UnreachableError, UsageMistakeError
 from coreo_cli.options import (
     LatestRunArgument,
@@ -26,7 +28,7 @@ from coreo_shared.contracts.terms import RunState, Severity
 if TYPE_CHECKING:
     from coreo_cli.client import Client
 
-app = typer.Typer(no_args_is_help=True, help="Runs of plans: start, watch, list, cancel.")
+app = typer.Typer(no_args_is_help=True, help="Runs of plans: start, watch, list, export, cancel.")
 
 FailOnOption = Annotated[
     Severity | None,
@@ -171,6 +173,9 @@ def changes(run: LatestRunArgument = "latest", output: OutputOption = Output.TAB
         write_json(view)
         return
     show_changes(view)
+
+
+app.command(epilog=EXPORT_EXAMPLES)(export)
 
 
 @app.command()

@@ -2,13 +2,12 @@
 
 import sys
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from coreo_cli.errors import EXIT_ERROR, EXIT_FINDINGS, EXIT_INTERRUPTED, EXIT_PARTIAL, CliError, UsageMistakeError
-from coreo_cli.options import examples
+from coreo_cli.options import FilesOption, examples
 from coreo_cli.scan.selection import (
     AliasOption,
     FrameworkOption,
@@ -23,7 +22,11 @@ from coreo_cli.scan.selection import (
     choose,
 )
 from coreo_cli.specs import parameters_of
+from coreo_cli.text import Json
 from coreo_shared.contracts.terms import FindingStatus, Severity
+
+if TYPE_CHECKING:
+    from coreo_shared.rules.model import Rule
 
 
 class ScanFormat(StrEnum):
@@ -47,6 +50,7 @@ EXAMPLES = examples(
     "coreo scan --service s3 --service iam --regions eu-west-1,us-east-1",
     "coreo scan --severity critical --severity high --fail-on high --format jsonl",
     "coreo scan --alias prowler:s3_bucket_default_encryption --profile production",
+    "coreo scan --rule 'ec2-*' --param '*.required_tags=[\"Owner\",\"CostCentre\"]'",
     more="Exit codes: 0 all was judged, and nothing failed that --fail-on is about; 1 error; 2 wrong usage; "
     "3 something could not be judged; 5 failed findings as severe as --fail-on, which comes before 3; 130 Ctrl-C: "
     "what was found until then is reported. What a scan may have to ask AWS: `coreo rules permissions`.",
@@ -79,7 +83,7 @@ def scan(
         typer.Option(
             "--param",
             metavar="RULE.PARAMETER=VALUE",
-            help="A rule's parameter: see coreo rules show RULE. May be repeated.",
+            help="A rule's parameter (coreo rules parameters); * is every rule that has it. May be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -102,17 +106,7 @@ def scan(
             show_default=False,
         ),
     ] = None,
-    output: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Write a report whose format its ending says: .html, .csv, .jsonl, .json, .ocsf.json, .asff.json, "
-            ".sarif, .junit.xml. May be repeated.",
-            show_default=False,
-        ),
-    ] = None,
+    output: FilesOption = None,
     fail_on: Annotated[
         Severity | None,
         typer.Option(
@@ -148,10 +142,7 @@ def scan(
         skipped=skip_rule or (),
     )
     rules = choose(catalogue, selection, own)
-    parameters = parameters_of(param or [])
-    for name in parameters:
-        if name not in rules:
-            raise UsageMistakeError(f"--param: the scan has no rule {name!r}.", next_step="coreo rules list")
+    parameters = _parameters(param or [], [catalogue.rules[each] for each in rules])
     try:
         from coreo_cli.scan import local  # noqa: PLC0415  loads the engine and the SDK
     except ModuleNotFoundError as error:
@@ -182,3 +173,17 @@ def scan(
         raise typer.Exit(EXIT_FINDINGS)
     if by_status[FindingStatus.NOT_EVALUATED] and not allow_unknown:
         raise typer.Exit(EXIT_PARTIAL)
+
+
+def _parameters(options: list[str], rules: "list[Rule]") -> Json:
+    """The parameters of the rules. Raises UsageMistakeError for those of others; values are checked by the engine."""
+    from coreo_shared.rules.variables import EVERY_RULE, shared_errors, spread  # noqa: PLC0415  loads the language
+
+    given = parameters_of(options)
+    ids = {rule.id for rule in rules}
+    for name in given:
+        if name not in ids and name != EVERY_RULE:
+            raise UsageMistakeError(f"--param: the scan has no rule {name!r}.", next_step="coreo rules list")
+    for error in shared_errors(given, rules):
+        raise UsageMistakeError(f"--param {error}.", next_step="`coreo rules parameters` shows them.")
+    return spread(given, rules)

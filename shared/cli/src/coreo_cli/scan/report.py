@@ -15,11 +15,8 @@ from coreo_cli.scan.words import Progress, show_findings, sum_up
 from coreo_cli.text import plain
 from coreo_shared.catalogue import GLOBAL, Catalogue
 from coreo_shared.contracts.terms import FindingStatus
-from coreo_shared.exports import Format, Subject
+from coreo_shared.exports import USUAL_FRAMEWORKS, Format, Subject
 from coreo_shared.ids import new_id
-
-# What the HTML report sums up where no framework was asked for.
-_USUAL_FRAMEWORKS = ("cis-aws-7.0", "aws-fsbp")
 
 
 class Report:
@@ -37,7 +34,7 @@ class Report:
     ) -> None:
         self._catalogue = catalogue
         self._wanted = wanted
-        self._frameworks = tuple(frameworks) or _USUAL_FRAMEWORKS
+        self._frameworks = tuple(frameworks) or USUAL_FRAMEWORKS
         self._format = format_
         self._targets = targets_of(paths)
         self._quiet = quiet

@@ -39,6 +39,15 @@ def rule_view(catalogue: "Catalogue", rule_id: str) -> Json:
     }
 
 
+def parameter_views(catalogue: "Catalogue", rule_ids: list[str]) -> list[Json]:
+    """What plans may set of these rules, a row for each parameter."""
+    return [
+        {"rule": rule_id, "parameter": name, **msgspec.to_builtins(parameter)}
+        for rule_id in rule_ids
+        for name, parameter in catalogue.rules[rule_id].parameters.items()
+    ]
+
+
 def set_views(catalogue: "Catalogue") -> list[Json]:
     """The rule sets."""
     return [

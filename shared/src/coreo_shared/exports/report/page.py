@@ -151,7 +151,7 @@ def _frameworks(found: Tally, subject: Subject, catalogue: Catalogue) -> Iterabl
     if names:
         yield element("h2", "Frameworks")
     for name in names:
-        yield _framework(summarise(known[name], catalogue, counts))
+        yield _framework(summarise(known[name], catalogue, counts, subject.answers.get(name)))
 
 
 def _framework(summary: Summary) -> Html:
