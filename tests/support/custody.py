@@ -32,10 +32,12 @@ class FakeCustody:
         """What the results service answers; None to a call about something else."""
         what = request.url.path.removeprefix("/internal/v1/")
         kind, _, rest = what.partition("/")
-        if what == "access":
-            return httpx.Response(200, json={"items": self.access, "next_before": None})
-        if what == "custody/keys":
-            return httpx.Response(200, json={"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "custody", "x": "x"}]})
+        fixed: dict[str, Any] = {
+            "access": {"items": self.access, "next_before": None},
+            "custody/keys": {"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "custody", "x": "x"}]},
+        }
+        if what in fixed:
+            return httpx.Response(200, json=fixed[what])
         if kind == "exclusions":
             return self._exclusion(team_id, rest, request)
         if what.endswith(("/custody", "/settings")):

@@ -31,7 +31,8 @@ _APPLY = """
 UPDATE runs r
 SET state = e.state, reason = e.reason, attempt = e.attempt, units_done = e.units_done, units_total = e.units_total,
     counts = e.counts, version = e.version, updated_at = e.at, results_gone = e.results_gone,
-    ended_at = CASE WHEN e.state = ANY(:final) THEN coalesce(r.ended_at, e.at) END, deploy = coalesce(e.deploy, r.deploy),
+    ended_at = CASE WHEN e.state = ANY(:final) THEN coalesce(r.ended_at, e.at) END,
+    deploy = coalesce(e.deploy, r.deploy),
     -- Its turn ends with it, or while it waits for people.
     holds_target = r.holds_target AND NOT e.state = ANY(:final) AND e.state <> 'AWAITING_APPROVAL',
     expires_at = greatest(r.expires_at, CAST(e.deploy #>> '{resume,at}' AS timestamptz) + :ttl),

@@ -13,8 +13,9 @@ from coreo_shared.ids import new_id
 
 _COLUMNS = (
     "id, group_id, plan_id, plan_revision, cloud_account_id, trigger, state, reason, attempt, units_done, units_total, "
-    "counts, version, cancel_requested, created_at, updated_at, ended_at, dispatched_at, expires_at, backup, results_gone, "
-    "pool, action, region, target_id, holds_target, deploy, (SELECT t.stack_name FROM deploy_targets t "
+    "counts, version, cancel_requested, created_at, updated_at, ended_at, dispatched_at, expires_at, backup, "
+    "results_gone, pool, action, region, target_id, holds_target, deploy, "
+    "(SELECT t.stack_name FROM deploy_targets t "
     "WHERE (t.team_id, t.id) = (runs.team_id, runs.target_id)) AS stack_name"
 )
 

@@ -15,7 +15,7 @@ _VALID = "revoked_at IS NULL AND (expires_at IS NULL OR expires_at > :now)"
 
 
 async def identify(connection: AsyncConnection, token_hash: bytes, now: datetime) -> Row[Any] | None:
-    """The token (id, team_id, name, scopes) of this hash, if valid; the transaction then sees the token's team alone."""
+    """The token (id, team_id, name, scopes) of this hash, if valid; the transaction then sees its team alone."""
     await connection.execute(text("SELECT set_config('app.token_hash', :hash, true)"), {"hash": token_hash.hex()})
     statement = text(f"SELECT id, team_id, name, scopes FROM tokens WHERE token_hash = :hash AND {_VALID}")  # noqa: S608  constants
     found = (await connection.execute(statement, {"hash": token_hash, "now": now})).first()
