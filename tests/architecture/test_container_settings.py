@@ -187,8 +187,9 @@ def test_each_secret_is_seen_by_those_alone_who_need_it(compose: Compose) -> Non
     alone: list[tuple[str, ...]] = [
         ("postgres",),
         ("api",),
+        ("results",),
         *((worker,) for worker in WORKERS),
-    ]  # superuser, signing key, fleet keys
+    ]  # superuser, signing key, custody key, fleet keys
     assert seen == sorted(databases + alone)
     assert len(databases) == len(ROLES)
 

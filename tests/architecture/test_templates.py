@@ -105,15 +105,44 @@ VAULT = [
     "Deny * s3:PutBucketVersioning Vault.Arn",
     "Deny * s3:* Vault.Arn, ${Vault.Arn}/* when {Bool: {aws:SecureTransport: false}} [if TlsOnly]",
 ]
-# No VersioningConfiguration: what is deleted is gone.
+ENCRYPTED = (
+    "BucketEncryption {ServerSideEncryptionConfiguration: {ServerSideEncryptionByDefault: {SSEAlgorithm: AES256}}}"
+)
+CLOSED = (
+    "OwnershipControls {Rules: {ObjectOwnership: BucketOwnerEnforced}}, "
+    "PublicAccessBlockConfiguration {BlockPublicAcls: true, BlockPublicPolicy: true, IgnorePublicAcls: true, "
+    "RestrictPublicBuckets: true}"
+)
+
+
+def store(bucket: str) -> list[str]:
+    """What the results service may do with a bucket of backups; nobody else is named."""
+    objects = ("AbortMultipartUpload", "DeleteObject", "DeleteObjectVersion", "GetObject", "PutObject")
+    around = ("GetBucketVersioning", "ListBucket", "ListBucketVersions")
+    return [
+        *(f"Allow {{AWS: ResultsRoleArn}} s3:{action} ${{{bucket}.Arn}}/*" for action in objects),
+        *(f"Allow {{AWS: ResultsRoleArn}} s3:{action} {bucket}.Arn" for action in around),
+        f"Deny * s3:* {bucket}.Arn, ${{{bucket}.Arn}}/* when {{Bool: {{aws:SecureTransport: false}}}} [if TlsOnly]",
+    ]
+
+
+# No VersioningConfiguration on vault and ledger: what is deleted is gone.
 BUCKETS = [
-    (
-        "bucket Vault: BucketEncryption {ServerSideEncryptionConfiguration: {ServerSideEncryptionByDefault: "
-        "{SSEAlgorithm: AES256}}}, OwnershipControls {Rules: {ObjectOwnership: BucketOwnerEnforced}}, "
-        "PublicAccessBlockConfiguration {BlockPublicAcls: true, BlockPublicPolicy: true, IgnorePublicAcls: true, "
-        "RestrictPublicBuckets: true}"
-    ),
+    f"bucket Vault: {ENCRYPTED}, {CLOSED}",
     *(f"bucket Vault: {statement}" for statement in VAULT),
+    (
+        f"bucket Backups: {ENCRYPTED}, LifecycleConfiguration {{Rules: {{Id: FiveYears, Status: Enabled, "
+        "ExpirationInDays: 1835, NoncurrentVersionExpiration: {NoncurrentDays: 30}, "
+        f"AbortIncompleteMultipartUpload: {{DaysAfterInitiation: 2}}}}}}, {CLOSED}, "
+        "VersioningConfiguration {Status: Enabled}"
+    ),
+    *(f"bucket Backups: {statement}" for statement in store("Backups")),
+    (
+        f"bucket Ledger: {ENCRYPTED}, LifecycleConfiguration {{Rules: {{Id: ShortLived, Status: Enabled, "
+        f"ExpirationInDays: 35, AbortIncompleteMultipartUpload: {{DaysAfterInitiation: 2}}}}}}, {CLOSED}"
+    ),
+    *(f"bucket Ledger: {statement}" for statement in store("Ledger")),
+    "bucket Ledger: Deny * s3:PutBucketVersioning Ledger.Arn",
 ]
 WORKER_GROUPS = ("AuditWorkerGroup", "DeployWorkerGroup", "OnboardWorkerGroup")
 GROUPS = {
