@@ -1,9 +1,9 @@
-"""One suite for the worker's CloudFormation port: the SDK on the simulated AWS, and the one in memory that tests use."""
+"""One suite for the worker's CloudFormation port: the SDK on the simulated AWS, and the one in memory of tests."""
 
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -235,9 +235,9 @@ async def test_reads_are_tried_again_and_writes_are_not(aws: Simulator, new_acco
             assert await stacks.find("web") is None
         assert fault.hits == 2
         for kind in ("throttle", "error", "unavailable", "disconnect", "lose"):
-            with aws.fault(kind=kind, operation="CreateChangeSet", times=1) as fault:  # type: ignore[arg-type]
-                with pytest.raises(StackTroubleError):
-                    await stacks.make_change_set(subject.order())
+            lost = aws.fault(kind=kind, operation="CreateChangeSet", times=1)
+            with lost as fault, pytest.raises(StackTroubleError):
+                await stacks.make_change_set(subject.order())
             assert fault.hits == 1
         assert await stacks.change_set("web", "c1") is not None  # the last one was only lost
 
@@ -245,8 +245,6 @@ async def test_reads_are_tried_again_and_writes_are_not(aws: Simulator, new_acco
 async def test_refusals_are_told_in_aws_words(aws: Simulator, new_account: Callable[[], str]) -> None:
     async with open_stacks(aws, new_account()) as stacks:
         order = Subject(stacks).order()
-        from dataclasses import replace  # noqa: PLC0415
-
         for changed, code, said in (
             (replace(order, template="{"), "ValidationError", "Template format error"),
             (

@@ -19,6 +19,7 @@ from coreo_shared.contracts.results import RunEvent
 from coreo_shared.contracts.terms import RunState
 from tests.support.deploys import ROLE_NAME, Desk, make_spec
 from tests.support.gate import Gate
+from tests.support.stack import until
 
 pytestmark = pytest.mark.timeout(240)
 WORKERS = 4
@@ -153,9 +154,10 @@ def _holder(workers: list[Process], run_id: UUID) -> Process:
 
 
 async def _until(condition: Callable[[], bool], what: str) -> None:
-    async with asyncio.timeout(60):
-        while not condition():
-            await asyncio.sleep(0.02)
+    async def look() -> bool | None:
+        return condition() or None
+
+    await until(look, what=what, seconds=60)
 
 
 @pytest.mark.parametrize("name", STEPS)

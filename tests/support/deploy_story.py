@@ -128,7 +128,7 @@ class Story:
         self.progress.append((done, total))
         self.checkpoint = checkpoint
 
-    async def store_findings(self, unit: str, index: int, *, final: bool, findings: list[Finding]) -> None:
+    async def store_findings(self, unit: str, index: int, *, final: bool, findings: list[Finding]) -> None:  # noqa: ARG002
         """As the voice says."""
         assert unit == f"aws.cloudformation.stack@{REGION}"
         self.findings += findings

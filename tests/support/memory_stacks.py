@@ -24,6 +24,7 @@ from coreo_worker.aws.stacks import (
 ACCOUNT = "123456789012"
 REGION = "eu-west-1"
 STACK_TYPE = "AWS::CloudFormation::Stack"
+_FIRST = "2026-01-01T00:00:00.000+00:00"
 Fault = Literal["lost", "trouble"] | Exception
 
 
@@ -55,7 +56,7 @@ class MemoryStacks:
     outcome: str | None = None  # of the next operation, instead of success
     failures: tuple[tuple[str, str], ...] = ()  # (logical id, reason) of resources that fail, in their order
     outputs: tuple[Output, ...] = (Output(key="Topic", value="arn:topic"),)
-    drift: DriftStatus = DriftStatus("DETECTION_COMPLETE", "IN_SYNC", at="2026-01-01T00:00:00.000+00:00")
+    drift: DriftStatus = field(default_factory=lambda: DriftStatus("DETECTION_COMPLETE", "IN_SYNC", at=_FIRST))
     drifted: tuple[DriftedResource, ...] = ()
     invalid: tuple[StackEvent, ...] = ()  # what AWS finds wrong before it begins
     kept: dict[str, Kept] = field(default_factory=dict)  # by ARN, deleted ones too
@@ -106,7 +107,7 @@ class MemoryStacks:
         for logical_id, reason in self.failures:
             self.tell(kept, logical_id, f"{verb}_FAILED", token=token, reason=reason)
         if not self.failures:
-            for logical_id in kept.resources or {"Topic": None}:
+            for logical_id in list(kept.resources) or ["Topic"]:
                 self.tell(kept, logical_id, f"{verb}_COMPLETE", token=token)
         status = self.outcome or f"{verb}_COMPLETE"
         if "ROLLBACK" in status:

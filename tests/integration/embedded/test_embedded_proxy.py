@@ -147,8 +147,11 @@ def test_what_is_lost_or_muted_was_done(aws: Simulator, new_account: Callable[[]
 def test_fault_for_what_names_a_thing_spares_the_rest(aws: Simulator, new_account: Callable[[], str]) -> None:
     cloudformation = aws.root_client("cloudformation", new_account())
 
+    def ask(name: str) -> str | None:
+        return refusal(lambda: cloudformation.list_change_sets(StackName=name))
+
     with aws.fault(kind="throttle", service="cloudformation", containing="this-one"):
-        codes = [refusal(lambda n=name: cloudformation.list_change_sets(StackName=n)) for name in ("this-one", "other")]
+        codes = [ask("this-one"), ask("other")]
 
     assert codes == ["Throttling", None]
 

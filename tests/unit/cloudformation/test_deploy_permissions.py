@@ -69,10 +69,10 @@ def test_who_changes_has_the_stack_and_what_the_plan_states(action: DeployAction
 
 
 def test_protection_is_changed_only_where_the_plan_says_of_it() -> None:
-    def has(value: bool | None) -> bool:
+    def has(*, value: bool | None) -> bool:
         return "cloudformation:UpdateTerminationProtection" in changes(make(termination_protection=value))[0]["Action"]
 
-    assert [has(value) for value in (None, False, True)] == [False, True, True]
+    assert [has(value=value) for value in (None, False, True)] == [False, True, True]
 
 
 def test_with_a_service_role_nothing_but_handing_it_over_is_allowed() -> None:

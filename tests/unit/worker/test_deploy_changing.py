@@ -1,10 +1,13 @@
-"""The part of a deploy that changes the stack: AWS is told once, whatever is lost, and the run ends as it truly ended."""
+"""The part of a deploy that changes the stack: AWS is told once, whatever is lost, and the run ends as it truly did."""
 
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as changed
 
-from coreo_shared.contracts.deploys import Change, DeployAction, Failure, Outputs, StackEvent
+from coreo_shared.contracts.deploys import Change, ChangeDetail, DeployAction, Failure, Gate, Outputs, StackEvent
 from coreo_worker.aws.stacks import StackDeniedError
 from coreo_worker.deploy.deciding import CREATE_GOES_ON, DELETE_GOES_ON, SETTLE_SECONDS, UPDATE_IS_DONE
 from tests.support.deploy_story import RUN_ID, Story
@@ -46,7 +49,7 @@ async def to_the_end(story: Story, *, finish: bool = True) -> Any:
 
 @pytest.mark.parametrize("hold_seconds", [0.0, 20.0])
 @pytest.mark.parametrize("is_new", [True, False])
-async def test_approved_change_is_executed_and_its_outputs_kept(is_new: bool, hold_seconds: float) -> None:
+async def test_approved_change_is_executed_and_its_outputs_kept(hold_seconds: float, *, is_new: bool) -> None:
     story = await approved(is_new=is_new, hold_seconds=hold_seconds)
 
     ended = await to_the_end(story, finish=False)
@@ -80,7 +83,7 @@ async def test_hours_cost_a_look_every_two_minutes() -> None:
 @pytest.mark.parametrize("applying", [False, True])
 @pytest.mark.parametrize("fault", ["lost", "trouble", "lost, trouble"])
 @pytest.mark.parametrize("action", [APPLY, DESTROY])
-async def test_lost_answer_is_looked_for_not_asked_again(action: DeployAction, fault: str, applying: bool) -> None:
+async def test_lost_answer_is_looked_for_not_asked_again(action: DeployAction, fault: str, *, applying: bool) -> None:
     story = await approved(action)
     method = "delete" if action is DESTROY else "execute"
     story.stacks.faults[method] = list(fault.split(", "))  # type: ignore[arg-type]
@@ -107,10 +110,8 @@ async def test_death_at_any_call_executes_nothing_twice(action: DeployAction, at
             raise DeadError
 
     story.stacks.before = die
-    try:
+    with suppress(DeadError):
         await story.apply()
-    except DeadError:
-        pass
     story.stacks.before = lambda _: None
     if not story.applying:
         assert told(story) == []
@@ -190,8 +191,6 @@ async def test_stack_that_is_not_as_approved_is_not_deleted(change: str) -> None
     match change:
         case "another resource":
             (only,) = kept.resources.values()
-            from dataclasses import replace  # noqa: PLC0415
-
             kept.resources["Other"] = replace(only, logical_id="Other")
         case "updated":
             story.stacks.set_status(kept, "UPDATE_IN_PROGRESS", "other")
@@ -360,7 +359,7 @@ async def test_update_is_canceled_where_aws_allows_it() -> None:
     ],
 )
 async def test_cancel_that_aws_does_not_allow_is_refused_with_the_reason(
-    action: DeployAction, is_new: bool, status: str, reason: str
+    action: DeployAction, status: str, reason: str, *, is_new: bool
 ) -> None:
     story = await approved(action, is_new=is_new, aws={"instant": False})
     await story.apply()
@@ -387,7 +386,7 @@ async def test_cancel_that_comes_too_late_is_refused() -> None:
 
 
 @pytest.mark.parametrize("is_new", [True, False])
-async def test_time_out_of_the_plan(is_new: bool) -> None:
+async def test_time_out_of_the_plan(*, is_new: bool) -> None:
     story = await approved(is_new=is_new, aws={"instant": False}, fields={"timeout_minutes": 30})
     await story.apply()
     story.now += 31 * 60
@@ -406,7 +405,7 @@ async def test_time_out_of_the_plan(is_new: bool) -> None:
 
 
 @pytest.mark.parametrize("wanted", [True, False])
-async def test_termination_protection_is_as_the_plan_says(wanted: bool) -> None:
+async def test_termination_protection_is_as_the_plan_says(*, wanted: bool) -> None:
     story = await approved(is_new=False, fields={"termination_protection": wanted})
     (kept,) = story.stacks.kept.values()
     await story.stacks.protect(kept.stack.arn, on=not wanted)
@@ -462,9 +461,7 @@ async def test_reconciled_run_ends_as_it_did_once_the_trace_shows() -> None:
 
     (kept,) = story.stacks.kept.values()
     arn = kept.stack.arn
-    from msgspec.structs import replace  # noqa: PLC0415
-
-    kept.events += [replace(one, physical_id=arn) if one.logical_id == "web" else one for one in events]
+    kept.events += [changed(one, physical_id=arn) if one.logical_id == "web" else one for one in events]
     assert (await story.apply()).outcome == "completed"
     assert told(story) == []
 
@@ -509,8 +506,6 @@ async def test_destroy_shows_what_goes_and_what_stays() -> None:
     story = Story(action=DESTROY)
     kept = story.stacks.add()
     (topic,) = kept.resources.values()
-    from dataclasses import replace  # noqa: PLC0415
-
     for name in ("Kept", "Snapped"):
         kept.resources[name] = replace(topic, logical_id=name)
     kept.template = """{"Resources": {"Topic": {"Type": "T"}, "Kept": {"Type": "T", "DeletionPolicy": "Retain"},
@@ -536,8 +531,6 @@ async def test_destroy_of_what_is_not_there_is_success() -> None:
 
 
 async def test_destroy_with_gates() -> None:
-    from coreo_shared.contracts.deploys import Gate  # noqa: PLC0415
-
     gates = [Gate(resource_type="AWS::SNS::*", refuse=["remove"])]
     story = Story(action=DESTROY, fields={"gates": gates})
     kept = story.stacks.add()
@@ -549,8 +542,6 @@ async def test_destroy_with_gates() -> None:
 
 
 async def test_stack_that_needs_more_than_a_preview_can_hold_is_shown_without_details() -> None:
-    from coreo_shared.contracts.deploys import ChangeDetail  # noqa: PLC0415
-
     detail = ChangeDetail(attribute="Properties", name="P", before="x" * 5_000, after="y" * 5_000)
     changes = tuple(Change(action="Add", logical_id=f"R{n}", type="T", details=[detail] * 4) for n in range(400))
     story = Story(MemoryStacks(changes=changes))

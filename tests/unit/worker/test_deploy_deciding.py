@@ -1,14 +1,13 @@
-"""What to do with a change that was begun: never asked for again while there is a trace, never called failed for want of
-one.
-"""
+"""What to do with a change that was begun: never done again where it left a trace, never failed where it left none."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from coreo_shared.contracts.deploys import StackEvent
+from coreo_shared.contracts.deploys import DeployAction, StackEvent
 from coreo_worker.deploy.deciding import (
     SETTLE_SECONDS,
     CallOff,
@@ -29,12 +28,15 @@ from coreo_worker.deploy.problems import Problem
 from coreo_worker.deploy.statuses import is_busy, is_end, is_there, obstacle
 
 STATUSES = [
-    *(f"{verb}_{end}" for verb in ("CREATE", "UPDATE", "DELETE", "ROLLBACK", "UPDATE_ROLLBACK", "IMPORT", "IMPORT_ROLLBACK")
-      for end in ("IN_PROGRESS", "COMPLETE", "FAILED")),
+    *(
+        f"{verb}_{end}"
+        for verb in ("CREATE", "UPDATE", "DELETE", "ROLLBACK", "UPDATE_ROLLBACK", "IMPORT", "IMPORT_ROLLBACK")
+        for end in ("IN_PROGRESS", "COMPLETE", "FAILED")
+    ),
     "REVIEW_IN_PROGRESS",
     "UPDATE_COMPLETE_CLEANUP_IN_PROGRESS",
     "UPDATE_ROLLBACK_COMPLETE_CLEANUP_IN_PROGRESS",
-]  # fmt: skip
+]
 EXECUTIONS = ["UNAVAILABLE", "AVAILABLE", "EXECUTE_IN_PROGRESS", "EXECUTE_COMPLETE", "EXECUTE_FAILED", "OBSOLETE"]
 REFUSAL = Problem("access_denied", "no")
 looks = st.builds(
@@ -136,9 +138,8 @@ def event(number: int, logical_id: str, status: str, token: str | None = "run", 
     is_whole = logical_id == "web"
     kind, physical = ("AWS::CloudFormation::Stack", "arn") if is_whole else ("AWS::SNS::Topic", None)
     at = f"2026-01-01T00:00:{number:02}.000+00:00"
-    return StackEvent(
-        event_id=f"e{number}", at=at, logical_id=logical_id, physical_id=physical, type=kind, status=status, token=token, **more
-    )  # fmt: skip
+    names = {"event_id": f"e{number}", "logical_id": logical_id, "physical_id": physical, "type": kind}
+    return StackEvent(**names, at=at, status=status, token=token, **more)  # type: ignore[arg-type]
 
 
 EVENTS = [
@@ -158,7 +159,7 @@ EVENTS = [
 def test_operation_is_followed_in_whatever_parts_its_events_come(cuts: tuple[int, ...]) -> None:
     operation, kept = Operation(), []
     edges = [0, *cuts, len(EVENTS)]
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         if operation.ended is None:
             operation, more = operation.follow(EVENTS[start:end], stack_arn="arn", token="run")
             kept += more
@@ -217,8 +218,6 @@ def test_alarm_that_rolls_back_is_the_cause() -> None:
 @given(st.sampled_from(STATUSES) | st.text(max_size=30))
 def test_every_status_has_one_meaning(status: str) -> None:
     assert not (is_busy(status) and is_end(status))
-    from coreo_shared.contracts.deploys import DeployAction  # noqa: PLC0415
-
     for action in DeployAction:
         problem = obstacle(action, status)
         if problem is not None:

@@ -4,10 +4,11 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace as changed
 
 from coreo_shared.contracts.deploys import DeployAction, Difference, Drift, DriftedResource
 from coreo_shared.contracts.terms import FindingStatus, Severity
-from coreo_worker.aws.stacks import DriftStatus
+from coreo_worker.aws.stacks import DriftStatus, StackDeniedError
 from tests.support.deploy_story import Story
 from tests.support.memory_stacks import refused
 
@@ -57,7 +58,7 @@ async def test_what_differs_is_shown_and_found() -> None:
     assert {finding.rule_id for finding in story.findings} == {"drift-resource"}
     assert found["Changed"].resource_id == "id-Changed"
     assert "/Port" in found["Changed"].message
-    assert len(found["Changed"].evidence["differences"][0]["actual"]) == 2_000
+    assert len(found["Changed"].evidence["differences"][0]["actual"]) == 500
     assert found["Odd"].reason == "Access denied"
 
 
@@ -70,8 +71,6 @@ async def test_findings_are_known_again_after_the_stack_was_made_anew() -> None:
 
 
 def replace_physical(one: DriftedResource) -> DriftedResource:
-    from msgspec.structs import replace as changed  # noqa: PLC0415
-
     return changed(one, physical_id="another")
 
 
@@ -151,8 +150,6 @@ async def test_no_stack_and_no_permission() -> None:
     assert (await story.part()).outcome == "failed"
     assert story.failure.code == "stack_missing"
 
-    from coreo_worker.aws.stacks import StackDeniedError  # noqa: PLC0415
-
     story = make()
     story.stacks.faults["detect_drift"] = [StackDeniedError("cloudformation:DetectStackDrift", "AccessDenied", "no")]
     assert (await story.part()).outcome == "failed"
@@ -160,8 +157,12 @@ async def test_no_stack_and_no_permission() -> None:
 
 
 async def test_many_resources_come_in_chunks_and_a_cancel_ends_it() -> None:
-    story = make(*(resource(f"R{number}", "IN_SYNC") for number in range(1_500)))
+    wide = [Difference(path=f"/P{number}", type="NOT_EQUAL", expected="x", actual="y" * 5_000) for number in range(30)]
+    story = make(*(resource(f"R{number}", "MODIFIED", differences=wide) for number in range(300)))
     await story.part()
-    assert len(story.findings) == 1_500
+    assert len(story.findings) == 300
+    document = story.documents["drift"]
+    assert isinstance(document, Drift)
+    assert [one.differences[0].actual for one in document.resources if one.status == "MODIFIED"] == [""] * 300
 
     assert (await make(resource("Same", "IN_SYNC")).part(cancel=True)).outcome == "canceled"

@@ -39,6 +39,7 @@ from coreo_worker.deploy.protocol import (
     StoreEvents,
     StoreFindings,
     pack,
+    unpack_from_run,
 )
 from coreo_worker.deploy.protocol import _to_run as from_worker
 from coreo_worker.runner import deployment
@@ -47,7 +48,7 @@ from coreo_worker.runner.deployment import Deployment, DeployTools
 from coreo_worker.runner.gate import JobGate
 from coreo_worker.runner.handler import JobHandler, Terms
 from coreo_worker.runner.protocol import LENGTH_BYTES, ProtocolError
-from coreo_worker.runner.results import ResultsRefusedError
+from coreo_worker.runner.results import ResultsRefusedError, ResultsUnavailableError
 from coreo_worker.runner.stopping import Stopping
 from tests.support.results import make_finding
 from tests.support.worker import ACCOUNT, FakeRoles, Jobs, MemoryQueue, MemoryResults, MemoryRun, make_preview, until
@@ -241,8 +242,6 @@ async def test_ledgers_no_reaches_the_process(code: str) -> None:
 async def test_without_the_ledgers_word_the_process_hears_nothing_and_the_job_comes_again() -> None:
     world = World([(MAY_BEGIN,)], patience=0.01)
     run_id = world.start(**approved())
-    from coreo_worker.runner.results import ResultsUnavailableError  # noqa: PLC0415
-
     world.results.refuse = lambda call: ResultsUnavailableError("away") if call == "begin_apply" else None
     async with world.worker():
         await until(lambda: world.queue.calls and world.queue.calls[-1][0] == "hide" and world.made)
@@ -266,7 +265,7 @@ async def test_without_the_ledgers_word_the_process_hears_nothing_and_the_job_co
 )
 @pytest.mark.parametrize("begun", [True, False])
 async def test_change_that_was_begun_is_looked_at_again_whatever_happens_here(
-    begun: bool, end: tuple[Any, ...], receives: int
+    end: tuple[Any, ...], receives: int, *, begun: bool
 ) -> None:
     world = World([end if begun else (MAY_BEGIN, *end)])
     run_id = world.start(receives=receives, **(applying() if begun else approved()))
@@ -332,7 +331,7 @@ async def test_endless_trouble_ends_as_unknown() -> None:
 
 
 @pytest.mark.parametrize(("begun", "state"), [(True, RunState.APPLYING), (False, RunState.QUEUED)])
-async def test_worker_that_is_shut_down_hands_its_run_on(begun: bool, state: RunState) -> None:
+async def test_worker_that_is_shut_down_hands_its_run_on(state: RunState, *, begun: bool) -> None:
     world = World([()])
     run_id = world.start(**(applying() if begun else {}))
     async with world.worker():
@@ -363,7 +362,7 @@ async def test_wish_to_cancel_is_passed_on_and_refused_each_time_it_is_wished() 
 
 
 @pytest.mark.parametrize("begun", [True, False])
-async def test_claim_of_a_run_that_somebody_wants_canceled(begun: bool) -> None:
+async def test_claim_of_a_run_that_somebody_wants_canceled(*, begun: bool) -> None:
     world = World([(Ended(outcome="rolled_back", reason="Canceled on request."),)])
     state = applying() if begun else {"state": RunState.QUEUED}
     run_id = world.start(**state, cancel_requested=True)
@@ -401,9 +400,9 @@ async def test_change_that_began_meanwhile_is_not_ended_by_a_cancel(monkeypatch:
         run.cancel_requested = True
         await until(lambda: process.of(Cancel))
         await asyncio.sleep(0.8)
-        assert run.state is RunState.APPLYING
+        assert run.is_applying
         process.say(Ended(outcome="rolled_back", reason="Canceled on request."))
-        await world.done(run_id)
+        run = await world.done(run_id)
 
     assert run.state is RunState.ROLLED_BACK
 
@@ -489,8 +488,6 @@ async def test_results_service_of_before_is_waited_for() -> None:
 
 def test_every_frame_survives_the_pipe() -> None:
     frames: list[Any] = [*LOOK, MAY_BEGIN, *DONE, NoCancel(reason="r"), SessionOver()]
-    from coreo_worker.deploy.protocol import unpack_from_run  # noqa: PLC0415
-
     assert [unpack_from_run(pack(frame)[LENGTH_BYTES:]) for frame in frames] == frames
     for nonsense in (b"", b"\xc1", b"\x80"):
         with pytest.raises(ProtocolError, match="malformed"):

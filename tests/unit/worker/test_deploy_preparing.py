@@ -1,5 +1,6 @@
 """The part of a deploy that only looks: change sets made once, shown whole, refused for a reason, and tidied up."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from coreo_shared.contracts.deploys import DeployAction, Gate
 from coreo_shared.contracts.terms import Severity
 from coreo_shared.templates import pack
+from coreo_worker.aws.stacks import StackDeniedError
 from tests.support.deploy_story import RUN_ID, Story
 from tests.support.memory_stacks import MemoryStacks, modify, refused
 
@@ -53,7 +55,7 @@ async def test_preview_alone_leaves_no_change_set() -> None:
 
 @pytest.mark.parametrize("is_new", [True, False])
 @pytest.mark.parametrize("fault", ["lost", "trouble"])
-async def test_lost_answer_makes_no_second_change_set(fault: Any, is_new: bool) -> None:
+async def test_lost_answer_makes_no_second_change_set(fault: Any, *, is_new: bool) -> None:
     story = Story()
     if not is_new:
         story.stacks.add()
@@ -155,24 +157,28 @@ async def test_stack_that_is_whole_can_be_updated(status: str) -> None:
     assert (await story.part()).outcome == "prepared"
 
 
+INVALID = "ValidationError"
+
+
 @pytest.mark.parametrize(
     ("said", "code", "aws", "named"),
     [
-        ("InsufficientCapabilitiesException", "capability_missing", "Requires capabilities : [CAPABILITY_NAMED_IAM]", "CAPABILITY_NAMED_IAM"),
-        ("ValidationError", "parameter_invalid", "Parameter 'Cidr' must match pattern ^10", "parameter"),
-        ("ValidationError", "parameter_invalid", "Parameters: [Size] must have values", "parameter"),
-        ("ValidationError", "template_invalid", "Template format error: unsupported structure.", "template"),
-        ("ValidationError", "template_invalid", "Template Validation Error: x", "template"),
-        ("ValidationError", "template_unreadable", "S3 error: Access Denied", "s3:GetObject"),
-        ("ValidationError", "template_unreadable", "TemplateURL must be a supported URL.", "s3:GetObject"),
-        ("ValidationError", "service_role_unusable", "Role arn:aws:iam::1:role/x is invalid or cannot be assumed", "service role"),
-        ("ValidationError", "stack_busy", "Stack:arn is in UPDATE_IN_PROGRESS state and can not be updated.", "Start the run again"),
-        ("ValidationError", "request_invalid", "Something else", "the failure says why"),
+        ("InsufficientCapabilitiesException", "capability_missing", "Requires : [CAPABILITY_IAM]", "CAPABILITY_IAM"),
+        (INVALID, "parameter_invalid", "Parameter 'Cidr' must match pattern ^10", "parameter"),
+        (INVALID, "parameter_invalid", "Parameters: [Size] must have values", "parameter"),
+        (INVALID, "template_invalid", "Template format error: unsupported structure.", "template"),
+        (INVALID, "template_invalid", "Template Validation Error: x", "template"),
+        (INVALID, "template_unreadable", "S3 error: Access Denied", "s3:GetObject"),
+        (INVALID, "template_unreadable", "TemplateURL must be a supported URL.", "s3:GetObject"),
+        (INVALID, "service_role_unusable", "Role arn:x is invalid or cannot be assumed", "service role"),
+        (INVALID, "stack_busy", "Stack:x is in UPDATE_IN_PROGRESS state and can not be updated.", "again"),
+        (INVALID, "request_invalid", "Something else", "the failure says why"),
         ("LimitExceededException", "quota_reached", "Limit for stack has been exceeded", "quota"),
         ("AlreadyExistsException", "stack_name_taken", "Stack [web] already exists", "this name"),
         ("SomethingElse", "aws_refused", "no", "SomethingElse"),
+        ("InvalidClientTokenId", "region_unavailable", "The security token is invalid", "not enabled"),
     ],
-)  # fmt: skip
+)
 async def test_what_aws_refuses_is_named(said: str, code: str, aws: str, named: str) -> None:
     story = Story()
     story.stacks.faults["make_change_set"] = [refused(said, aws, "cloudformation:CreateChangeSet")]
@@ -188,8 +194,6 @@ async def test_what_aws_refuses_is_named(said: str, code: str, aws: str, named: 
 
 @pytest.mark.parametrize("method", ["find", "change_set", "make_change_set", "change_sets"])
 async def test_denied_action_is_named(method: str) -> None:
-    from coreo_worker.aws.stacks import StackDeniedError  # noqa: PLC0415
-
     story = Story()
     story.stacks.add()
     said = "User: arn:x is not authorized to perform: cloudformation:CreateChangeSet on resource: arn:y"
@@ -237,7 +241,6 @@ async def test_change_sets_of_earlier_runs_are_tidied_up_and_no_others() -> None
     await story.part()
     (arn,) = story.stacks.sets
     summary, made = story.stacks.sets[arn]
-    from dataclasses import replace  # noqa: PLC0415
 
     def other(name: str, description: str) -> None:
         new = f"{arn}-{name}"
@@ -265,7 +268,7 @@ async def test_change_sets_of_earlier_runs_are_tidied_up_and_no_others() -> None
         (modify("Db", kind="AWS::S3::Bucket", replacement="True"), ["replace"], [], True),
     ],
 )
-async def test_gate_refuses_replacement_unless_allowed(change: Any, refuse: Any, allow: Any, passes: bool) -> None:
+async def test_gate_refuses_replacement_unless_allowed(change: Any, refuse: Any, allow: Any, *, passes: bool) -> None:
     fields = {"gates": [Gate(resource_type="AWS::RDS::*", refuse=refuse)], "allow": allow}
     story = Story(MemoryStacks(changes=(change,)), fields=fields)
     story.stacks.add()
@@ -311,7 +314,7 @@ async def test_unknown_rule_is_no_rule_that_passes() -> None:
 
 
 @pytest.mark.parametrize("by_url", [True, False])
-async def test_secret_in_plain_is_refused(by_url: bool) -> None:
+async def test_secret_in_plain_is_refused(*, by_url: bool) -> None:
     text = (
         '{"Parameters": {"Key": {"Type": "String", "NoEcho": true}}, "Resources": {"T": {"Type": "AWS::SNS::Topic"}}}'
     )
@@ -334,6 +337,19 @@ async def test_secret_in_plain_is_refused(by_url: bool) -> None:
     assert story.stacks.sets == {}
     story.fields["parameters"] = {"Key": "{{resolve:secretsmanager:key}}"}
     assert (await story.part()).outcome == "prepared"
+
+
+async def test_url_whose_template_nobody_may_see_is_refused() -> None:
+    denial = StackDeniedError("cloudformation:GetTemplate", "AccessDenied", "no")
+    story = Story(fields={"template_url": "https://b-1.s3.amazonaws.com/t.json", "parameters": {"Key": "x"}})
+    story.stacks.faults["template"] = [denial]
+
+    assert (await story.part()).outcome == "failed"
+    assert (story.failure.denied_action, story.stacks.sets) == ("cloudformation:GetTemplate", {})
+    story = Story(fields={"rules": ["sns-topic-unencrypted"]})
+    story.stacks.faults["template"] = [denial]
+    assert (await story.part()).outcome == "prepared"  # the job has the template, and the rules judge that one
+    assert len(story.preview.findings) == 1
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,9 @@
 """The demo: the main job on this machine, through the same commands a customer uses.
 
 It starts the stack and adds two planted customer accounts, one by its role and one by access keys, which Coreo proves
-to be safe before it uses them. It audits both and prints the findings. With `check` it compares them with what was
-planted, and ends; without, everything stays up until Ctrl-C.
+to be safe before it uses them. It audits both and prints the findings, and takes a small stack through its whole life
+(`demo_deploy`). With `check` it compares what was found with what was planted, and ends; without, everything stays up
+until Ctrl-C.
 """
 
 import json
@@ -20,6 +21,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from coreo_embedded.demo_deploy import DeployDemo
 from coreo_embedded.estate import Estate, Expected, seed
 from coreo_embedded.estate.people import KeyEstate, seed_with_keys
 from coreo_embedded.processes import ProcessFailedError
@@ -52,7 +54,8 @@ class _Customer:
         before = "" if secret is None else "echo SECRET | "
         self._console.print(f"\n[bold]$ {before}coreo {shlex.join(arguments)}[/]", highlight=False, soft_wrap=True)
         command = [str(_COREO), *arguments]
-        return subprocess.run(command, env=self._environment, check=False, input=secret, text=True).returncode
+        # Without a secret nothing stands on its standard input: nobody is there to be asked.
+        return subprocess.run(command, env=self._environment, check=False, input=secret or "", text=True).returncode
 
     def ask(self, *arguments: str) -> str:
         """Runs it for a program: its standard output. Raises ProcessFailedError with what it said."""
@@ -78,8 +81,10 @@ def run_demo(*, check: bool) -> int:
         api = stack.start_api()
         stack.start_worker("onboard")
         stack.start_worker("audit")
+        stack.start_worker("deploy")
         console.print(
-            f"The services run: api, results, a worker for onboarding, one for audits (logs in {stack.logs})."
+            "The services run: api, results, a worker for onboarding, one for audits, one for deploys "
+            f"(logs in {stack.logs})."
         )
         token = stack.create_team("Demo")["token"]
         customer = _Customer(api.url, token, Path(directory), console)
@@ -91,7 +96,10 @@ def run_demo(*, check: bool) -> int:
         status = max(status, _audit(customer))
         if check:
             expected = estate.expected_of(set(load_catalogue().rule_sets[RULE_SET]))
-            return max(status, _compare(customer, expected, console))
+            status = max(status, _compare(customer, expected, console))
+        status = max(status, _deploy(stack, customer, Path(directory), console))
+        if check:
+            return status
         console.print(f"\nAPI [link]{api.url}/docs[/]   team token {token}", highlight=False, soft_wrap=True)
         console.print(f"Go on in another shell:  export COREO_URL={api.url} COREO_TOKEN={token}", soft_wrap=True)
         console.print("Everything stays up until Ctrl-C.")
@@ -132,6 +140,17 @@ def _audit(customer: _Customer) -> int:
     customer.show("plan", "create", "--name", RULE_SET, "--account", "acme", "--rule-set", RULE_SET, "--region", "all")
     status = customer.show("run", "start", RULE_SET, "--watch")
     customer.show("findings", "--status", "FAIL", "--all")
+    return status
+
+
+def _deploy(stack: Stack, customer: _Customer, directory: Path, console: Console) -> int:
+    """A stack's life, in an account whose role allows nearly all: each run is limited by what its plan states."""
+    demo = DeployDemo(customer, stack.simulator, KEY_ACCOUNT, directory, console)
+    status = demo.run()
+    for problem in demo.problems:
+        console.print(f"[red]not as it should be[/]: {problem}", soft_wrap=True)
+    if status == 0:
+        console.print("\n[green]Deploy passed[/]: previewed, approved, applied, audited, drifted and destroyed.")
     return status
 
 

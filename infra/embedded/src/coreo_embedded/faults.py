@@ -138,14 +138,14 @@ class Fault:
 
 def parse_fault(body: Any) -> Fault:
     """A fault from the JSON of the control endpoint. Raises FaultError."""
-    known = {"kind": str, "service": str, "operation": str, "role": str, "containing": str}
-    known |= {"times": int, "seconds": (int, float)}
+    texts = dict.fromkeys(("kind", "service", "operation", "role", "containing"), str)
+    known: dict[str, type | tuple[type, ...]] = {**texts, "times": int, "seconds": (int, float)}
     if not isinstance(body, dict) or "kind" not in body:
         raise FaultError("kind is required")
     for name, value in body.items():
         if name not in known:
             raise FaultError(f"unknown field; there are {', '.join(known)}")
-        if isinstance(value, bool) or not isinstance(value, known[name]):  # type: ignore[arg-type]  # values are types
+        if isinstance(value, bool) or not isinstance(value, known[name]):
             raise FaultError(f"{name} has the wrong type")
     return Fault(**body)
 

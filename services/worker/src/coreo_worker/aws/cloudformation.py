@@ -30,6 +30,7 @@ from coreo_worker.aws.stacks import (
 _TRIES: Final = 5
 _PAUSE_SECONDS: Final = 0.3
 _SERVICE: Final = "cloudformation"
+_LONGEST_REASON: Final = 4_000  # characters
 _LACKING = re.compile(r"not authorized to perform:? ?\[?([a-z0-9-]+:[A-Za-z0-9]+)")
 _NO_STACK = re.compile(r"^Stack\b.* does not exist")
 # A quota, not haste: the SDK's list of throttles, made for other services, has it too.
@@ -344,7 +345,7 @@ def _event(raw: Mapping[str, Any]) -> StackEvent:
         physical_id=raw.get("PhysicalResourceId") or None,
         type=raw.get("ResourceType", ""),
         status=raw.get("ResourceStatus", ""),
-        reason=raw.get("ResourceStatusReason") or None,
+        reason=(raw.get("ResourceStatusReason") or "")[:_LONGEST_REASON] or None,
         token=raw.get("ClientRequestToken"),
     )
 

@@ -19,7 +19,7 @@ from coreo_worker.aws.stacks import Stack, StackRefusalError, StackTroubleError
 from coreo_worker.deploy import deciding
 from coreo_worker.deploy.deciding import CallOff, Look, NotDone, Over, Refuse, Step, Tell, Undo, Wait
 from coreo_worker.deploy.ends import Ends
-from coreo_worker.deploy.operation import Operation
+from coreo_worker.deploy.operation import Operation, cancel_token
 from coreo_worker.deploy.pacing import after_trouble
 from coreo_worker.deploy.problems import Problem, of_refusal
 from coreo_worker.deploy.protocol import Ended
@@ -244,7 +244,7 @@ class Changing:
 
     async def _undo(self) -> None:
         try:
-            await self.run.stacks.cancel_update(self._stack, f"{self.run.run_id}-cancel")
+            await self.run.stacks.cancel_update(self._stack, cancel_token(self.run.run_id))
         except StackRefusalError as refused:
             problem = of_refusal(refused)
             reason = problem.reason if problem.denied_action else "AWS does not let this update be canceled now."

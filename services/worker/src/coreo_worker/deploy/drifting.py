@@ -6,11 +6,11 @@ from typing import Final, Literal
 
 import msgspec
 
-from coreo_shared.contracts.deploys import Checkpoint, Drift, DriftedResource
+from coreo_shared.contracts.deploys import Checkpoint, Difference, Drift, DriftedResource
 from coreo_shared.contracts.findings import Finding
-from coreo_shared.contracts.results import MAX_CHUNK_FINDINGS
 from coreo_shared.contracts.terms import FindingStatus, Severity
 from coreo_shared.rules.values import fingerprint
+from coreo_worker.audit.chunks import ChunkWriter
 from coreo_worker.aws.stacks import DriftStatus, StackRefusalError, StackResource
 from coreo_worker.deploy.problems import Problem
 from coreo_worker.deploy.protocol import Ended
@@ -19,7 +19,9 @@ from coreo_worker.deploy.statuses import obstacle
 from coreo_worker.deploy.terms import DRIFT_RULE, UNIT_TYPE
 
 MAX_VALUE: Final = 2_000  # characters of a property's value
-MAX_DIFFERENCES: Final = 100  # of a resource that a finding shows
+MAX_BYTES: Final = 3 * 1024 * 1024  # of the document; the results service takes a little more
+_SHOWN_VALUE: Final = 500  # characters of a property's value, in a finding
+_SHOWN: Final = 20  # differences of a resource, in a finding
 _UNDER_WAY: Final = "DETECTION_IN_PROGRESS"
 _OTHER_SECONDS: Final = 15.0
 _LONGEST_SECONDS: Final = 3_600.0
@@ -85,15 +87,14 @@ class DriftDetection:
         if status.detection == "DETECTION_FAILED" and not any(one.status in _STATUSES for one in resources):
             problem = Problem("drift_not_detected", "AWS could not detect drift; the failure says why.", status.reason)
             return await run.fail(problem, checkpoint)
-        document = Drift(
-            stack_arn=stack_arn, status=overall(resources), resources=resources, detected_at=status.at or run.now
+        document = _sized(
+            Drift(stack_arn=stack_arn, status=overall(resources), resources=resources, detected_at=status.at or run.now)
         )
         await run.voice.store(document, checkpoint)
-        findings = findings_of(run.account_id, run.spec.region, run.spec.stack_name, resources)
-        for index, start in enumerate(range(0, max(len(findings), 1), MAX_CHUNK_FINDINGS)):
-            part = findings[start : start + MAX_CHUNK_FINDINGS]
-            is_last = start + MAX_CHUNK_FINDINGS >= len(findings)
-            await run.voice.store_findings(f"{UNIT_TYPE}@{run.spec.region}", index, final=is_last, findings=part)
+        writer = ChunkWriter(_Sink(run), f"{UNIT_TYPE}@{run.spec.region}")
+        for finding in findings_of(run.account_id, run.spec.region, run.spec.stack_name, resources):
+            await writer.add(finding)
+        await writer.finish()
         return Ended(outcome="completed", reason=_left_out(resources))
 
 
@@ -144,7 +145,7 @@ def _finding(account_id: str, region: str, stack_name: str, resource: DriftedRes
         evidence={
             "stack": stack_name,
             "logical_id": resource.logical_id,
-            "differences": [msgspec.to_builtins(one) for one in resource.differences[:MAX_DIFFERENCES]],
+            "differences": [msgspec.to_builtins(_cut(one, _SHOWN_VALUE)) for one in resource.differences[:_SHOWN]],
         },
         reason=(resource.reason or "AWS could not compare it.") if resource.status == "UNKNOWN" else None,
     )
@@ -164,11 +165,36 @@ def _message(resource: DriftedResource) -> str:
 
 
 def _shortened(resource: DriftedResource) -> DriftedResource:
-    differences = [
-        msgspec.structs.replace(one, expected=one.expected[:MAX_VALUE], actual=one.actual[:MAX_VALUE])
-        for one in resource.differences
+    return msgspec.structs.replace(resource, differences=[_cut(one, MAX_VALUE) for one in resource.differences])
+
+
+def _cut(difference: Difference, length: int) -> Difference:
+    return msgspec.structs.replace(difference, expected=difference.expected[:length], actual=difference.actual[:length])
+
+
+def _sized(drift: Drift) -> Drift:
+    """Small enough to be stored: which resources have drifted is always there."""
+    if len(msgspec.json.encode(drift)) <= MAX_BYTES:
+        return drift
+    bare = [
+        msgspec.structs.replace(one, differences=[_cut(difference, 0) for difference in one.differences[:_SHOWN]])
+        for one in drift.resources
     ]
-    return msgspec.structs.replace(resource, differences=differences)
+    return msgspec.structs.replace(drift, resources=bare)
+
+
+@dataclass(frozen=True)
+class _Sink:
+    """Takes the findings as an audit's sink does."""
+
+    run: DeployRun
+
+    async def planned(self, units_total: int) -> None:
+        """There is one unit, which the worker knows."""
+
+    async def chunk(self, unit: str, index: int, *, final: bool, findings: list[Finding]) -> None:
+        """Hands them on."""
+        await self.run.voice.store_findings(unit, index, final=final, findings=findings)
 
 
 def _left_out(resources: Sequence[DriftedResource]) -> str | None:

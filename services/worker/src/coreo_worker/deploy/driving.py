@@ -20,20 +20,24 @@ async def drive(run: DeployRun, *, changes: bool) -> Ended:
     """Does the run's next part: the change that was approved, or what comes before it."""
     if changes:
         return await _change(Changing(run))
-    driver = {
-        DeployAction.PREVIEW: Preparation,
-        DeployAction.APPLY: Preparation,
-        DeployAction.DRIFT: DriftDetection,
-        DeployAction.DESTROY: Removal,
-    }[run.spec.action](run)
     try:
-        return await driver.execute()
+        return await _looking(run).execute()
     except ProblemError as error:
         return await run.fail(error.problem, run.claim.checkpoint)
     except StackRefusalError as refused:
         return await run.fail(of_refusal(refused), run.claim.checkpoint)
     except StackTroubleError as trouble:
         return interrupted(trouble, 0)
+
+
+def _looking(run: DeployRun) -> Preparation | DriftDetection | Removal:
+    match run.spec.action:
+        case DeployAction.DRIFT:
+            return DriftDetection(run)
+        case DeployAction.DESTROY:
+            return Removal(run)
+        case _:
+            return Preparation(run)
 
 
 async def _change(changing: Changing) -> Ended:

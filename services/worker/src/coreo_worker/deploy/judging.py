@@ -22,6 +22,7 @@ from coreo_worker.deploy.previews import Judged
 from coreo_worker.deploy.problems import Problem, ProblemError
 
 MAX_FINDINGS: Final = 2_000
+_LONGEST_MESSAGE: Final = 1_000  # characters
 _log = structlog.get_logger(__name__)
 
 
@@ -87,7 +88,7 @@ def _findings(resource: TemplateResource, rules: list[CompiledRule]) -> Iterator
                 severity=compiled.rule.severity,
                 logical_id=plain_text(resource.logical_id),
                 type=plain_text(resource.cloudformation),
-                message=plain_text(verdict.message),
+                message=plain_text(verdict.message)[:_LONGEST_MESSAGE],
                 reason=verdict.reason,
             )
 

@@ -45,7 +45,7 @@ class Operation:
         done: set[str] = set()
         for position, event in enumerate(kept):
             if is_of_stack(event, stack_arn):
-                if after.ended is not None and event.token != token:
+                if after.ended is not None and event.token not in {token, cancel_token(token)}:
                     return replace(after, is_sure=True, done=after.done + len(done)), kept[:position]
                 after = replace(after, status=event.status, ended=event.status if is_end(event.status) else None)
                 if after.ended is not None and after.ended not in _MAYBE_ENDS:
@@ -53,6 +53,11 @@ class Operation:
             elif event.status.endswith("_COMPLETE") and "ROLLBACK" not in (after.status or ""):
                 done.add(event.logical_id)
         return replace(after, done=after.done + len(done)), kept
+
+
+def cancel_token(token: str) -> str:
+    """The token under which the run has its own operation canceled."""
+    return f"{token}-cancel"
 
 
 def is_of_stack(event: StackEvent, stack_arn: str) -> bool:

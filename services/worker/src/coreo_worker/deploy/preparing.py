@@ -54,9 +54,10 @@ class Preparation:
             return await run.fail(problem, checkpoint, status)
         try:
             return await self._prepare(before, checkpoint)
-        except ProblemError as error:
+        except (ProblemError, StackRefusalError) as error:
+            problem = error.problem if isinstance(error, ProblemError) else of_refusal(error)
             await self._drop()
-            return await run.fail(error.problem, checkpoint, status)
+            return await run.fail(problem, checkpoint, status)
 
     async def _prepare(self, before: Stack | None, checkpoint: Checkpoint) -> Ended:
         run = self.run
@@ -160,16 +161,16 @@ class Preparation:
             problem = await self._why_not_made(made)
             await self._drop()
             return await run.fail(problem, checkpoint, None if before is None else before.status)
-        preview = await self._preview(before, made, is_empty=is_empty)
+        preview = await self._preview(before, made)
         checkpoint = _prepared(checkpoint, preview)
         await run.voice.store(preview, checkpoint)
         if is_empty:
             await self._drop()
             return await self._no_change(before)
-        problem = refusal(preview, run.spec)
-        if problem is not None:
+        refused = refusal(preview, run.spec)
+        if refused is not None:
             await self._drop()
-            return await run.fail(problem, checkpoint, preview.stack_status)
+            return await run.fail(refused, checkpoint, preview.stack_status)
         if run.canceled.is_set():
             return await self._call_off()
         if run.spec.action is DeployAction.PREVIEW:
@@ -187,9 +188,11 @@ class Preparation:
             return problem
         return replace(first_cause(errors, made.stack_arn), code="template_invalid")
 
-    async def _preview(self, before: Stack | None, made: ChangeSet, *, is_empty: bool) -> Preview:
+    async def _preview(self, before: Stack | None, made: ChangeSet) -> Preview:
         run = self.run
-        judged = Judged() if is_empty and not run.spec.rules else await self._judged(made)
+        # What a URL leads to only CloudFormation can tell; a template that came with the job was looked at already.
+        needs_template = run.spec.rules or run.spec.template is None
+        judged = await self._judged(made) if needs_template else Judged()
         return preview_of_changes(
             Subject(run.account_id, run.spec, before),
             stack_arn=made.stack_arn,
@@ -205,11 +208,10 @@ class Preparation:
         place = Place(run.account_id, spec.region, run.partition, spec.stack_name, made.stack_arn)
         try:
             text = await run.stacks.template(spec.stack_name, made.arn)
-        except StackRefusalError as refused:
+        except StackRefusalError:
             own = self._template()
-            if own is None:
-                problem = of_refusal(refused)
-                return Judged(notes=[f"The rules could not judge the template. {problem.reason}"] if spec.rules else [])
+            if own is None:  # nobody can say whether one of the parameters is secret
+                raise
             text = own
         check_no_plain_secret(text, spec.parameters)
         return TemplateJudge(spec).judge(text, place)

@@ -13,6 +13,8 @@ from coreo_worker.aws.stacks import StackDeniedError, StackRefusalError
 
 MAX_SAID: Final = 4_000
 _CAPABILITY = re.compile(r"CAPABILITY_[A-Z_]{1,40}")
+# How a region answers that the account has not opted in to (aws.calls).
+_REGION_OFF: Final = frozenset({"AuthFailure", "InvalidClientTokenId", "OptInRequired", "UnrecognizedClientException"})
 _PARAMETER = re.compile(r"[Pp]arameters?:? ?[\[' ]")
 _DENIALS: Final = (
     re.compile(r"not authorized to perform:? ?\[?([a-z0-9-]{1,63}:[A-Za-z0-9]{1,128})"),
@@ -86,6 +88,8 @@ def _known(refusal: StackRefusalError) -> Problem:
     if code.startswith("InsufficientCapabilities"):
         names = ", ".join(sorted(set(_CAPABILITY.findall(said)))) or "a capability"
         return Problem("capability_missing", f"The template needs {names}. Add it to the plan's capabilities.")
+    if code in _REGION_OFF:
+        return Problem("region_unavailable", "The region is not enabled for the account, or the role is gone.")
     if code.startswith("LimitExceeded"):
         return Problem("quota_reached", "A CloudFormation quota of the account is reached. Raise it, or remove stacks.")
     if code in {"ValidationError", "ParamValidationError"}:

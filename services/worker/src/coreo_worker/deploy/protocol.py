@@ -111,8 +111,8 @@ class Ended(Message, frozen=True, kw_only=True, tag="ended"):
 
 ToRun = Begin | Renewed | Cancel | Begun
 FromRun = Store | StoreEvents | StoreFindings | MayBegin | NoCancel | SessionOver | Ended
-_to_run = msgspec.msgpack.Decoder(ToRun)
-_from_run = msgspec.msgpack.Decoder(FromRun)
+_to_run: msgspec.msgpack.Decoder[ToRun] = msgspec.msgpack.Decoder(ToRun)
+_from_run: msgspec.msgpack.Decoder[FromRun] = msgspec.msgpack.Decoder(FromRun)
 
 
 def pack(frame: ToRun | FromRun) -> bytes:

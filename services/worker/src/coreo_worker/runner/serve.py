@@ -65,7 +65,8 @@ def main() -> None:
     region = settings.aws_region or session.get_config_variable("region")
     if region is None:
         _refuse("AWS_REGION: Field required")
-    load_catalogue()  # here, as it takes a while and would hold up what runs
+    if settings.pool is Pool.AUDIT:
+        load_catalogue()  # here, as it takes a while and would hold up what runs
     asyncio.run(serve(settings, session, region))
 
 
