@@ -201,7 +201,11 @@ async def test_a_stream_tells_each_stack_event_once_and_goes_on_where_it_broke(
         worker = await world.to_applying(run)
         await worker.put_events(0, make_events(3))
         await world.reaches(run, "APPLYING")
-        await until(lambda: world.get(f"runs/{run}"))
+
+        async def has_heard_of_all() -> bool:
+            return bool((await world.get(f"runs/{run}"))["deploy"]["documents"].get("events") == 3)
+
+        await until(has_heard_of_all)
         token_hash = hash_of(world.team.token)
         assert token_hash is not None
         caller = Caller(Asker(world.team.id), UUID(int=1), api.context, token_hash, frozenset())

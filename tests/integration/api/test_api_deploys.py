@@ -14,6 +14,7 @@ import asyncpg
 import pytest
 
 from coreo_api.dispatch.dispatcher import Dispatcher
+from coreo_api.dispatch.onboarding import Onboarding
 from coreo_api.dispatch.projector import apply
 from coreo_api.dispatch.scheduler import Scheduler
 from coreo_api.dispatch.turns import DeployDispatcher
@@ -385,6 +386,15 @@ async def test_the_policy_of_a_plan_is_what_it_states(api: Api) -> None:
     assert "s3:CreateBucket" in changing
     assert "s3:CreateBucket" not in preview
     assert "ExecuteChangeSet" not in preview + drift
+    grant = ok(
+        await team.http.get(f"/v1/cloud-accounts/{account}/grant", params={"level": "exact", "plan_id": plan["id"]})
+    )
+    assert {"s3:CreateBucket", "ec2:*", "cloudformation:DeleteStack"} <= set(str(grant["policy"]).split("'"))
+    ok(await team.http.post(f"/v1/cloud-accounts/{account}/verify"), 202)
+    await Onboarding(api.context, api.onboard_queue).step()
+    verified = api.onboard_queue.jobs(Pool.ONBOARD)[-1].work.actions  # type: ignore[union-attr]  # a VerifySpec
+    assert {"s3:CreateBucket", "cloudformation:CreateChangeSet"} <= set(verified)
+    assert "ec2:*" not in verified  # AWS can try single actions only
     many = [f"s3:Put{'X' * 40}{number}" for number in range(100)]
     body = {"spec": SPEC | {"permissions": many}}
     problem(await team.http.patch(f"/v1/plans/{plan['id']}", json=body), 422, "body.spec.permissions")

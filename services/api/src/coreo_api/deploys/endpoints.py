@@ -8,18 +8,14 @@ from fastapi import APIRouter, Header, Query, Response
 
 from coreo_api.context import InContext
 from coreo_api.deploys import queues, service, targets
+from coreo_api.deploys.documents import DriftView, FailureView, OutputsView, PreviewView, StackEventPageView
 from coreo_api.deploys.schemas import (
     DecidedView,
-    DriftView,
-    FailureView,
     OutcomeView,
-    OutputsView,
-    PreviewView,
     QueueView,
     Reject,
     Reorder,
     Settle,
-    StackEventPageView,
     StackEventQuery,
     TargetQuery,
     TargetView,

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from coreo_cli.deploy.following import document
-from coreo_cli.deploy.words import counts_of, label, show_drift, show_failure, show_outputs, show_preview, steps_of
+from coreo_cli.deploy.preview_words import counts_of, show_preview
+from coreo_cli.deploy.words import label, show_drift, show_failure, show_outputs, steps_of
 from coreo_cli.layout import state
 from coreo_cli.outcome import is_final
 from coreo_cli.output import next_steps, write_line, write_words

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 import typer
 
-from coreo_cli.deploy.words import event_line, label, show_preview
+from coreo_cli.deploy.preview_words import show_preview
+from coreo_cli.deploy.words import event_line, label
 from coreo_cli.errors import (
     EXIT_FINDINGS,
     EXIT_INTERRUPTED,

@@ -9,8 +9,9 @@ from coreo_cli.commands.deploy.options import DeployRunArgument, WatchOption, Wh
 from coreo_cli.deploy.ends import conclude
 from coreo_cli.deploy.following import EXIT_CODES_HELP, exit_code, follow
 from coreo_cli.deploy.plans import plan_of
+from coreo_cli.deploy.preview_words import show_preview
 from coreo_cli.deploy.project import find
-from coreo_cli.deploy.words import label, show_events, show_outputs, show_preview, show_queue
+from coreo_cli.deploy.words import label, show_events, show_outputs, show_queue
 from coreo_cli.errors import ApiError, CliError, UnreachableError
 from coreo_cli.layout import Column, state
 from coreo_cli.options import examples
