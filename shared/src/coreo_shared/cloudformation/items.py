@@ -187,7 +187,7 @@ class _Making:
             return self._list(source.each, of, found, shapes)
         if source.wrap is not None:
             inner = shapes.type_of(shapes.members(shapes.type_of(of.of).name)[source.wrap])
-            return [{source.wrap: as_answered(found, inner, shapes)}]
+            return [{source.wrap: as_answered(found, inner, shapes), **source.beside}]
         return as_answered(found, of, shapes)
 
     def _list(self, fields: Mapping[str, SourceDefinition], of: FieldType, found: Any, shapes: Shapes) -> Any:

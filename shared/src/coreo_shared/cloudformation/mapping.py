@@ -41,7 +41,8 @@ class SourceDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
 
     `from`: the path of a property; with `fields` the structure is made of the property's own ones, with `each` that is
     done for each element (`from: this` is an element that is no structure). `wrap`: the value, where there is one,
-    becomes a list of one structure with this field. `values`: what a value means, by its text; `present`: what it
+    becomes a list of one structure with this field, and those of `beside` with these values. `values`: what a value
+    means, by its text; `present`: what it
     means that there is one. `absent`: what it means that there is none, `unless` one of these properties is there.
     `attached`: `from` is a property of these other resources; with `each` they are as many elements, after those of
     `also`, a property of the resource's own. `grows`: each element can only make things worse, so that those which are
@@ -57,6 +58,7 @@ class SourceDefinition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, 
     fields: dict[str, "SourceDefinition"] | None = None
     each: dict[str, "SourceDefinition"] | None = None
     wrap: str | None = None
+    beside: dict[str, Any] = {}
     attached: AttachedDefinition | None = None
     also: str | None = None
     grows: bool = False
@@ -137,7 +139,10 @@ def _check_source(source: SourceDefinition, of: FieldType, shapes: Shapes, place
     if source.wrap is not None:
         if of.kind != "list":
             raise DefinitionError(f"`wrap` makes a list, and this is {of}", place)
-        shapes.member(shapes.type_of(of.of), source.wrap, (*place, "wrap"))
+        element = shapes.type_of(of.of)
+        shapes.member(element, source.wrap, (*place, "wrap"))
+        for name, value in source.beside.items():
+            read_value(value, shapes.member(element, name, (*place, "beside", name)), shapes, place)
     for given in (source.always, source.present, source.absent, *(source.values or {}).values()):
         if given is not msgspec.UNSET:
             read_value(given, of, shapes, place)
