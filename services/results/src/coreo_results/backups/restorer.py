@@ -69,8 +69,13 @@ class Restorer:
     ) -> RestoreReport:
         """Raises BackupsRefusedError, with nothing written, where anything is wrong with the backups or the database.
 
+<<<<<<< HEAD
         `with_expired`: also the results of runs that are too old to be shown; their settings then say 1,826 days,
         or they would go again at once.
+=======
+        `with_expired`: also the results of runs that are too old to be shown. Their team's settings then say 1,826
+        days, as they would go again at once otherwise.
+>>>>>>> in/backups
         """
         await self._check_empty()
         report = RestoreReport()
@@ -126,9 +131,13 @@ class Restorer:
             settings = shown_for_ever(snapshot.settings, team_id) if with_expired else snapshot.settings
             for table in TABLES:
                 await loader.rows(table, rows_of(settings, table))
+<<<<<<< HEAD
             await HeadRepository(connection, team_id).put(_head(backups))
             for exclusion in backups.log.exclusions.values():
                 await restore_exclusion(connection, team_id, exclusion, self.statements)
+=======
+            await HeadRepository(connection, team_id).put(_head(backups), snapshot.number)
+>>>>>>> in/backups
             detail: Detail = {"runs": done.runs, "snapshot": snapshot.number, "log_seq": backups.log.seq}
             await note(
                 connection, team_id, NewEntry(operator(), AccessAction.RESTORE, ObjectKind.TEAM, team_id, detail)
@@ -150,6 +159,5 @@ def _head(backups: TeamBackups) -> Head:
         seq=backups.log.seq - is_pending,
         entry=backups.end,
         pending=snapshot.log_entry if is_pending else None,
-        snapshot=snapshot.number,
         snapshot_at=None,
     )
