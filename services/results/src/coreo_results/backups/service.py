@@ -92,32 +92,20 @@ class Backups:
         if head is None:
             return False
         await self.journal.check_end(team_id, head.seq)
-<<<<<<< HEAD
         await self.forget_unwanted(team_id)
-        return await self.delete_dropped(team_id, head.seq)
-=======
-        await self._forget_unwanted(team_id)
         more = await self._tell_changes(team_id, cycle)
         return await self.delete_dropped(team_id) or more
->>>>>>> in/backups
 
     async def forget_unwanted(self, team_id: UUID) -> bool:
         """Deletes what was being written of runs that went meanwhile; whether there may be more."""
         async with self._database.transaction(team_id) as connection:
             unwanted = await BackupRepository(connection, team_id).unwanted(_DROP_BATCH)
-<<<<<<< HEAD
-        for _, name in unwanted:
-            await self._stores.backups.delete(name)
-        async with self._database.transaction(team_id) as connection:
-            await BackupRepository(connection, team_id).forget([run_id for run_id, _ in unwanted])
-        return len(unwanted) == _DROP_BATCH
-=======
         if unwanted:
             for _, name in unwanted:
                 await self._stores.backups.delete(name)
             async with self._database.transaction(team_id) as connection:
                 await BackupRepository(connection, team_id).forget([run_id for run_id, _ in unwanted])
->>>>>>> in/backups
+        return len(unwanted) == _DROP_BATCH
 
     async def delete_dropped(self, team_id: UUID) -> bool:
         """Deletes objects that the log took out of the backups; whether there may be more. Needs the team's lock."""
