@@ -69,13 +69,8 @@ class Restorer:
     ) -> RestoreReport:
         """Raises BackupsRefusedError, with nothing written, where anything is wrong with the backups or the database.
 
-<<<<<<< HEAD
-        `with_expired`: also the results of runs that are too old to be shown; their settings then say 1,826 days,
-        or they would go again at once.
-=======
         `with_expired`: also the results of runs that are too old to be shown. Their team's settings then say 1,826
         days, as they would go again at once otherwise.
->>>>>>> in/backups
         """
         await self._check_empty()
         report = RestoreReport()
@@ -131,13 +126,9 @@ class Restorer:
             settings = shown_for_ever(snapshot.settings, team_id) if with_expired else snapshot.settings
             for table in TABLES:
                 await loader.rows(table, rows_of(settings, table))
-<<<<<<< HEAD
-            await HeadRepository(connection, team_id).put(_head(backups))
+            await HeadRepository(connection, team_id).put(_head(backups), snapshot.number)
             for exclusion in backups.log.exclusions.values():
                 await restore_exclusion(connection, team_id, exclusion, self.statements)
-=======
-            await HeadRepository(connection, team_id).put(_head(backups), snapshot.number)
->>>>>>> in/backups
             detail: Detail = {"runs": done.runs, "snapshot": snapshot.number, "log_seq": backups.log.seq}
             await note(
                 connection, team_id, NewEntry(operator(), AccessAction.RESTORE, ObjectKind.TEAM, team_id, detail)
