@@ -248,8 +248,8 @@ async def test_whatever_is_done_in_any_order(
         service.app.state.services.exclusion_keeper.wake = lambda: None
         world = World(Place(service, installation, results_database), databases, asyncio.get_running_loop())
         bounds = settings(
-            max_examples=12,
-            stateful_step_count=18,
+            max_examples=6,
+            stateful_step_count=16,
             deadline=None,
             phases=(Phase.explicit, Phase.generate),
             suppress_health_check=list(HealthCheck),
