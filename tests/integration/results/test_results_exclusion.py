@@ -211,11 +211,13 @@ async def test_what_is_pending_when_all_else_is_lost_goes_on_in_the_restored_dat
             break
     with databases.empty("coreo_results") as empty:
         assert (await place.installation.restore(empty)).restored[team].runs == 1
+        assert await rows(empty, "SELECT receipt FROM exclusions") == [(None,)]
         async with place.installation.serving(empty, sweep_seconds=3600) as service:
             again = Place(service, place.installation, empty)
-            assert (await again.find(team, asked.id)).state is ExclusionState.PENDING
             assert (await service.run(team, doomed.run_id).findings()).status_code == 404
-            assert await again.work(team)
+            async with asyncio.timeout(60):  # its keeper is at it already
+                while (await again.find(team, asked.id)).state is ExclusionState.PENDING:
+                    await again.work(team)
             assert (await again.receipt(team, asked.id)).run_ids == [doomed.run_id]
             assert (await service.run(team, kept.run_id).findings()).json()["total"] == 1
     assert [key for key in place.installation.files("backups") if f"/runs/{doomed.run_id}" in key] == []
