@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from tests.support.postgres import ServiceDatabase
@@ -15,3 +16,11 @@ async def service(results_database: ServiceDatabase, tmp_path: Path) -> AsyncIte
     tokens = Tokens()
     async with running(make_settings(results_database, tokens, make_root_key(tmp_path))) as app:
         yield ResultsService(app, tokens)
+
+
+@pytest.fixture
+async def admin(results_database: ServiceDatabase) -> AsyncIterator[asyncpg.Connection]:
+    """The database as its superuser: to make time pass, and to look."""
+    connection = await asyncpg.connect(results_database.url("postgres").replace("+asyncpg", ""))
+    yield connection
+    await connection.close()

@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC
 from typing import Any
 from uuid import UUID
@@ -19,7 +18,6 @@ from coreo_shared.crypto.access_chain import BrokenChainError, check_chain
 from coreo_shared.ids import new_id
 from tests.integration.results.test_results_access import TEAM_CALLS
 from tests.support.deploy_runs import DeployClient
-from tests.support.postgres import ServiceDatabase
 from tests.support.results import PLAN, ResultsService, RunClient, make_chunk, make_finding
 
 ANN, BOB = UUID(int=101), UUID(int=102)
@@ -60,14 +58,6 @@ async def check(reader: Reader) -> tuple[int, str]:
     """The head of the record, whose chain must hold."""
     items = (await reader.call("GET", "/access", limit=1000)).json()["items"]
     return check_chain(items[::-1])
-
-
-@pytest.fixture
-async def admin(results_database: ServiceDatabase) -> AsyncIterator[asyncpg.Connection]:
-    """The database as its superuser."""
-    connection = await asyncpg.connect(results_database.url("postgres").replace("+asyncpg", ""))
-    yield connection
-    await connection.close()
 
 
 @pytest.fixture

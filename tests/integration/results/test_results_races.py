@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
@@ -13,20 +13,11 @@ from coreo_results.ledger.repository import RunRepository
 from coreo_results.life.repository import LifeRepository
 from coreo_results.retention.repository import Locked, RetentionRepository, Scope
 from coreo_shared.ids import new_id
-from tests.support.postgres import ServiceDatabase
 from tests.support.results import PLAN, ResultsService, RunClient, make_chunk, make_finding
 from tests.support.retention import FAIL, PASS, READS, Kept, is_gone, said
 
 SUPPRESSION = {"resource": "bucket-1*", "reason": "known", "author": "ann"}
 SIZE = 40
-
-
-@pytest.fixture
-async def admin(results_database: ServiceDatabase) -> AsyncIterator[asyncpg.Connection]:
-    """The database as its superuser: to make time pass, and to look."""
-    connection = await asyncpg.connect(results_database.url("postgres").replace("+asyncpg", ""))
-    yield connection
-    await connection.close()
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Results that go: when their time is over, and on request; first their key, then all the rest, and never back."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -18,21 +17,12 @@ from coreo_shared.contracts.custody import ResultsGone
 from coreo_shared.contracts.life import ResolvedPage
 from coreo_shared.contracts.terms import FindingStatus, GoneWhy
 from coreo_shared.ids import new_id
-from tests.support.postgres import ServiceDatabase
 from tests.support.results import CLOUD_ACCOUNT, PLAN, ResultsService, make_chunk, make_finding
 from tests.support.retention import FAIL, PARTS, PASS, READS, Kept, is_gone, said
 
 UNKNOWN = FindingStatus.NOT_EVALUATED
 TODAY = datetime.now(UTC).date().isoformat()
 CHUNKS = text("SELECT count(*) FROM chunks WHERE run_id = :run")
-
-
-@pytest.fixture
-async def admin(results_database: ServiceDatabase) -> AsyncIterator[asyncpg.Connection]:
-    """The database as its superuser: to make time pass, and to look."""
-    connection = await asyncpg.connect(results_database.url("postgres").replace("+asyncpg", ""))
-    yield connection
-    await connection.close()
 
 
 @pytest.fixture
