@@ -106,9 +106,12 @@ class Installation:
         return make_settings(database, self.tokens, self.root_key, **{**self._backups, **changes})
 
     @asynccontextmanager
-    async def serving(self, database: ServiceDatabase | None = None) -> AsyncIterator[ResultsService]:
+    async def serving(
+        self, database: ServiceDatabase | None = None, *, keeps_backups: bool = False
+    ) -> AsyncIterator[ResultsService]:
         """The service on the live database, or another."""
-        async with running(self.settings if database is None else self.settings_on(database)) as app:
+        settings = self.settings if database is None else self.settings_on(database)
+        async with running(settings, keeps_backups=keeps_backups) as app:
             yield ResultsService(app, self.tokens)
 
     def files(self, store: str) -> list[str]:

@@ -10,7 +10,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from coreo_results.stores import ObjectStore, StoredObject
 from coreo_shared.db import Database
 
-
 _WRITES = text("SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
 
 

@@ -25,6 +25,7 @@ TEAM_TABLES = (
     *("finding_life", "chunk_changes", "resolved_findings"),
     *("suppressions", "suppression_hits", "suppression_marks", "severity_overrides", "decisions"),
     *("custody_settings", "plan_custody_settings", "access_log"),
+    *("backup_heads", "backups", "backup_keys"),
 )
 REGISTER = {"worker_id": "w", "pool": "audit", "version": "1", "host": "h", "started_at": "2026-01-01T00:00:00+00:00"}
 CANCEL: dict[str, Any] = {
@@ -69,6 +70,8 @@ TEAM_CALLS: list[Call] = [
     ("GET", "/plans/{plan}/custody", None),
     ("PATCH", "/plans/{plan}/custody", {"backup": False}),
     ("GET", "/access", None),
+    ("GET", "/backups", None),
+    ("POST", "/backups", None),
 ]
 FEED_CALLS: list[Call] = [("GET", "/events", None), ("GET", "/workers", None)]
 FLEET_CALLS: list[Call] = [("POST", "/workers", REGISTER)]
@@ -229,6 +232,7 @@ async def fill(service: ResultsService) -> UUID:
     token = service.tokens.team(team_id)
     for method, path, body in (("POST", "/suppressions", SUPPRESSION), ("PUT", "/severity-overrides", SEVERITY)):
         assert (await service.call(method, path, token, body)).status_code == 200
+    assert (await service.app.state.services.backups.cycle(team_id)).stored == 2
     for path, patch in (("/custody/settings", {"backups": False}), (f"/plans/{PLAN}/custody", {"backup": False})):
         assert (await service.call("PATCH", path, token, patch)).status_code == 200
     for run_id in runs:
@@ -307,6 +311,12 @@ async def test_every_table_forces_row_level_security_but_the_fleets(
         ("coreo_results_system", "SELECT * FROM severity_overrides"),
         ("coreo_results_system", "SELECT * FROM decisions"),
         ("coreo_results_system", "SELECT * FROM access_log"),
+        ("coreo_results_system", "SELECT * FROM backup_keys"),
+        ("coreo_results_system", "SELECT object FROM backups"),
+        ("coreo_results_system", "DELETE FROM backups"),
+        ("coreo_results_system", "UPDATE backup_heads SET seq = 0"),
+        ("coreo_results", "DELETE FROM backup_heads"),
+        ("coreo_results", "UPDATE backup_keys SET run_id = team_id"),
         ("coreo_results_system", "UPDATE custody_settings SET display_days = 1"),
         ("coreo_results", "UPDATE access_log SET actor = 'x'"),
         ("coreo_results", "DELETE FROM access_log"),

@@ -17,7 +17,7 @@ from coreo_results.life.service import Life
 from coreo_results.stores import StoreUnavailableError, open_store
 from coreo_shared.ids import new_id
 from tests.support.backups import Installation, backups_of, ended, rows, seen
-from tests.support.crashes import Crash, Crasher, CrashingWrites, CrashingStore
+from tests.support.crashes import Crash, Crasher, CrashingStore, CrashingWrites
 from tests.support.postgres import Databases, ServiceDatabase
 from tests.support.results import ResultsService, make_finding
 

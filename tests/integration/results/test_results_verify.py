@@ -187,6 +187,7 @@ def environment(settings: ResultsSettings) -> dict[str, str]:
         "COREO_SYSTEM_DATABASE_URL": settings.system_database_url.get_secret_value(),
         "COREO_ROOT_KEY": settings.root_key,
         "COREO_VAULT": settings.vault,
+        "COREO_BACKUP_STORE": "none",
     }
 
 

@@ -60,6 +60,7 @@ def test_every_route_of_the_design_is_there(document: dict[str, Any]) -> None:
         PUT /v1/severity-overrides, GET /v1/severity-overrides, GET /v1/severity-overrides/{override_id}
         DELETE /v1/severity-overrides/{override_id}, GET /v1/decisions
         GET /v1/custody/settings, PATCH /v1/custody/settings, GET /v1/custody/access
+        GET /v1/custody/backups, POST /v1/custody/backups
         GET /v1/plans/{plan_id}/custody, PATCH /v1/plans/{plan_id}/custody
         DELETE /v1/plans/{plan_id}/results, DELETE /v1/runs/{run_id}/results
         GET /v1/frameworks, GET /v1/runs/{run_id}/compliance, GET /v1/cloud-accounts/{account_id}/controls
