@@ -8,9 +8,10 @@ import pytest
 from sqlalchemy import text
 
 from coreo_results.chunks.repository import ChunkRepository
-from coreo_results.chunks.sealing import unseal_chunk
+from coreo_results.chunks.sealing import ChunkPlace, seal_chunk, unseal_chunk
 from coreo_results.keys.errors import NoRunKeyError
 from coreo_results.keys.seal import DamagedError
+from coreo_results.ledger.repository import RunRepository
 from coreo_results.services import Services
 from coreo_shared.contracts.terms import FindingStatus
 from coreo_shared.ids import new_id
@@ -129,6 +130,24 @@ async def test_the_old_key_opens_no_chunk_and_old_copies_do_not_open_under_the_n
         assert unseal_chunk(place, new_chunks[place], new_key) == unseal_chunk(place, old_chunks[place], old_key)
     assert not (old_hashes & new_hashes)  # type: ignore[operator]  # sets
     assert old_tags == new_tags
+
+
+async def test_a_chunk_that_is_just_being_stored_is_waited_for_and_gets_the_new_key_too(
+    replicas: tuple[ResultsService, ResultsService],
+) -> None:
+    here, _ = replicas
+    run = here.run()
+    chunk = make_chunk(await run.claimed())
+    wired = services(here)
+    key = await wired.keys.run_key(run.team_id, run.run_id)
+    async with wired.database.transaction(run.team_id) as connection:
+        await RunRepository(connection).lock(run.team_id, run.run_id)
+        await ChunkRepository(connection).add(seal_chunk(run.team_id, run.run_id, chunk, key))
+        keying = asyncio.create_task(rekeyed(here, run))
+        assert not (await asyncio.wait({keying}, timeout=0.5))[0]
+        await ChunkRepository(connection).mark_done(ChunkPlace(run.team_id, run.run_id, chunk.unit, 0, final=True), 1)
+    await keying
+    assert (await run.findings()).json()["total"] == 1
 
 
 async def test_a_damaged_chunk_stops_it_with_nothing_changed(

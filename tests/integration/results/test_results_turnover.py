@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
 from pathlib import Path
@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from coreo_results.keys.adoption import Adoption
 from coreo_results.keys.errors import KeyDestroyedError, KeyRetiredError, NoTeamKeyError
@@ -23,7 +24,7 @@ from coreo_results.keys.vault import Vault
 from coreo_results.keys.wrapping import RUN_KEYS, TEAM_SECRETS, TeamKey
 from coreo_results.services import Services
 from coreo_results.settings import ResultsSettings
-from coreo_results.stores import open_store
+from coreo_results.stores import StoredObject, open_store
 from coreo_shared.contracts.terms import FindingStatus
 from coreo_shared.db import Database
 from coreo_shared.ids import new_id
@@ -37,6 +38,7 @@ from tests.support.results import (
     make_finding,
     make_root_key,
     make_settings,
+    make_vault,
     running,
 )
 
@@ -277,7 +279,9 @@ async def test_what_a_hook_cannot_do_keeps_the_old_version_alive(settings: Resul
         assert await Turnovers(keys._database, keys, keys._vault).finish(team) == [1, 2]
 
 
-async def test_the_keeper_finishes_what_others_began_and_forgets_the_old_keys(service: ResultsService) -> None:
+async def test_the_keeper_finishes_what_others_began_and_forgets_the_old_keys(
+    settings: ResultsSettings, service: ResultsService
+) -> None:
     run = service.run()
     await run.claimed()
     wired = services(service)
@@ -287,6 +291,76 @@ async def test_the_keeper_finishes_what_others_began_and_forgets_the_old_keys(se
     assert wired.keys._team_keys.peek((run.team_id, 1)) is None
     assert await versions(wired.database, run.team_id) == {1: "destroyed", 2: "live"}
     await run.stored(make_chunk(1))
+    async with parts(settings) as (_, turnovers):  # all of it elsewhere
+        await turnovers.run(run.team_id)
+    assert wired.keys._team_keys.peek((run.team_id, 2))
+    await wired.key_keeper.keep()
+    assert wired.keys._team_keys.peek((run.team_id, 2)) is None
+
+
+@pytest.mark.parametrize("work", ["create", "wrap_by"])
+async def test_a_version_that_is_destroyed_while_it_is_written_is_gone_all_the_same(tmp_path: Path, work: str) -> None:
+    """A process that lags behind creates it, or wraps it by another root key, just as another destroys it."""
+
+    class Late(CrashingStore):
+        async def put(self, key: str, data: bytes | AsyncIterable[bytes]) -> None:
+            if key.endswith(".key") and self.is_late:
+                self.is_late = False
+                await vault.destroy(team, 1)
+            await super().put(key, data)
+
+        is_late = False
+
+    team = new_id()
+    others = (make_root_key(tmp_path / "other"),)
+    async with (
+        open_root_keys(make_root_key(tmp_path), others) as roots,
+        open_store(make_vault(tmp_path / "v")) as store,
+    ):
+        vault, late = Vault(store, roots), Late(store, Crasher())
+        if work == "wrap_by":
+            await vault.create(team, 1)
+        late.is_late = True
+        lagging = Vault(late, roots)
+        with pytest.raises(KeyDestroyedError):
+            await (lagging.create(team, 1) if work == "create" else lagging.wrap_by(list(roots)[1], team, 1))
+        assert [path.name for path in (tmp_path / "v" / "teams").rglob("*") if path.is_file()] == ["destroyed"]
+
+
+async def test_a_version_that_is_destroyed_after_another_root_key_wrapped_it_keeps_its_mark(tmp_path: Path) -> None:
+    class Late(CrashingStore):
+        def list(self, prefix: str = "", after: str = "") -> AsyncIterator[StoredObject]:
+            async def listed() -> AsyncIterator[StoredObject]:
+                await vault.destroy(team, 1)
+                async for entry in store.list(prefix, after):
+                    yield entry
+
+            return listed()
+
+    team = new_id()
+    others = (make_root_key(tmp_path / "other"),)
+    async with (
+        open_root_keys(make_root_key(tmp_path), others) as roots,
+        open_store(make_vault(tmp_path / "v")) as store,
+    ):
+        vault = Vault(store, roots)
+        await vault.create(team, 1)
+        await Vault(Late(store, Crasher()), roots).wrap_by(list(roots)[1], team, 1)
+        with pytest.raises(KeyDestroyedError):
+            await vault.load(team, 1)
+
+
+@pytest.mark.parametrize(
+    "change", ["retired_at = NULL", "destroyed_at = NULL", "retired_at = now()", "wrapped = 'x', in_database = true"]
+)
+async def test_the_register_only_goes_forward(service: ResultsService, change: str) -> None:
+    run = service.run()
+    await run.claimed()
+    wired = services(service)
+    await wired.turnovers.run(run.team_id)
+    with pytest.raises(DBAPIError, match="only goes forward"):
+        async with wired.database.transaction(run.team_id) as connection:
+            await connection.execute(text(f"UPDATE team_keys SET {change} WHERE version = 1"))
 
 
 async def test_a_team_without_a_key_has_none_to_turn_over(service: ResultsService) -> None:

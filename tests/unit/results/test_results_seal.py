@@ -4,6 +4,7 @@ import os
 import pickle
 from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -16,6 +17,7 @@ from coreo_results.keys import seal as sealing
 from coreo_results.keys.material import Sealed, SecretKey
 from coreo_results.keys.seal import DamagedError, bind, derive, seal, unseal
 from coreo_results.keys.service import RunKey
+from coreo_results.keys.wrapping import BACKUP_KEYS, RUN_KEYS, TEAM_SECRETS, TeamKey, Wrapping
 from coreo_shared.contracts.base import decode_json, encode_json
 from coreo_shared.contracts.findings import Finding
 from coreo_shared.contracts.terms import FindingStatus, Severity
@@ -86,6 +88,22 @@ def test_a_ciphertext_that_opens_is_refused_without_the_commitment_to_the_key() 
     assert unseal(key, b"\x01" + salt + commitment + ciphertext, context) == b"text"
     with pytest.raises(DamagedError, match="another key"):
         unseal(key, b"\x01" + salt + bytes(32) + ciphertext, context)
+
+
+@pytest.mark.parametrize("wrapping", [RUN_KEYS, BACKUP_KEYS, TEAM_SECRETS], ids=lambda wrapping: wrapping.kind)
+def test_a_wrapped_key_opens_in_its_own_place_only(wrapping: Wrapping) -> None:
+    team, key = TeamKey(1, SecretKey.generate()), SecretKey.generate()
+    wrapped = wrapping.wrap(team, TEAM, RUN, key).wrapped
+    assert wrapping.unwrap(team, TEAM, RUN, wrapped) == key
+    others = {each for each in (RUN_KEYS, BACKUP_KEYS, TEAM_SECRETS) if each != wrapping}
+    wrong: list[tuple[Wrapping, TeamKey, UUID, UUID | str]]
+    wrong = [(wrapping, team, new_id(), RUN), (wrapping, team, TEAM, new_id()), (wrapping, team, TEAM, "x")]
+    wrong += [(wrapping, TeamKey(2, team.key), TEAM, RUN), (wrapping, TeamKey(1, SecretKey.generate()), TEAM, RUN)]
+    wrong += [(replace(other, purpose=wrapping.purpose), team, TEAM, RUN) for other in others]  # by its kind alone
+    wrong += [(replace(other, kind=wrapping.kind), team, TEAM, RUN) for other in others]  # by its key alone
+    for other, by, of, which in wrong:
+        with pytest.raises(DamagedError):
+            other.unwrap(by, of, which, wrapped)
 
 
 def test_the_same_chunk_never_seals_to_the_same_bytes() -> None:

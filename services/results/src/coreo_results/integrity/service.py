@@ -41,6 +41,16 @@ class Checked:
     texts: int = 0  # of decisions
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Chunks of a run and what is wrong with each; with its last ones the units that lack some."""
+
+    stored: list[StoredChunk]
+    faults: list[str | None]
+    incomplete: list[str]
+    after: tuple[str, int] | None  # where the next batch begins
+
+
 class Integrity:
     """The walk. It changes nothing, and may go on while the service does."""
 
@@ -117,10 +127,10 @@ class Integrity:
                     yield Fault(team_id=team_id, what=f"{row.id} of {table} does not decrypt")
 
     async def _in_run(self, team_id: UUID, run_id: UUID) -> AsyncIterator[Fault]:
-        after = ("", -1)
-        while True:
+        after: tuple[str, int] | None = ("", -1)
+        while after is not None:
             try:
-                stored, faults = await self._batch(team_id, run_id, after)
+                batch = await self._batch(team_id, run_id, after)
             except NoRunKeyError:
                 return  # deleted meanwhile
             except KeyUnavailableError as error:
@@ -129,29 +139,26 @@ class Integrity:
             except DamagedError:
                 yield Fault(team_id=team_id, run_id=run_id, what="the run's key does not open")
                 return
-            if not stored:
-                break
-            after = (stored[-1].place.unit, stored[-1].place.index)
-            self.checked.chunks += len(stored)
-            self.checked.findings += sum(chunk.findings for chunk in stored)
-            for chunk, fault in zip(stored, faults, strict=True):
+            self.checked.chunks += len(batch.stored)
+            self.checked.findings += sum(chunk.findings for chunk in batch.stored)
+            for chunk, fault in zip(batch.stored, batch.faults, strict=True):
                 if fault is not None:
-                    yield Fault(
-                        team_id=team_id, run_id=run_id, unit=chunk.place.unit, chunk=chunk.place.index, what=fault
-                    )
-        async with self._database.transaction(team_id) as connection:
-            incomplete = await IntegrityRepository(connection, team_id).incomplete_units(run_id)
-        for unit in incomplete:
-            yield Fault(team_id=team_id, run_id=run_id, unit=unit, what="chunks of the unit are missing")
+                    place = chunk.place
+                    yield Fault(team_id=team_id, run_id=run_id, unit=place.unit, chunk=place.index, what=fault)
+            for unit in batch.incomplete:
+                yield Fault(team_id=team_id, run_id=run_id, unit=unit, what="chunks of the unit are missing")
+            after = batch.after
 
-    async def _batch(
-        self, team_id: UUID, run_id: UUID, after: tuple[str, int]
-    ) -> tuple[list[StoredChunk], list[str | None]]:
-        async def look(key: RunKey) -> tuple[list[StoredChunk], list[str | None]]:
+    async def _batch(self, team_id: UUID, run_id: UUID, after: tuple[str, int]) -> _Batch:
+        async def look(key: RunKey) -> _Batch:
             async with self._database.transaction(team_id) as connection:
-                stored = await IntegrityRepository(connection, team_id).chunks(run_id, after, _CHUNKS)
+                repository = IntegrityRepository(connection, team_id)
+                stored = await repository.chunks(run_id, after, _CHUNKS)
+                is_last = len(stored) < _CHUNKS
+                incomplete = await repository.incomplete_units(run_id) if is_last else []
                 await self._keys.confirm(connection, team_id, run_id, key)
-            return stored, await asyncio.to_thread(_find_faults, stored, key)
+            end = None if is_last else (stored[-1].place.unit, stored[-1].place.index)
+            return _Batch(stored, await asyncio.to_thread(_find_faults, stored, key), incomplete, end)
 
         return await self._keys.with_run_key(team_id, run_id, look)
 

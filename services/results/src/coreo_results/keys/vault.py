@@ -183,7 +183,7 @@ class Vault:
         except NotStoredError:
             return None
         except StoreUnavailableError as error:
-            raise VaultUnavailableError(error.cause) from error
+            raise _unavailable(error) from error
 
     async def _put(self, key: str, data: bytes) -> None:
         try:
@@ -191,19 +191,24 @@ class Vault:
         except StoreConflictError:
             return  # somebody was quicker; who needs it, reads it
         except StoreUnavailableError as error:
-            raise VaultUnavailableError(error.cause) from error
+            raise _unavailable(error) from error
 
     async def _list(self, folder: str) -> list[str]:
         try:
             return [entry.key async for entry in self._store.list(folder)]
         except StoreUnavailableError as error:
-            raise VaultUnavailableError(error.cause) from error
+            raise _unavailable(error) from error
 
     async def _delete(self, key: str) -> None:
         try:
             await self._store.delete(key)
         except StoreUnavailableError as error:
-            raise VaultUnavailableError(error.cause) from error
+            raise _unavailable(error) from error
+
+
+def _unavailable(error: StoreUnavailableError) -> VaultUnavailableError:
+    _log.error("vault_unavailable", cause=error.cause)
+    return VaultUnavailableError(error.cause)
 
 
 def _folder(team_id: UUID, version: int) -> str:

@@ -6,6 +6,7 @@ so that none is ever replaced, and encrypted as the bucket says (by default SSE-
 """
 
 import hashlib
+import os
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING
@@ -45,7 +46,8 @@ _NO_BUCKET = {"NoSuchBucket", "InvalidBucketName", "PermanentRedirect", "Authori
 @asynccontextmanager
 async def s3_store(where: Location) -> AsyncIterator["S3Store"]:
     """The bucket, looked at once; region, credentials, endpoint come from the SDK's chain. Raises StoreSetupError."""
-    async with get_session().create_client("s3", config=_CONFIG) as client:
+    region = os.environ.get("AWS_REGION")  # the SDK itself reads AWS_DEFAULT_REGION alone
+    async with get_session().create_client("s3", region_name=region, config=_CONFIG) as client:
         store = S3Store(client, where)
         try:
             await store.keeps_versions()

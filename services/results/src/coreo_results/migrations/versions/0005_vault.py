@@ -30,6 +30,7 @@ _TABLES = (
     CREATE INDEX team_keys_due ON team_keys (team_id)
         WHERE in_database OR (retired_at IS NOT NULL AND destroyed_at IS NULL)
     """,
+    "CREATE INDEX team_keys_retired ON team_keys (retired_at) WHERE retired_at IS NOT NULL",
     # Keys of a team that stay as they are while the versions of its key come and go.
     """
     CREATE TABLE team_secrets (
@@ -136,7 +137,7 @@ def downgrade() -> None:
     op.execute("ALTER TABLE run_keys DROP COLUMN generation")
     for statement in _unforced(_REFUSE, "UPDATE team_keys SET wrapped = '', in_database = true WHERE wrapped IS NULL"):
         op.execute(statement)
-    op.execute("DROP INDEX team_keys_due")
+    op.execute("DROP INDEX team_keys_due, team_keys_retired")
     op.execute("""
         ALTER TABLE team_keys ALTER COLUMN wrapped SET NOT NULL,
             DROP CONSTRAINT team_keys_in_database, DROP CONSTRAINT team_keys_somewhere, DROP CONSTRAINT team_keys_order,
