@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from tests.support.postgres import ServiceDatabase
@@ -16,3 +17,11 @@ async def service(results_database: ServiceDatabase, tmp_path: Path) -> AsyncIte
     settings = make_settings(results_database, tokens, make_root_key(tmp_path), **backup_settings(tmp_path))
     async with running(settings) as app:
         yield ResultsService(app, tokens)
+
+
+@pytest.fixture
+async def admin(results_database: ServiceDatabase) -> AsyncIterator[asyncpg.Connection]:
+    """The database as its superuser: to make time pass, and to look."""
+    connection = await asyncpg.connect(results_database.url("postgres").replace("+asyncpg", ""))
+    yield connection
+    await connection.close()

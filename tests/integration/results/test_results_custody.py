@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC
 from typing import Any
 from uuid import UUID
@@ -18,7 +17,6 @@ from coreo_shared.contracts.terms import AccessAction
 from coreo_shared.crypto.access_chain import BrokenChainError, check_chain
 from coreo_shared.ids import new_id
 from tests.integration.results.test_results_access import TEAM_CALLS
-from tests.support.postgres import ServiceDatabase
 from tests.support.results import PLAN, ResultsService, RunClient, make_chunk, make_finding
 
 ANN, BOB = UUID(int=101), UUID(int=102)
@@ -61,14 +59,6 @@ async def check(reader: Reader) -> tuple[int, str]:
 
 
 @pytest.fixture
-async def admin(results_database: ServiceDatabase) -> AsyncIterator[asyncpg.Connection]:
-    """The database as its superuser."""
-    connection = await asyncpg.connect(results_database.url("postgres").replace("+asyncpg", ""))
-    yield connection
-    await connection.close()
-
-
-@pytest.fixture
 async def run(service: ResultsService) -> RunClient:
     """A run with a finding, that has ended."""
     run = service.run()
@@ -83,28 +73,31 @@ def test_every_route_that_hands_out_results_is_known(service: ResultsService) ->
     assert routes == {path.partition("?")[0] for path in READS}
 
 
-@pytest.mark.parametrize("path", READS)
-async def test_a_read_is_in_the_record_with_its_reader(run: RunClient, path: str) -> None:
-    reader = Reader(run.service, run.team_id)
-    assert (await reader.call("GET", path.format(run=run.run_id))).status_code == 200
-    first, second = await reader.record()
-    assert (first.seq, first.actor_id, first.actor, first.action) == (1, ANN, "ann", READS[path])
-    assert (first.object_kind, first.object_id, first.detail) == ("run", run.run_id, {})
-    assert (second.seq, second.action, second.object_id) == (2, AccessAction.READ_RECORD, run.team_id)
+async def test_a_read_is_in_the_record_with_its_reader(run: RunClient) -> None:
+    readers = [Reader(run.service, run.team_id, UUID(int=300 + number), path) for number, path in enumerate(READS)]
+    for reader, path in zip(readers, READS, strict=True):
+        assert (await reader.call("GET", path.format(run=run.run_id))).status_code == 200
+    *reads, last = await readers[0].record()
+    assert [(each.seq, each.actor_id, each.actor, each.action) for each in reads] == [
+        (number + 1, UUID(int=300 + number), path, action) for number, (path, action) in enumerate(READS.items())
+    ]
+    assert {(each.object_kind, each.object_id, tuple(each.detail)) for each in reads} == {("run", run.run_id, ())}
+    assert (last.action, last.object_kind, last.object_id) == (AccessAction.READ_RECORD, "team", run.team_id)
 
 
-@pytest.mark.parametrize("path", READS)
-async def test_without_an_entry_there_is_no_answer(run: RunClient, admin: asyncpg.Connection, path: str) -> None:
+async def test_without_an_entry_there_is_no_answer(run: RunClient, admin: asyncpg.Connection) -> None:
     reader = Reader(run.service, run.team_id)
     await admin.execute("ALTER TABLE access_log RENAME TO access_log_away")
     try:
-        answer = await reader.call("GET", path.format(run=run.run_id))
+        answers = [await reader.call("GET", path.format(run=run.run_id)) for path in READS]
     finally:
         await admin.execute("ALTER TABLE access_log_away RENAME TO access_log")
-    assert answer.status_code == 500
-    assert not {"bucket-1", "s3-bucket-public", "by_status", "previous_run_id"} & set(answer.text.split('"'))
-    assert (await reader.call("GET", path.format(run=run.run_id))).status_code == 200
-    assert [entry.action for entry in await reader.record()] == [READS[path], AccessAction.READ_RECORD]
+    for answer in answers:
+        assert answer.status_code == 500
+        assert not {"bucket-1", "s3-bucket-public", "by_status", "previous_run_id"} & set(answer.text.split('"'))
+    for path in READS:
+        assert (await reader.call("GET", path.format(run=run.run_id))).status_code == 200
+    assert {entry.action for entry in await reader.record()} == {*READS.values(), AccessAction.READ_RECORD}
 
 
 async def test_what_is_refused_is_no_read(run: RunClient) -> None:

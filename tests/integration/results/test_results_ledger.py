@@ -4,20 +4,9 @@ import asyncio
 
 import asyncpg
 import pytest
-from sqlalchemy.engine import make_url
 
 from coreo_results.ledger.sweeper import Sweeper
-from tests.support.postgres import ServiceDatabase
 from tests.support.results import ResultsService, RunClient, make_chunk, make_finding
-
-
-@pytest.fixture
-async def admin(results_database: ServiceDatabase) -> asyncpg.Connection:
-    """The database as its superuser: to make time pass, and to look."""
-    url = make_url(results_database.url("postgres")).set(drivername="postgresql")
-    connection = await asyncpg.connect(url.render_as_string(hide_password=False))
-    yield connection
-    await connection.close()
 
 
 async def lapse(admin: asyncpg.Connection, run: RunClient, seconds: float = 1) -> None:

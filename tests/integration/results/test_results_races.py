@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
 
@@ -11,21 +11,13 @@ import pytest
 
 from coreo_results.ledger.repository import RunRepository
 from coreo_results.life.repository import LifeRepository
+from coreo_results.retention.repository import Locked, RetentionRepository, Scope
 from coreo_shared.ids import new_id
-from tests.support.postgres import ServiceDatabase
 from tests.support.results import PLAN, ResultsService, RunClient, make_chunk, make_finding
 from tests.support.retention import FAIL, PASS, READS, Kept, is_gone, said
 
 SUPPRESSION = {"resource": "bucket-1*", "reason": "known", "author": "ann"}
 SIZE = 40
-
-
-@pytest.fixture
-async def admin(results_database: ServiceDatabase) -> AsyncIterator[asyncpg.Connection]:
-    """The database as its superuser: to make time pass, and to look."""
-    connection = await asyncpg.connect(results_database.url("postgres").replace("+asyncpg", ""))
-    yield connection
-    await connection.close()
 
 
 @pytest.fixture
@@ -261,3 +253,21 @@ async def test_plans_and_accounts_go_at_once_without_waiting_in_a_circle(team: K
     assert {answer.status_code for answer in answers[: len(work)]} == {200, 204}
     assert await team.admin.fetchval("SELECT count(*) FROM chunks") == 0
     assert await team.admin.fetchval("SELECT count(*) FROM finding_life") == 0
+
+
+async def test_a_run_that_begins_while_its_plans_results_go_stays(team: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
+    old, begun = await team.run({1: FAIL}), list[RunClient]()
+    lock = RetentionRepository.lock
+
+    async def interrupted(self: RetentionRepository, scope: Scope) -> Locked:
+        locked = await lock(self, scope)
+        begun.append(await team.run({1: FAIL}, ended=False))
+        begun.append(await team.run({1: FAIL}))
+        return locked
+
+    monkeypatch.setattr(RetentionRepository, "lock", interrupted)
+    assert (await team.call("DELETE", f"/plans/{PLAN}/results")).json() == {"runs": 1}
+    await is_gone(old, "results_deleted")
+    for run in begun:
+        assert (await run.findings()).json()["total"] == 1
+    assert (await begun[0].say("finish", {"fence": 1, "outcome": "completed", "units_total": 1})).status_code == 200

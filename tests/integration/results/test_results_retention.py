@@ -1,6 +1,6 @@
 """Results that go: when their time is over, and on request; first their key, then all the rest, and never back."""
 
-from collections.abc import AsyncIterator
+import asyncio
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -8,28 +8,21 @@ from uuid import UUID
 import asyncpg
 import pytest
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from coreo_results.retention.repository import RetentionRepository
+from coreo_results.retention.sweeper import RetentionSweeper
 from coreo_shared.contracts.base import decode_json
 from coreo_shared.contracts.custody import ResultsGone
 from coreo_shared.contracts.life import ResolvedPage
 from coreo_shared.contracts.terms import FindingStatus, GoneWhy
 from coreo_shared.ids import new_id
-from tests.support.postgres import ServiceDatabase
 from tests.support.results import CLOUD_ACCOUNT, PLAN, ResultsService, make_chunk, make_finding
 from tests.support.retention import FAIL, PARTS, PASS, READS, Kept, is_gone, said
 
 UNKNOWN = FindingStatus.NOT_EVALUATED
 TODAY = datetime.now(UTC).date().isoformat()
 CHUNKS = text("SELECT count(*) FROM chunks WHERE run_id = :run")
-
-
-@pytest.fixture
-async def admin(results_database: ServiceDatabase) -> AsyncIterator[asyncpg.Connection]:
-    """The database as its superuser: to make time pass, and to look."""
-    connection = await asyncpg.connect(results_database.url("postgres").replace("+asyncpg", ""))
-    yield connection
-    await connection.close()
 
 
 @pytest.fixture
@@ -92,6 +85,29 @@ async def test_many_plans_and_teams_are_swept_oldest_first_in_batches(
         assert (await said(run, "rules"))[0] == 410
     for run in kept:
         assert (await said(run, "rules"))[0] == 200
+
+
+async def test_the_sweeper_looks_every_interval_and_outlives_a_failure(
+    team: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    services = team.service.app.state.services
+    sweeper = RetentionSweeper(services.system_database, services.retention, interval_seconds=0.01)
+    sweep, stopping, calls = sweeper.sweep, asyncio.Event(), list[int]()
+
+    async def fails_once(stop: asyncio.Event | None = None) -> int:
+        calls.append(len(calls))
+        if len(calls) == 1:
+            raise ConnectionError("the database is away")
+        expired: int = await sweep(stop)
+        stopping.set()
+        return expired
+
+    monkeypatch.setattr(sweeper, "sweep", fails_once)
+    run = await team.run(days=91)
+    with capture_logs() as logs:
+        await asyncio.wait_for(sweeper.run(stopping), 20)
+    assert [log["event"] for log in logs if log["log_level"] == "error"] == ["retention_failed"]
+    await is_gone(run, "results_expired")
 
 
 async def test_a_run_that_cannot_be_deleted_holds_up_no_other(team: Kept, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -227,10 +243,10 @@ async def test_a_large_run_goes_in_bounded_steps(team: Kept, monkeypatch: pytest
     steps: list[int] = []
     clear = RetentionRepository.clear
 
-    async def counted(self: RetentionRepository, run_id: UUID) -> bool:
-        there_is_more = await clear(self, run_id)
+    async def counted(self: RetentionRepository, run_id: UUID) -> bool | None:
+        cleared = await clear(self, run_id)
         steps.append(await self._connection.scalar(CHUNKS, {"run": run_id}))
-        return there_is_more
+        return cleared
 
     monkeypatch.setattr(RetentionRepository, "clear", counted)
     await team.call("DELETE", f"/runs/{run.run_id}/results")

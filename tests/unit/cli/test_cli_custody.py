@@ -64,7 +64,9 @@ def test_backups_are_shown_and_begun(coreo: Cli, scripted_api: ScriptedApi) -> N
 def test_settings_are_sent_as_far_as_they_were_said(coreo: Cli, scripted_api: ScriptedApi) -> None:
     scripted_api.on("GET", "/v1/custody/settings", SETTINGS)
     scripted_api.on("PATCH", "/v1/custody/settings", SETTINGS | {"display_days": 30})
-    done = coreo("custody", "settings", "set", "--display-days", "30", "--no-backups")
+    words = ["custody", "settings", "set", "--display-days", "30", "--no-backups"]
+    assert coreo(*words).code == 2  # nobody there to ask
+    done = coreo(*words, "--yes")
     assert "30 days" in done.out
     assert scripted_api.body("PATCH", "/v1/custody/settings") == {"display_days": 30, "backups": False}
     assert coreo("custody", "settings", "set").code == 2
@@ -82,7 +84,7 @@ def test_whoever_shortens_the_time_is_asked_first(
     scripted_api.on("GET", "/v1/custody/settings", SETTINGS)
     scripted_api.on("PATCH", "/v1/custody/settings", SETTINGS)
     done = coreo.on_terminal("custody", "settings", "set", "--display-days", days, keys="n\n")
-    assert ("are deleted for good" in done.err) is is_asked
+    assert ("days ago, for good?" in done.err) is is_asked
     assert bool(scripted_api.sent("PATCH", "/v1/custody/settings")) is not is_asked
 
 
@@ -92,7 +94,7 @@ def test_a_plan_has_settings_of_its_own(coreo: Cli, scripted_api: ScriptedApi) -
     scripted_api.on("GET", path, OF_PLAN)
     assert "90 days (the team's)" in coreo("plan", "custody", "show", "nightly").out
     scripted_api.on("PATCH", path, OF_PLAN | {"display_days": 7, "backup": False})
-    shown = coreo("plan", "custody", "set", "nightly", "--display-days", "7", "--no-backup").out
+    shown = coreo("plan", "custody", "set", "nightly", "--display-days", "7", "--no-backup", "--yes").out
     assert "7 days (its own)" in shown
     assert scripted_api.body("PATCH", path) == {"display_days": 7, "backup": False}
     coreo("plan", "custody", "set", PLAN["id"], "--as-team")
@@ -167,6 +169,10 @@ def test_the_record_is_listed_and_filtered(coreo: Cli, scripted_api: ScriptedApi
         "action": "READ_FINDINGS",
     }
     assert coreo("custody", "access", "list", "--run", "latest", "--plan", "nightly").code == 2
+    account = {"id": TEAM_ID, "name": "production", "account_id": "210987654321"}
+    scripted_api.lists("/v1/cloud-accounts", account)
+    coreo("custody", "access", "list", "--account", "production")
+    assert scripted_api.sent("GET", "/v1/custody/access")[-1].url.params["object_id"] == TEAM_ID
 
 
 def test_the_record_is_verified_from_the_api_and_from_a_file(

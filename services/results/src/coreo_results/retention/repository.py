@@ -4,10 +4,8 @@ Locks are taken in one order: runs' rows by id, then the team's access record. T
 own, and is never waited for with a run's row in hand.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import TextClause, text
@@ -20,26 +18,20 @@ from coreo_shared.contracts.custody import DEFAULT_DISPLAY_DAYS
 from coreo_shared.contracts.terms import GoneWhy, ObjectKind
 
 # Runs of the onboard pool have no results.
-_SCOPES = {
-    ObjectKind.RUN: "r.team_id = :team AND r.run_id = :id AND r.pool <> 'onboard'",
-    ObjectKind.PLAN: "r.team_id = :team AND r.plan_id = :id AND r.pool <> 'onboard'",
-    ObjectKind.CLOUD_ACCOUNT: "r.team_id = :team AND r.cloud_account_id = :id AND r.pool <> 'onboard'",
+_LOCK = {
+    kind: text(f"""
+        SELECT run_id, ended_at IS NOT NULL AS has_ended FROM runs
+        WHERE team_id = :team AND {column} = :id AND pool <> 'onboard' ORDER BY run_id FOR NO KEY UPDATE
+    """)  # noqa: S608  constants
+    for kind, column in (
+        (ObjectKind.RUN, "run_id"),
+        (ObjectKind.PLAN, "plan_id"),
+        (ObjectKind.CLOUD_ACCOUNT, "cloud_account_id"),
+    )
 }
-
-
-def _of_scope(statement: str) -> dict[ObjectKind, TextClause]:
-    return {kind: text(statement.format(scope=scope)) for kind, scope in _SCOPES.items()}
-
-
-# All rows are locked, so that none can be claimed meanwhile.
-_LOCK = _of_scope("""
-    SELECT count(*) AS runs, count(*) FILTER (WHERE ended_at IS NULL) AS at_work
-    FROM (SELECT r.ended_at FROM runs r WHERE {scope} ORDER BY r.run_id FOR NO KEY UPDATE) AS locked
-""")
-_DROP_KEYS = _of_scope("""
-    DELETE FROM run_keys k USING runs r WHERE {scope} AND (k.team_id, k.run_id) = (r.team_id, r.run_id)
-""")
-# The feed hears of it, so that the api can say so of its run: once the row and the event are there.
+# From here on only runs that are locked: one that begins meanwhile is none of them.
+_LOCKED = "team_id = :team AND run_id = ANY (CAST(:runs AS uuid[]))"
+_DROP_KEYS = text(f"DELETE FROM run_keys WHERE {_LOCKED}")  # noqa: S608  constants
 _TELL = f"""
     INSERT INTO run_events
         (team_id, run_id, version, state, reason, attempt, units_done, units_total, counts, results_gone)
@@ -47,23 +39,19 @@ _TELL = f"""
         jsonb_build_object('at', purged_at, 'why', coalesce(purged_why, '{GoneWhy.ACCOUNT}'), 'by', purged_by)
     FROM changed
 """  # noqa: S608  constants
-_GONE = _of_scope(
-    f"""
+_GONE = text(f"""
     WITH changed AS (
-        UPDATE runs r SET purged_at = now(), purged_why = :why, purged_by = :by, forget_life = :forget_life,
+        UPDATE runs SET purged_at = now(), purged_why = :why, purged_by = :by, forget_life = :forget_life,
             version = version + 1, updated_at = now()
-        WHERE {{scope}} AND r.purged_at IS NULL RETURNING r.*
+        WHERE {_LOCKED} AND purged_at IS NULL RETURNING *
     ), told AS ({_TELL})
     SELECT count(*) AS runs, pg_notify('{EVENTS_CHANNEL}', '') FROM changed
-"""  # noqa: S608  constants
-)
-_LIVES = _of_scope("""
-    SELECT DISTINCT r.cloud_account_id, r.plan_id FROM runs r WHERE {scope} AND r.plan_id IS NOT NULL
-    ORDER BY r.cloud_account_id, r.plan_id
-""")
-_LEFT = _of_scope("""
-    SELECT r.run_id FROM runs r WHERE {scope} AND r.purged_at IS NOT NULL AND r.cleared_at IS NULL ORDER BY r.run_id
-""")
+""")  # noqa: S608  constants
+_LIVES = text(f"""
+    SELECT cloud_account_id, plan_id, clock_timestamp() AS until FROM runs WHERE {_LOCKED} AND plan_id IS NOT NULL
+    GROUP BY cloud_account_id, plan_id ORDER BY cloud_account_id, plan_id
+""")  # noqa: S608  constants
+_LEFT = text(f"SELECT run_id FROM runs WHERE {_LOCKED} AND cleared_at IS NULL ORDER BY run_id")  # noqa: S608  constants
 _SUPPRESSIONS = text("DELETE FROM suppressions WHERE team_id = :team AND cloud_account_id = :id")
 _LOCK_PURGED = text("""
     SELECT 1 FROM runs WHERE team_id = :team AND run_id = :run AND purged_at IS NOT NULL AND cleared_at IS NULL
@@ -174,18 +162,19 @@ class Reason:
 
 @dataclass(frozen=True)
 class Locked:
-    """How many runs of a scope there are, and how many have not ended."""
+    """The runs of a scope, and whether all have ended."""
 
-    runs: int
-    at_work: int
+    runs: list[UUID]
+    have_ended: bool
 
 
 @dataclass(frozen=True)
-class PlanInAccount:
-    """Whose findings have a life in common."""
+class Life:
+    """What is known of a plan's findings in a cloud account, as far as they were not seen after `until`."""
 
     cloud_account_id: UUID
     plan_id: UUID
+    until: datetime
 
 
 async def due_runs(connection: AsyncConnection, limit: int) -> list[tuple[UUID, UUID]]:
@@ -211,64 +200,59 @@ class RetentionRepository:
         self._team = {"team": team_id}
 
     async def lock(self, scope: Scope) -> Locked:
-        """Locks all runs of the scope."""
-        row = (await self._connection.execute(_LOCK[scope.kind], self._of(scope))).one()
-        return Locked(row.runs, row.at_work)
+        """Locks all runs of the scope, so that none of them can be claimed meanwhile."""
+        rows = (await self._connection.execute(_LOCK[scope.kind], {**self._team, "id": scope.id})).all()
+        return Locked([row.run_id for row in rows], all(row.has_ended for row in rows))
 
     async def lock_due(self, run_id: UUID) -> bool:
         """Whether the run's time is over and nobody else has it in hand; it is locked then."""
         return (await self._connection.execute(_IS_DUE, {**self._team, "run": run_id})).first() is not None
 
-    async def drop(self, scope: Scope, reason: Reason, *, forget_life: bool = False) -> int:
-        """Drops the keys of the locked runs, and says of them that they are gone; of how many that is news."""
-        await self._connection.execute(_DROP_KEYS[scope.kind], self._of(scope))
+    async def drop(self, runs: list[UUID], reason: Reason, *, forget_life: bool = False) -> int:
+        """Drops the keys of locked runs, and says of them that they are gone; of how many that is news."""
+        await self._connection.execute(_DROP_KEYS, {**self._team, "runs": runs})
         said = {"why": reason.why, "by": reason.by, "forget_life": forget_life}
-        row = (await self._connection.execute(_GONE[scope.kind], {**self._of(scope), **said})).one()
-        return int(row.runs)
+        return int((await self._connection.execute(_GONE, {**self._team, "runs": runs, **said})).one().runs)
 
     async def drop_suppressions(self, cloud_account_id: UUID) -> None:
         """Deletes those that are for this cloud account alone."""
         await self._connection.execute(_SUPPRESSIONS, {**self._team, "id": cloud_account_id})
 
-    async def plans_of(self, scope: Scope) -> list[PlanInAccount]:
-        """The plans, by cloud account, that the scope has runs of."""
-        rows = await self._connection.execute(_LIVES[scope.kind], self._of(scope))
-        return [PlanInAccount(row.cloud_account_id, row.plan_id) for row in rows]
+    async def lives_of(self, runs: list[UUID]) -> list[Life]:
+        """What is known by these runs, until now."""
+        rows = await self._connection.execute(_LIVES, {**self._team, "runs": runs})
+        return [Life(row.cloud_account_id, row.plan_id, row.until) for row in rows]
 
-    async def left(self, scope: Scope) -> list[UUID]:
-        """Runs of the scope of which something is left."""
-        return list((await self._connection.execute(_LEFT[scope.kind], self._of(scope))).scalars())
+    async def left(self, runs: list[UUID]) -> list[UUID]:
+        """Those of these runs, all gone, of which something is left."""
+        return list((await self._connection.execute(_LEFT, {**self._team, "runs": runs})).scalars())
 
-    async def to_forget(self, run_id: UUID) -> tuple[PlanInAccount, datetime] | None:
-        """Whose findings' life goes with the gone run, as far as it was seen by then; None when it stays."""
+    async def life_of(self, run_id: UUID) -> Life | None:
+        """What goes with a gone run; None when it stays."""
         row = (await self._connection.execute(_PURGED, {**self._team, "run": run_id})).first()
-        return None if row is None else (PlanInAccount(row.cloud_account_id, row.plan_id), row.purged_at)
+        return None if row is None else Life(row.cloud_account_id, row.plan_id, row.purged_at)
 
-    async def forget_life(self, plan: PlanInAccount, until: datetime) -> int:
-        """Deletes some of what is known of findings that were not seen after `until`; how many."""
-        team_id = self._team["team"]
-        await lock_life(self._connection, team_id, plan.cloud_account_id, plan.plan_id)
-        where = {"cloud_account": plan.cloud_account_id, "plan": plan.plan_id, "until": until}
+    async def forget_life(self, life: Life) -> int:
+        """Deletes some of it; of how many findings."""
+        await lock_life(self._connection, self._team["team"], life.cloud_account_id, life.plan_id)
+        where = {"cloud_account": life.cloud_account_id, "plan": life.plan_id, "until": life.until}
         return (await self._connection.execute(_FORGET_LIFE, {**self._team, **where})).rowcount
 
-    async def clear(self, run_id: UUID) -> bool:
-        """Deletes some of what is left of a run that is gone; whether there may be more.
+    async def clear(self, run_id: UUID) -> bool | None:
+        """Deletes some of what is left of a run that is gone; whether nothing is.
 
-        False as well when somebody else is at it.
+        None when there is nothing to do here, or somebody else is at it.
         """
         run = {**self._team, "run": run_id}
         if (await self._connection.execute(_LOCK_PURGED, run)).first() is None:
-            return False
+            return None
         await lock_hits(self._connection, self._team["team"])
         for statement, limit in _CLEAR:
             if (await self._connection.execute(statement, run)).rowcount == limit:
-                return True
+                return False
         await self._connection.execute(_CLEARED, run)
-        return False
+        return True
 
     async def forget_counts(self) -> int:
         """Clears the counts of some runs that are gone, if the team wants none; of how many."""
         return int((await self._connection.execute(_FORGET_COUNTS, self._team)).one().runs)
-
-    def _of(self, scope: Scope) -> Mapping[str, Any]:
-        return {**self._team, "id": scope.id}

@@ -7,13 +7,12 @@ interrupted, the sweeper goes on.
 
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from uuid import UUID
 
 from coreo_results.access.record import NewEntry, note
 from coreo_results.auth import Actor
 from coreo_results.ledger.errors import RunAtWorkError, RunsAtWorkError
-from coreo_results.retention.repository import PlanInAccount, Reason, RetentionRepository, Scope
+from coreo_results.retention.repository import Life, Reason, RetentionRepository, Scope
 from coreo_shared.contracts.custody import Deleted
 from coreo_shared.contracts.terms import AccessAction, GoneWhy, ObjectKind
 from coreo_shared.db import Database
@@ -49,27 +48,23 @@ class Retention:
 
     async def expire(self, team_id: UUID, run_id: UUID) -> bool:
         """Drops the run's key if its time is over; False when it is not (any more), or somebody has it in hand."""
-        scope = Scope(ObjectKind.RUN, run_id)
         async with self._database.transaction(team_id) as connection:
             repository = RetentionRepository(connection, team_id)
             if not await repository.lock_due(run_id):
                 return False
-            await repository.drop(scope, Reason(GoneWhy.EXPIRED))
+            await repository.drop([run_id], Reason(GoneWhy.EXPIRED))
             entry = NewEntry(BY_RETENTION, AccessAction.EXPIRE, ObjectKind.RUN, run_id)
             await note(connection, team_id, entry)
         _log.info("results_expired", team_id=str(team_id), run_id=str(run_id))
         return True
 
-    async def clear(self, team_id: UUID, run_id: UUID, *, until: float | None = None) -> None:
-        """Deletes what is left of a run whose results are gone; stops at the clock's time `until`."""
+    async def clear(self, team_id: UUID, run_id: UUID) -> bool:
+        """Deletes what is left of a run whose results are gone; False if somebody else is at it."""
         async with self._database.transaction(team_id) as connection:
-            life = await RetentionRepository(connection, team_id).to_forget(run_id)
+            life = await RetentionRepository(connection, team_id).life_of(run_id)
         if life is not None:
-            await self._forget_life(team_id, *life)
-        there_is_more = True
-        while there_is_more and (until is None or self._clock() < until):
-            async with self._database.transaction(team_id) as connection:
-                there_is_more = await RetentionRepository(connection, team_id).clear(run_id)
+            await self._forget_life(team_id, life)
+        return await self._clear(team_id, run_id)
 
     async def forget_counts(self, team_id: UUID) -> None:
         """Clears the counts of all runs whose results are gone, if the team wants none."""
@@ -85,33 +80,40 @@ class Retention:
             locked = await repository.lock(scope)
             if is_run and not locked.runs:
                 raise not_found("run")
-            if locked.at_work:
+            if not locked.have_ended:
                 raise RunAtWorkError if is_run else RunsAtWorkError(scope.kind)
-            gone = await repository.drop(scope, reason, forget_life=not is_run)
+            gone = await repository.drop(locked.runs, reason, forget_life=not is_run)
             if scope.kind is ObjectKind.CLOUD_ACCOUNT:
                 await repository.drop_suppressions(scope.id)
-            lives = [] if is_run else await repository.plans_of(scope)
-            left = await repository.left(scope)
-            detail = {"runs": gone}
-            await note(connection, team_id, NewEntry(actor, AccessAction.DELETE, scope.kind, scope.id, {**detail}))
+            lives = [] if is_run else await repository.lives_of(locked.runs)
+            left = await repository.left(locked.runs)
+            await note(connection, team_id, NewEntry(actor, AccessAction.DELETE, scope.kind, scope.id, {"runs": gone}))
         what = {"team_id": str(team_id), scope.kind: str(scope.id)}
         _log.info("results_purged", why=reason.why, runs=gone, **what)
         await self._clear_all(team_id, left, lives)
         return Deleted(runs=gone)
 
-    async def _clear_all(self, team_id: UUID, runs: list[UUID], lives: list[PlanInAccount]) -> None:
+    async def _clear_all(self, team_id: UUID, runs: list[UUID], lives: list[Life]) -> None:
         """What is known of findings goes before anything is answered, so that no later run is held against it."""
-        for plan in lives:
-            await self._forget_life(team_id, plan, datetime.now(UTC))
+        for life in lives:
+            await self._forget_life(team_id, life)
         until = self._clock() + _INLINE_SECONDS
         for run_id in runs:
             if self._clock() >= until:
                 return
-            await self.clear(team_id, run_id, until=until)
+            await self._clear(team_id, run_id, until=until)
         await self.forget_counts(team_id)
 
-    async def _forget_life(self, team_id: UUID, plan: PlanInAccount, until: datetime) -> None:
+    async def _clear(self, team_id: UUID, run_id: UUID, *, until: float | None = None) -> bool:
+        """Whether nothing is left. Stops at the clock's time `until`."""
+        cleared: bool | None = False
+        while cleared is False and (until is None or self._clock() < until):
+            async with self._database.transaction(team_id) as connection:
+                cleared = await RetentionRepository(connection, team_id).clear(run_id)
+        return bool(cleared)
+
+    async def _forget_life(self, team_id: UUID, life: Life) -> None:
         deleted = 1
         while deleted:
             async with self._database.transaction(team_id) as connection:
-                deleted = await RetentionRepository(connection, team_id).forget_life(plan, until)
+                deleted = await RetentionRepository(connection, team_id).forget_life(life)

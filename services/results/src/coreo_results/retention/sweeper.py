@@ -5,6 +5,7 @@ One in each replica: who has a run in hand is passed over by the others.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from uuid import UUID
 
 from coreo_results.retention.repository import due_runs, teams_with_counts, uncleared_runs
@@ -25,23 +26,26 @@ class RetentionSweeper:
         self._interval_seconds = interval_seconds
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """A sweep every interval, until `stopping`; a failure is logged and tried again."""
+        """A sweep after every interval, until `stopping`; a failure is logged and tried again.
+
+        Not one at once: who has just put in this version has the interval's time to say how long to keep results.
+        """
         while not stopping.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), self._interval_seconds)
+                return
             try:
                 await self.sweep(stopping)
             except Exception as error:  # noqa: BLE001  one failure, whatever it is, must not end all sweeps
                 _log.error("retention_failed", exc_info=error)
-            try:
-                await asyncio.wait_for(stopping.wait(), self._interval_seconds)
-            except TimeoutError:
-                continue
 
     async def sweep(self, stopping: asyncio.Event | None = None) -> int:
         """Deletes all that is due, batch by batch; says how many runs expired."""
         expired = 0
         while found := await self._expire_some(stopping):
             expired += found
-        await self._clear_some(stopping)
+        while await self._clear_some(stopping):
+            pass
         async with self._database.transaction() as connection:
             teams = await teams_with_counts(connection)
         for team_id in teams:
@@ -53,19 +57,14 @@ class RetentionSweeper:
             due = await due_runs(connection, _BATCH)
         return sum([await self._each(self._expire, run, stopping) for run in due])
 
-    async def _clear_some(self, stopping: asyncio.Event | None) -> None:
+    async def _clear_some(self, stopping: asyncio.Event | None) -> int:
         async with self._database.transaction() as connection:
             left = await uncleared_runs(connection, _BATCH)
-        for run in left:
-            await self._each(self._clear, run, stopping)
+        return sum([await self._each(self._retention.clear, run, stopping) for run in left])
 
     async def _expire(self, team_id: UUID, run_id: UUID) -> bool:
         if not await self._retention.expire(team_id, run_id):
             return False
-        await self._retention.clear(team_id, run_id)
-        return True
-
-    async def _clear(self, team_id: UUID, run_id: UUID) -> bool:
         await self._retention.clear(team_id, run_id)
         return True
 

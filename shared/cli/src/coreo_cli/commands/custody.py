@@ -7,9 +7,9 @@ import typer
 from coreo_cli.access import Head, check, read_record
 from coreo_cli.errors import UsageMistakeError
 from coreo_cli.layout import Column
-from coreo_cli.options import PlanArgument, YesOption, confirm, examples
+from coreo_cli.options import PlanArgument, YesOption, confirm_for_good, examples
 from coreo_cli.output import Output, OutputOption, note, show_details, show_listing, write_json, write_line
-from coreo_cli.resolve import PLAN, RUN, TOKEN, is_id, resolve
+from coreo_cli.resolve import ACCOUNT, PLAN, RUN, TOKEN, is_id, resolve
 from coreo_cli.session import connect, query
 from coreo_cli.text import Json
 from coreo_cli.words import local, plural
@@ -43,7 +43,7 @@ DaysOption = Annotated[
 
 @settings.command("show")
 def show_settings(output: OutputOption = Output.TABLE) -> None:
-    """Show how long the team's results are kept, and whether they are backed up."""
+    """Show how long the team's results are kept, and whether backups are wanted."""
     with connect() as client:
         found = client.get("/v1/custody/settings")
     _show_team(found, output)
@@ -88,7 +88,7 @@ def set_settings(
         before = client.get("/v1/custody/settings")
         _confirm_shorter(before["display_days"], display_days, yes=yes)
         if keep_counts is False and before["keep_counts"]:
-            confirm("Counts of all runs whose results are gone go too, for good. Go on?", yes=yes)
+            confirm_for_good("Delete the counts of all runs whose results are gone, for good?", yes=yes)
         found = client.patch("/v1/custody/settings", body)
     _show_team(found, output)
 
@@ -112,7 +112,7 @@ def run_backups(output: OutputOption = Output.TABLE) -> None:
 
 @of_plan.command("show")
 def show_plan(plan: PlanArgument, output: OutputOption = Output.TABLE) -> None:
-    """Show how long a plan's results are kept, and whether they are backed up."""
+    """Show how long a plan's results are kept, and whether backups are wanted."""
     with connect() as client:
         plan_id, name = _plan(client, plan)
         found = client.get(f"/v1/plans/{plan_id}/custody")
@@ -175,6 +175,10 @@ def list_access(
     plan: Annotated[
         str | None, typer.Option(metavar="PLAN", help="Only about this plan itself.", show_default=False)
     ] = None,
+    account: Annotated[
+        str | None,
+        typer.Option(metavar="ACCOUNT", help="Only about this cloud account itself.", show_default=False),
+    ] = None,
     token: Annotated[
         str | None,
         typer.Option(metavar="TOKEN", help="Only by this token: its name or id. Not the token itself."),
@@ -188,11 +192,16 @@ def list_access(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """List who read, exported or deleted results, or changed how they are kept; newest first."""
-    if run is not None and plan is not None:
-        raise UsageMistakeError("--run excludes --plan.")
+    if sum(each is not None for each in (run, plan, account)) > 1:
+        raise UsageMistakeError("--run, --plan and --account exclude each other.")
     with connect() as client:
-        about = None if run is None else str(resolve(client, RUN, run)["id"])
-        about = about if plan is None else _plan(client, plan)[0]
+        about = None
+        if run is not None:
+            about = str(resolve(client, RUN, run)["id"])
+        elif account is not None:
+            about = str(resolve(client, ACCOUNT, account)["id"])
+        elif plan is not None:
+            about, _ = _plan(client, plan)
         by = token if token is None or is_id(token) else str(resolve(client, TOKEN, token)["id"])
         filters = query(object_id=about, token_id=by, action=None if action is None else str(action))
         entries = client.items("/v1/custody/access", filters, limit=None if everything else limit)
@@ -265,7 +274,8 @@ def verify(
     if output is Output.JSON:
         write_json({"entries": head.seq, "head": str(head)})
         return
-    write_line(f"{plural(head.seq, 'entry').replace('entrys', 'entries')}: the record is whole, and none was changed.")
+    count = "1 entry" if head.seq == 1 else f"{head.seq} entries"
+    write_line(f"{count}: the record is whole, and nothing in it was changed.")
     write_line(f"Head: {head}")
 
 
@@ -284,9 +294,8 @@ def _days(plan: Json) -> int:
 
 def _confirm_shorter(before: int, after: int | None, *, yes: bool) -> None:
     if after is not None and after < before:
-        confirm(
-            f"Results of runs that ended more than {plural(after, 'day')} ago are deleted for good. Go on?", yes=yes
-        )
+        question = f"Delete the results of all runs that ended more than {plural(after, 'day')} ago, for good?"
+        confirm_for_good(question, yes=yes)
 
 
 def _nothing_said(command: str) -> UsageMistakeError:
@@ -301,7 +310,7 @@ def _show_team(found: Json, output: Output) -> None:
         "Custody of the team's results",
         [
             ("can be read for", plural(found["display_days"], "day")),
-            ("backed up", f"yes, kept for {plural(found['backup_days'], 'day')}" if found["backups"] else "no"),
+            ("backups", f"wanted, for {plural(found['backup_days'], 'day')}" if found["backups"] else "not wanted"),
             ("counts", "stay when results are gone" if found["keep_counts"] else "go with the results"),
             ("changed", "never" if found["updated_at"] is None else local(found["updated_at"])),
         ],
@@ -332,14 +341,14 @@ def _show_plan(name: str, found: Json, output: Output) -> None:
         write_json(found)
         return
     whose = "the team's" if found["display_days"] is None else "its own"
-    backed_up = "yes" if found["backup"] and found["team"]["backups"] else "no"
+    backups = "wanted" if found["backup"] else "not wanted"
     if found["backup"] and not found["team"]["backups"]:
-        backed_up = "no: the team has no backups"
+        backups = "not wanted by the team"
     show_details(
         name,
         [
             ("can be read for", f"{plural(_days(found), 'day')} ({whose})"),
-            ("backed up", backed_up),
+            ("backups", backups),
             ("changed", "never" if found["updated_at"] is None else local(found["updated_at"])),
         ],
     )
