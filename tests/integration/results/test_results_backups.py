@@ -343,8 +343,8 @@ async def test_backups_are_made_by_themselves_and_when_asked_for(installation: I
         answer = await service.call("POST", "/backups", token)
         assert answer.status_code == 202
         async with asyncio.timeout(60):
-            while (state := (await service.call("GET", "/backups", token)).json())["checked_at"] is None:
-                await asyncio.sleep(0.02)
+            while (state := (await service.call("GET", "/backups", token)).json())["checked_at"] is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)  # the keeper is at work beside this
         assert (state["wanted"], state["runs"], state["findings"], state["due"], state["log_entries"]) == (
             True,
             1,
