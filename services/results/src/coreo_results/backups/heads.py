@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from coreo_shared.contracts.custody import BackupState
 from coreo_shared.db import Database
 
 
@@ -46,6 +48,24 @@ _DONE = text("UPDATE backup_heads SET backed_up_at = now(), problem = NULL, prob
 _FAILED = text("UPDATE backup_heads SET problem = :problem, problem_at = now() WHERE team_id = :team")
 
 
+_STATE = text("""
+    SELECT NOT EXISTS (SELECT FROM custody_settings s WHERE s.team_id = t.team_id AND NOT s.backups) AS wanted,
+        b.runs, b.findings, b.bytes, d.due, coalesce(h.seq, 0) AS log_entries, h.snapshot_at AS ledger_at,
+        h.backed_up_at AS checked_at, h.problem_at AS failed_at
+    FROM (SELECT CAST(:team AS uuid) AS team_id) AS t
+    LEFT JOIN backup_heads h USING (team_id)
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS runs, coalesce(sum(findings), 0)::bigint AS findings,
+            coalesce(sum(bytes), 0)::bigint AS bytes
+        FROM backups WHERE team_id = t.team_id AND state = 'STORED'
+    ) AS b
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS due FROM runs r WHERE r.team_id = t.team_id AND r.ended_at IS NOT NULL
+            AND r.backup_settled_at IS NULL AND r.purged_at IS NULL AND r.pool <> 'onboard'
+    ) AS d
+""")
+
+
 class HeadMovedError(Exception):
     """Somebody else wrote to the team's log though we hold its lock: the connection that held it was lost."""
 
@@ -76,6 +96,11 @@ class HeadRepository:
         """None for a team that never had a backup."""
         row = (await self._connection.execute(_READ, self._team)).one_or_none()
         return None if row is None else Head(row.seq, row.entry, row.pending, row.snapshot_at)
+
+    async def state(self) -> BackupState:
+        """How the team's backups are; `wanted` by its settings alone."""
+        row = (await self._connection.execute(_STATE, self._team)).one()
+        return msgspec.convert(dict(row._mapping), BackupState)  # noqa: SLF001  SQLAlchemy's public name for it
 
     async def make(self) -> None:
         """Makes the head where there is none."""

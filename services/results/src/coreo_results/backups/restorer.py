@@ -30,9 +30,8 @@ from coreo_shared.crypto.statements import Statements
 from coreo_shared.db import Database
 
 _TOGETHER = 4  # plans restored at once
-_ANYTHING = text(
-    "SELECT EXISTS (SELECT FROM runs) OR EXISTS (SELECT FROM team_keys) OR EXISTS (SELECT FROM backup_heads)"
-)
+_TABLES = ("runs", "team_keys", "backup_heads", "custody_settings")  # of these the system's role sees all rows
+_ANYTHING = text(" UNION ALL ".join(f"SELECT 1 FROM {table}" for table in _TABLES) + " LIMIT 1")  # noqa: S608  constants
 
 
 @dataclass(frozen=True)
@@ -93,7 +92,7 @@ class Restorer:
     async def _check_empty(self) -> None:
         try:
             async with self.target.system_database.transaction() as connection:
-                is_used = (await connection.execute(_ANYTHING)).scalar_one()
+                is_used = (await connection.execute(_ANYTHING)).first() is not None
         except ProgrammingError:
             raise BackupsRefusedError(
                 "the database does not have this version's tables: run coreo-results migrate first"
