@@ -106,9 +106,12 @@ class Installation:
         return make_settings(database, self.tokens, self.root_key, **{**self._backups, **changes})
 
     @asynccontextmanager
-    async def serving(self, database: ServiceDatabase | None = None, **changes: Any) -> AsyncIterator[ResultsService]:
+    async def serving(
+        self, database: ServiceDatabase | None = None, *, keeps_backups: bool = False, **changes: Any
+    ) -> AsyncIterator[ResultsService]:
         """The service on the live database, or another."""
-        async with running(self.settings_on(database or self.database, **changes)) as app:
+        settings = self.settings_on(database or self.database, **changes)
+        async with running(settings, keeps_backups=keeps_backups) as app:
             yield ResultsService(app, self.tokens)
 
     def files(self, store: str) -> list[str]:

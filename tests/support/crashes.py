@@ -4,10 +4,13 @@ from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from uuid import UUID
 
+from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coreo_results.stores import ObjectStore, StoredObject
 from coreo_shared.db import Database
+
+_WRITES = text("SELECT pg_current_xact_id_if_assigned() IS NOT NULL")
 
 
 class Crash(BaseException):
@@ -47,6 +50,20 @@ class CrashingDatabase(Database):
     ) -> AsyncIterator[AsyncConnection]:
         async with self._crasher.step(), super().transaction(team_id, snapshot=snapshot) as connection:
             yield connection
+
+
+class CrashingWrites(CrashingDatabase):
+    """A database whose transactions are steps if they write anything: to die in another is to die before the next."""
+
+    @asynccontextmanager
+    async def transaction(
+        self, team_id: UUID | None = None, *, snapshot: bool = False
+    ) -> AsyncIterator[AsyncConnection]:
+        async with Database.transaction(self, team_id, snapshot=snapshot) as connection:
+            yield connection
+            if (await connection.execute(_WRITES)).scalar_one():
+                async with self._crasher.step():
+                    pass
 
 
 class CrashingStore:

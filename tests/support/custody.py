@@ -18,6 +18,19 @@ _TEAM: dict[str, Any] = {
 }
 
 
+BACKUPS: dict[str, Any] = {
+    "wanted": True,
+    "runs": 3,
+    "findings": 40,
+    "bytes": 5000,
+    "due": 1,
+    "log_entries": 2,
+    "ledger_at": "2026-06-01T12:00:00Z",
+    "checked_at": "2026-06-01T12:05:00Z",
+    "failed_at": None,
+}
+
+
 @dataclass
 class FakeCustody:
     """Settings by (team, path); `runs` are those that the ledger has heard of, with how many results each has."""
@@ -32,6 +45,8 @@ class FakeCustody:
         """What the results service answers; None to a call about something else."""
         what = request.url.path.removeprefix("/internal/v1/")
         kind, _, rest = what.partition("/")
+        if what == "backups":
+            return httpx.Response(202 if request.method == "POST" else 200, json=BACKUPS)
         fixed: dict[str, Any] = {
             "access": {"items": self.access, "next_before": None},
             "custody/keys": {"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "custody", "x": "x"}]},

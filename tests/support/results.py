@@ -1,5 +1,6 @@
 """The results service in tests: keys and tokens of its three kinds, its settings, and the application with a client."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
@@ -10,9 +11,11 @@ from typing import Any
 from uuid import UUID
 
 import httpx
+import pytest
 from fastapi import FastAPI
 
 from coreo_results.app import create_app
+from coreo_results.backups.keeper import BackupKeeper
 from coreo_results.keys.file_root import FileRootKey
 from coreo_results.settings import ResultsSettings
 from coreo_shared.contracts.base import encode_json, encode_msgpack
@@ -112,11 +115,18 @@ def backup_settings(directory: Path, custody_jwk: dict[str, Any] | None = None) 
 
 
 @asynccontextmanager
-async def running(settings: ResultsSettings) -> AsyncIterator[FastAPI]:
-    """The application between start and stop."""
+async def running(settings: ResultsSettings, *, keeps_backups: bool = False) -> AsyncIterator[FastAPI]:
+    """The application between start and stop. Unless asked for, nothing is backed up but by a test's own call."""
+
+    async def wait(_: BackupKeeper, stopping: asyncio.Event) -> None:
+        await stopping.wait()
+
     app = create_app(settings)
-    async with app.router.lifespan_context(app):
-        yield app
+    with pytest.MonkeyPatch.context() as patch:
+        if not keeps_backups:
+            patch.setattr(BackupKeeper, "run", wait)
+        async with app.router.lifespan_context(app):
+            yield app
 
 
 class ResultsService:

@@ -43,6 +43,7 @@ async def test_the_results_service_is_told_which_token_asks(api: Api, team: Team
     wish = {"scope": "run", "scope_id": run["id"]}
     calls += [("POST", "/v1/exclusions", wish), ("GET", "/v1/exclusions", None), ("GET", "/v1/custody/keys", None)]
     calls += [("GET", f"/v1/exclusions/{new_id()}{end}", None) for end in ("", "/receipt")]
+    calls += [("GET", "/v1/custody/backups", None), ("POST", "/v1/custody/backups", None)]
     for method, path, body in calls:
         api.results.tokens.clear()
         await ann.request(method, path, json=body)
@@ -75,6 +76,13 @@ async def test_export_is_said_when_asked_for(api: Api, team: Team) -> None:
         assert "export" not in api.results.requests[-1].url.params
         await team.http.get(f"/v1/runs/{run['id']}/{path}", params={"export": True})
         assert api.results.requests[-1].url.params["export"] == "true"
+
+
+async def test_backups_are_shown_and_begun(api: Api, team: Team) -> None:
+    shown = ok(await team.http.get("/v1/custody/backups"))
+    assert (shown["runs"], shown["due"], shown["failed_at"]) == (3, 1, None)
+    assert ok(await team.http.post("/v1/custody/backups"), 202) == shown
+    assert api.results.requests[-1].method == "POST"
 
 
 async def test_settings_are_passed_on_as_far_as_they_were_said(api: Api, team: Team) -> None:

@@ -7,14 +7,15 @@ import asyncpg
 import pytest
 
 from tests.support.postgres import ServiceDatabase
-from tests.support.results import ResultsService, Tokens, make_root_key, make_settings, running
+from tests.support.results import ResultsService, Tokens, backup_settings, make_root_key, make_settings, running
 
 
 @pytest.fixture
 async def service(results_database: ServiceDatabase, tmp_path: Path) -> AsyncIterator[ResultsService]:
-    """The application with a root key in a file, and clients for it."""
+    """The application with a root key in a file and stores in directories, and clients for it."""
     tokens = Tokens()
-    async with running(make_settings(results_database, tokens, make_root_key(tmp_path))) as app:
+    settings = make_settings(results_database, tokens, make_root_key(tmp_path), **backup_settings(tmp_path))
+    async with running(settings) as app:
         yield ResultsService(app, tokens)
 
 

@@ -93,6 +93,8 @@ TEAM_CALLS: list[Call] = [
     ("POST", "/exclusions", {"scope": "run", "scope_id": str(CANCEL["plan_id"])}),
     ("GET", "/exclusions/{exclusion}", None),
     ("GET", "/exclusions/{exclusion}/receipt", None),
+    ("GET", "/backups", None),
+    ("POST", "/backups", None),
 ]
 FEED_CALLS: list[Call] = [("GET", "/events", None), ("GET", "/workers", None)]
 FLEET_CALLS: list[Call] = [("POST", "/workers", REGISTER)]
@@ -277,6 +279,7 @@ async def fill(service: ResultsService) -> UUID:
     token = service.tokens.team(team_id)
     for method, path, body in (("POST", "/suppressions", SUPPRESSION), ("PUT", "/severity-overrides", SEVERITY)):
         assert (await service.call(method, path, token, body)).status_code == 200
+    assert (await service.app.state.services.backups.cycle(team_id)).stored == 2
     for path, patch in (("/custody/settings", {"backups": False}), (f"/plans/{PLAN}/custody", {"backup": False})):
         assert (await service.call("PATCH", path, token, patch)).status_code == 200
     for run_id in runs:
@@ -363,6 +366,12 @@ async def test_every_table_forces_row_level_security_but_the_fleets(
         ("coreo_results", "DELETE FROM exclusions"),
         ("coreo_results", "DELETE FROM exclusion_runs"),
         ("coreo_results_system", "SELECT * FROM access_log"),
+        ("coreo_results_system", "SELECT * FROM backup_keys"),
+        ("coreo_results_system", "SELECT object FROM backups"),
+        ("coreo_results_system", "DELETE FROM backups"),
+        ("coreo_results_system", "UPDATE backup_heads SET seq = 0"),
+        ("coreo_results", "DELETE FROM backup_heads"),
+        ("coreo_results", "UPDATE backup_keys SET run_id = team_id"),
         ("coreo_results_system", "UPDATE custody_settings SET display_days = 1"),
         ("coreo_results", "UPDATE access_log SET actor = 'x'"),
         ("coreo_results", "DELETE FROM access_log"),

@@ -1,5 +1,6 @@
 """Backups and their way back: all is restored as it was, what was let go of is not, and it goes on from there."""
 
+import asyncio
 import json
 import os
 from collections.abc import Iterator
@@ -331,3 +332,28 @@ async def test_snapshots_of_the_ledger_are_few_and_a_day_old_at_most(installatio
         await service.app.state.services.backup_keeper.round()
         assert [key[-8:] for key in installation.files("ledger") if key.endswith(".jws")][-1] == "0006.jws"
         assert (left.exists(), fresh.exists()) == (False, True)
+
+
+async def test_backups_are_made_by_themselves_and_when_asked_for(installation: Installation) -> None:
+    team = new_id()
+    token = installation.tokens.team(team)
+    async with installation.serving(keeps_backups=True) as service:
+        assert (await service.call("GET", "/backups", token)).json()["runs"] == 0
+        await ended(service, team, {"a@global": statuses(FAIL, PASS)})
+        answer = await service.call("POST", "/backups", token)
+        assert answer.status_code == 202
+        async with asyncio.timeout(60):
+            while (state := (await service.call("GET", "/backups", token)).json())["checked_at"] is None:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)  # the keeper is at work beside this
+        assert (state["wanted"], state["runs"], state["findings"], state["due"], state["log_entries"]) == (
+            True,
+            1,
+            2,
+            0,
+            1,
+        )
+        assert state["bytes"] > 1_000
+        await service.call("PATCH", "/custody/settings", token, {"backups": False})
+        refused = await service.call("POST", "/backups", token)
+        assert (refused.status_code, refused.json()["code"]) == (409, "no_backups")
+    assert (await installation.verdict(team)).is_good

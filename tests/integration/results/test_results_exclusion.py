@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
 from itertools import count
 from pathlib import Path
 from uuid import UUID
@@ -167,7 +168,7 @@ async def test_how_far_it_is_can_be_seen_and_in_the_end_there_is_a_receipt(
             assert objects == [str(kept.run_id)]
 
 
-async def test_wherever_it_is_broken_off_it_goes_on_from_there(place: Place, databases: Databases) -> None:
+async def test_wherever_it_is_broken_off_it_goes_on_from_there(place: Place) -> None:
     team, crashes = new_id(), 0
     kept = await place.ended(team, 0)
     view = (await kept.findings()).json()["findings"]
@@ -183,13 +184,6 @@ async def test_wherever_it_is_broken_off_it_goes_on_from_there(place: Place, dat
             crashes += 1
         else:
             break
-        if at == 8:  # and everything but stores and vault is lost as well
-            with databases.empty("coreo_results") as empty:
-                await place.installation.restore(empty)
-                async with place.installation.serving(empty) as service:
-                    again = Place(service, place.installation, empty)
-                    assert (await service.run(team, doomed.run_id).findings()).status_code in {404, 200}
-                    await again.services.exclusion_worker.work(team)  # type: ignore[union-attr]
         assert await place.work(team)
         receipt = await place.receipt(team, asked.id)
         assert (receipt.run_ids, receipt.backups_deleted) == ([doomed.run_id], 1), at
@@ -200,6 +194,33 @@ async def test_wherever_it_is_broken_off_it_goes_on_from_there(place: Place, dat
     assert crashes > 6
     assert (await kept.findings()).json()["findings"] == view
     assert (await place.installation.verdict(team)).problems == []
+
+
+async def test_what_is_pending_when_all_else_is_lost_goes_on_in_the_restored_database(
+    place: Place, databases: Databases
+) -> None:
+    team = new_id()
+    doomed, kept = [await place.ended(team, number) for number in (1, 2)]
+    await place.back_up(team)
+    asked = await place.exclude(team, "run", doomed.run_id, reason="x")
+    for at in count(4):
+        with suppress(Crash):
+            async with place.process(Crasher(at)) as parts:
+                await parts.worker.work(team)
+        if (await place.find(team, asked.id)).done:
+            break
+    with databases.empty("coreo_results") as empty:
+        assert (await place.installation.restore(empty)).restored[team].runs == 1
+        assert await rows(empty, "SELECT receipt FROM exclusions") == [(None,)]
+        async with place.installation.serving(empty, sweep_seconds=3600) as service:
+            again = Place(service, place.installation, empty)
+            assert (await service.run(team, doomed.run_id).findings()).status_code == 404
+            async with asyncio.timeout(60):  # its keeper is at it already
+                while (await again.find(team, asked.id)).state is ExclusionState.PENDING:
+                    await again.work(team)
+            assert (await again.receipt(team, asked.id)).run_ids == [doomed.run_id]
+            assert (await service.run(team, kept.run_id).findings()).json()["total"] == 1
+    assert [key for key in place.installation.files("backups") if f"/runs/{doomed.run_id}" in key] == []
 
 
 async def test_a_readable_copy_that_is_damaged_is_left_to_people(place: Place) -> None:

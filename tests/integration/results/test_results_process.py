@@ -27,7 +27,7 @@ COMMAND = Path(sys.executable).with_name("coreo-results")
 
 
 def environment(settings: Any, **more: str) -> dict[str, str]:
-    names = ("api_jwks", "fleet_jwks", "root_key", "vault")
+    names = ("api_jwks", "fleet_jwks", "root_key", "vault", "backup_store")
     values = {f"COREO_{name.upper()}": str(getattr(settings, name)) for name in names}
     for name in ("database_url", "system_database_url"):
         values[f"COREO_{name.upper()}"] = getattr(settings, name).get_secret_value()
@@ -53,7 +53,7 @@ def test_help_says_what_there_is() -> None:
 def test_missing_settings_are_named_without_values(tmp_path: Path) -> None:
     done = run("serve", COREO_DATABASE_URL="postgresql://SECRET", COREO_ROOT_KEY="SECRET")
     assert done.returncode == 2
-    for name in ("SYSTEM_DATABASE_URL", "API_JWKS", "FLEET_JWKS", "ROOT_KEY", "VAULT"):
+    for name in ("SYSTEM_DATABASE_URL", "API_JWKS", "FLEET_JWKS", "ROOT_KEY", "VAULT", "BACKUP_STORE"):
         assert f"COREO_{name}: " in done.stderr
     assert "SECRET" not in done.stderr
 

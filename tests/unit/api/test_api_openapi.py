@@ -70,6 +70,7 @@ def test_every_route_of_the_design_is_there(document: dict[str, Any]) -> None:
         GET /v1/custody/settings, PATCH /v1/custody/settings, GET /v1/custody/access
         POST /v1/exclusions, GET /v1/exclusions, GET /v1/exclusions/{exclusion_id}
         GET /v1/exclusions/{exclusion_id}/receipt, GET /v1/custody/keys
+        GET /v1/custody/backups, POST /v1/custody/backups
         GET /v1/plans/{plan_id}/custody, PATCH /v1/plans/{plan_id}/custody
         DELETE /v1/plans/{plan_id}/results, DELETE /v1/runs/{run_id}/results
         GET /v1/frameworks, GET /v1/runs/{run_id}/compliance, GET /v1/cloud-accounts/{account_id}/controls

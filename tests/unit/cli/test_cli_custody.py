@@ -8,6 +8,7 @@ import pytest
 
 from coreo_shared.crypto.access_chain import FIRST_PREVIOUS, entry_hash
 from tests.support.cli import Cli, ScriptedApi, a_plan, a_run, problem
+from tests.support.custody import BACKUPS
 
 TEAM_ID = "0199c3f2-8a1b-7000-8000-00000000000a"
 SETTINGS: dict[str, Any] = {
@@ -48,6 +49,16 @@ def test_settings_are_shown_in_words(coreo: Cli, scripted_api: ScriptedApi) -> N
     assert "90 days" in shown
     assert "go with the results" in shown
     assert coreo("custody", "settings", "show", "-o", "json").json["backups"] is False
+
+
+def test_backups_are_shown_and_begun(coreo: Cli, scripted_api: ScriptedApi) -> None:
+    scripted_api.on("GET", "/v1/custody/backups", BACKUPS)
+    scripted_api.on("POST", "/v1/custody/backups", BACKUPS)
+    shown = coreo("custody", "backups", "show").out
+    assert all(words in shown for words in ("3 runs, 40 findings", "1 run", "never"))
+    assert coreo("custody", "backups", "run", "-o", "json").json["due"] == 1
+    scripted_api.on("POST", "/v1/custody/backups", problem(409, "no_backups", "There are none."))
+    assert coreo("custody", "backups", "run").code == 1
 
 
 def test_settings_are_sent_as_far_as_they_were_said(coreo: Cli, scripted_api: ScriptedApi) -> None:

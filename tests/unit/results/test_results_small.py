@@ -187,6 +187,37 @@ def test_a_vault_is_a_directory_or_a_bucket(vault: str) -> None:
     assert "SECRET" not in str(refused.value)
 
 
+CUSTODY = {"backup_store": "dir:/b", "ledger_store": "dir:/l", "custody_key": json.dumps(generate_key())}
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"ledger_store": None}, "COREO_LEDGER_STORE is needed"),
+        ({"custody_key": None}, "COREO_CUSTODY_KEY is needed"),
+        ({"custody_key": json.dumps(public_jwk(generate_key()))}, "private Ed25519 JWK"),
+        ({"custody_jwks": "{}"}, "expected a JWK set"),
+        ({"ledger_store": "dir:/b"}, "COREO_BACKUP_STORE and COREO_LEDGER_STORE are the same place"),
+        ({"backup_store": "dir:/v/b"}, "COREO_VAULT and COREO_BACKUP_STORE are the same place"),
+        ({"vault": "s3://bucket", "ledger_store": "s3://bucket/x"}, "COREO_VAULT and COREO_LEDGER_STORE"),
+        ({"backup_store": "/b"}, "expected dir:"),
+        ({"ledger_store": "none"}, "expected dir:"),
+    ],
+)
+def test_stores_are_apart_and_logs_are_signed(changes: dict[str, str | None], problem: str) -> None:
+    assert settings(**CUSTODY).backup_store == "dir:/b"
+    with pytest.raises(ValidationError, match=problem) as refused:
+        settings(**{**CUSTODY, **changes})
+    assert json.loads(CUSTODY["custody_key"])["d"] not in str(refused.value)
+
+
+def test_older_custody_keys_are_believed_too() -> None:
+    old = generate_key()
+    known = settings(**CUSTODY, custody_jwks=json.dumps({"keys": [public_jwk(old)]})).custody_keys()
+    assert [key["kid"] for key in known] == [json.loads(CUSTODY["custody_key"])["kid"], old["kid"]]
+    assert not any("d" in key for key in known)
+
+
 def test_other_root_keys_stand_with_commas_between(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COREO_OTHER_ROOT_KEYS", "file:/old, kms:arn:aws:kms:eu-west-1:1:key/x")
     assert settings().other_root_keys == ("file:/old", "kms:arn:aws:kms:eu-west-1:1:key/x")

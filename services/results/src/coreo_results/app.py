@@ -11,6 +11,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingErr
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 import coreo_results.access.endpoints as access_endpoints
+import coreo_results.backups.endpoints as backup_endpoints
 import coreo_results.chunks.endpoints as chunk_endpoints
 import coreo_results.custody.endpoints as custody_endpoints
 import coreo_results.decisions.endpoints as decision_endpoints
@@ -121,7 +122,7 @@ def create_app(settings: ResultsSettings) -> FastAPI:
     parts = (ledger_endpoints, chunk_endpoints, finding_endpoints, life_endpoints, event_endpoints, fleet_endpoints)
     decisions = (suppression_endpoints, override_endpoints, decision_endpoints)
     deploys = (deploy_endpoints, document_endpoints)
-    custody = (custody_endpoints, retention_endpoints, exclusion_endpoints, access_endpoints)
+    custody = (custody_endpoints, retention_endpoints, exclusion_endpoints, access_endpoints, backup_endpoints)
     for part in (*parts, *decisions, *deploys, *custody, health):
         app.include_router(part.router)
     return app

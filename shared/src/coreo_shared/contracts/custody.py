@@ -58,6 +58,24 @@ class PlanCustodyPatch(Message, frozen=True, kw_only=True):
     backup: bool | UnsetType = UNSET
 
 
+class BackupState(Message, frozen=True, kw_only=True):
+    """A team's backups. `wanted`: whether installation and team have any made.
+
+    `due`: runs that have ended and are still to be backed up. `checked_at`: when there was nothing left to do.
+    `failed_at`: of a try that did not work and was not made up for.
+    """
+
+    wanted: bool
+    runs: int
+    findings: int
+    bytes: int
+    due: int
+    log_entries: int
+    ledger_at: Time | None
+    checked_at: Time | None
+    failed_at: Time | None
+
+
 class ResultsGone(Message, frozen=True, kw_only=True):
     """What became of a run's results. `by` is the name of the token that asked."""
 

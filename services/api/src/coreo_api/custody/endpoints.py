@@ -10,6 +10,7 @@ from coreo_api.custody import service
 from coreo_api.custody.schemas import (
     AccessEntryView,
     AccessQuery,
+    BackupsView,
     ChangeCustody,
     ChangePlanCustody,
     CustodyView,
@@ -25,6 +26,7 @@ from coreo_shared.web import StrictRoute
 
 router = APIRouter(prefix="/v1", tags=["custody"], route_class=StrictRoute)
 _SETTINGS = "/internal/v1/custody/settings"
+_BACKUPS = "/internal/v1/backups"
 _LAST_ENTRY = 2**63 - 1
 
 
@@ -62,6 +64,21 @@ async def change_plan_custody(
     patch = body.model_dump(exclude_unset=True)
     with passed_on("plan"):
         return _json(await context.results.ask(caller.asker, "PATCH", path, custody.PlanCustody, body=patch))
+
+
+@router.get("/custody/backups", response_model=BackupsView)
+async def show_backups(caller: TeamCaller, context: InContext) -> Response:
+    """How many runs are in the team's backups, and whether they are up to date."""
+    with passed_on("backups"):
+        return _json(await context.results.ask(caller.asker, "GET", _BACKUPS, custody.BackupState))
+
+
+@router.post("/custody/backups", status_code=202, response_model=BackupsView)
+async def back_up(caller: TeamCaller, context: InContext) -> Response:
+    """Back up now what has ended, which happens by itself within minutes. Ask again until nothing is due."""
+    with passed_on("backups"):
+        state = await context.results.ask(caller.asker, "POST", _BACKUPS, custody.BackupState)
+    return Response(encode_json(state), 202, media_type="application/json")
 
 
 @router.delete("/runs/{run_id}/results", response_model=DeletedView)

@@ -58,6 +58,20 @@ class ChangePlanCustody(Body):
     backup: Annotated[bool | None, NotNull] = None
 
 
+class BackupsView(View):
+    """How the team's backups are."""
+
+    wanted: Annotated[bool, Field(description="Whether any are made, by the team's settings and the installation's.")]
+    runs: Annotated[int, Field(description="Runs that are in the backups.")]
+    findings: int
+    bytes: Annotated[int, Field(description="Encrypted, as they are stored.")]
+    due: Annotated[int, Field(description="Runs that have ended and are still to be backed up.")]
+    log_entries: Annotated[int, Field(description="Of the signed log of the team's backups.")]
+    ledger_at: Annotated[datetime | None, Field(description="Of the newest copy of the keys' ledger.")]
+    checked_at: Annotated[datetime | None, Field(description="When there was nothing left to do last.")]
+    failed_at: Annotated[datetime | None, Field(description="Of a try that did not work; null once one has worked.")]
+
+
 class DeletedView(View):
     """What was deleted."""
 

@@ -41,7 +41,7 @@ class ExcludedBackups:
             head = await self._backups.journal.settle(team_id)
             if head is None:
                 return
-            while await self._backups.forget_unwanted(team_id) or await self._backups.delete_dropped(team_id, head.seq):
+            while await self._backups.forget_unwanted(team_id) or await self._backups.delete_dropped(team_id):
                 pass
             for run_id in runs:
                 await self._delete_left(team_id, run_id)

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from coreo_shared.contracts.custody import BackupState
 from coreo_shared.db import Database
 
 
@@ -19,13 +21,12 @@ class Head:
     seq: int
     entry: str | None
     pending: str | None
-    snapshot: int
     snapshot_at: datetime | None
 
 
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:key, 0))")
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
-_READ = text("SELECT seq, entry, pending, snapshot, snapshot_at FROM backup_heads WHERE team_id = :team")
+_READ = text("SELECT seq, entry, pending, snapshot_at FROM backup_heads WHERE team_id = :team")
 _MAKE = text("INSERT INTO backup_heads (team_id) VALUES (:team) ON CONFLICT DO NOTHING")
 _PEND = text(
     "UPDATE backup_heads SET pending = :entry WHERE team_id = :team AND pending IS NULL AND seq = :before RETURNING 1"
@@ -35,7 +36,7 @@ _ADVANCE = text(
     " WHERE team_id = :team AND pending = :entry RETURNING 1"
 )
 _NUMBER = text("UPDATE backup_heads SET snapshot = snapshot + 1 WHERE team_id = :team RETURNING snapshot")
-_SNAPPED = text("UPDATE backup_heads SET snapshot_at = now() WHERE team_id = :team AND snapshot = :number")
+_SNAPPED = text("UPDATE backup_heads SET snapshot_at = now() WHERE team_id = :team")
 _PUT = text(
     "INSERT INTO backup_heads (team_id, seq, entry, pending, snapshot)"
     " VALUES (:team, :seq, :entry, :pending, :snapshot)"
@@ -45,6 +46,24 @@ _KEPT_FOR = text(
 )
 _DONE = text("UPDATE backup_heads SET backed_up_at = now(), problem = NULL, problem_at = NULL WHERE team_id = :team")
 _FAILED = text("UPDATE backup_heads SET problem = :problem, problem_at = now() WHERE team_id = :team")
+
+
+_STATE = text("""
+    SELECT NOT EXISTS (SELECT FROM custody_settings s WHERE s.team_id = t.team_id AND NOT s.backups) AS wanted,
+        b.runs, b.findings, b.bytes, d.due, coalesce(h.seq, 0) AS log_entries, h.snapshot_at AS ledger_at,
+        h.backed_up_at AS checked_at, h.problem_at AS failed_at
+    FROM (SELECT CAST(:team AS uuid) AS team_id) AS t
+    LEFT JOIN backup_heads h USING (team_id)
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS runs, coalesce(sum(findings), 0)::bigint AS findings,
+            coalesce(sum(bytes), 0)::bigint AS bytes
+        FROM backups WHERE team_id = t.team_id AND state = 'STORED'
+    ) AS b
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS due FROM runs r WHERE r.team_id = t.team_id AND r.ended_at IS NOT NULL
+            AND r.backup_settled_at IS NULL AND r.purged_at IS NULL AND r.pool <> 'onboard'
+    ) AS d
+""")
 
 
 class HeadMovedError(Exception):
@@ -76,7 +95,12 @@ class HeadRepository:
     async def read(self) -> Head | None:
         """None for a team that never had a backup."""
         row = (await self._connection.execute(_READ, self._team)).one_or_none()
-        return None if row is None else Head(row.seq, row.entry, row.pending, row.snapshot, row.snapshot_at)
+        return None if row is None else Head(row.seq, row.entry, row.pending, row.snapshot_at)
+
+    async def state(self) -> BackupState:
+        """How the team's backups are; `wanted` by its settings alone."""
+        row = (await self._connection.execute(_STATE, self._team)).one()
+        return msgspec.convert(dict(row._mapping), BackupState)  # noqa: SLF001  SQLAlchemy's public name for it
 
     async def make(self) -> None:
         """Makes the head where there is none."""
@@ -94,13 +118,13 @@ class HeadRepository:
         """A number for a snapshot that nobody else gets."""
         return int((await self._connection.execute(_NUMBER, self._team)).scalar_one())
 
-    async def snapped(self, number: int) -> None:
-        """That snapshot is stored."""
-        await self._connection.execute(_SNAPPED, {**self._team, "number": number})
+    async def snapped(self) -> None:
+        """A snapshot was stored just now."""
+        await self._connection.execute(_SNAPPED, self._team)
 
-    async def put(self, head: Head) -> None:
-        """The head of a team that has none."""
-        values = {"seq": head.seq, "entry": head.entry, "pending": head.pending, "snapshot": head.snapshot}
+    async def put(self, head: Head, snapshot: int) -> None:
+        """The head of a team that has none, and the number of its newest snapshot."""
+        values = {"seq": head.seq, "entry": head.entry, "pending": head.pending, "snapshot": snapshot}
         await self._connection.execute(_PUT, {**self._team, **values})
 
     async def set_days(self, days: int) -> bool:

@@ -5,6 +5,8 @@ moved. Broken off anywhere, `settle` goes on with the very same entry.
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -44,18 +46,13 @@ class Journal:
 
     async def append(self, team_id: UUID, decide: Decide) -> bool:
         """Adds an entry, and stores it; False if there was nothing to say. Raises LogAheadError."""
-        await self.settle(team_id)
-        async with self._database.transaction(team_id) as connection:
-            heads = HeadRepository(connection, team_id)
-            head = await heads.read() or Head(0, None, None, 0, None)
-            what = await decide(connection, head.seq + 1)
-            if what is None:
-                return False
-            previous = None if head.entry is None else entry_hash(head.entry)
-            entry = sign_entry(self._custodian.signer, (team_id, head.seq, previous), what, by=self._custodian.by)
-            await heads.make()
-            await heads.pend(head.seq, entry)
-        await self.settle(team_id)
+        head, entry = await self._decide(team_id, decide)
+        if entry is None and head.pending is not None:
+            await self._store_pending(team_id, head)
+            head, entry = await self._decide(team_id, decide)
+        if entry is None:
+            return False
+        await self._store_pending(team_id, replace(head, pending=entry))
         return True
 
     async def settle(self, team_id: UUID) -> Head | None:
@@ -65,8 +62,26 @@ class Journal:
         """
         async with self._database.transaction(team_id) as connection:
             head = await HeadRepository(connection, team_id).read()
-        if head is None or head.pending is None:
-            return head
+        return head if head is None or head.pending is None else await self._store_pending(team_id, head)
+
+    async def _decide(self, team_id: UUID, decide: Decide) -> tuple[Head, str | None]:
+        """The head and the entry that is pending now; no entry where another one is, or there is nothing to say."""
+        async with self._database.transaction(team_id) as connection:
+            heads = HeadRepository(connection, team_id)
+            head = await heads.read() or Head(0, None, None, None)
+            if head.pending is not None:
+                return head, None
+            what = await decide(connection, head.seq + 1)
+            if what is None:
+                return head, None
+            previous = None if head.entry is None else entry_hash(head.entry)
+            entry = sign_entry(self._custodian.signer, (team_id, head.seq, previous), what, by=self._custodian.by)
+            await heads.make()
+            await heads.pend(head.seq, entry)
+        return head, entry
+
+    async def _store_pending(self, team_id: UUID, head: Head) -> Head:
+        assert head.pending is not None  # noqa: S101  both callers have looked
         seq = head.seq + 1
         await self._snapshots.write(team_id, seq, head.pending)
         try:
@@ -74,10 +89,12 @@ class Journal:
         except StoreConflictError:
             raise LogAheadError(team_id, seq) from None
         async with self._database.transaction(team_id) as connection:
-            await HeadRepository(connection, team_id).advance(head.pending)
+            heads = HeadRepository(connection, team_id)
+            await heads.advance(head.pending)
+            await heads.snapped()
         await self._snapshots.tidy(team_id)
         _log.info("backup_log_grew", team_id=str(team_id), seq=seq)
-        return Head(seq, head.pending, None, head.snapshot + 1, head.snapshot_at)
+        return Head(seq, head.pending, None, datetime.now(UTC))
 
     async def check_end(self, team_id: UUID, seq: int) -> None:
         """That the log in the store ends with this entry. Raises LogAheadError.

@@ -57,6 +57,7 @@ class LedgerRepository:
 
     def __init__(self, connection: AsyncConnection, team_id: UUID) -> None:
         self._connection = connection
+        self.team_id = team_id
         self._team = {"team": team_id}
 
     async def pages(self) -> list[PageState]:

@@ -134,7 +134,8 @@ _FORGET = text("""
     DELETE FROM backups WHERE team_id = :team AND run_id = ANY (CAST(:runs AS uuid[])) AND state = 'WRITING'
 """)
 _DROPPING = text("""
-    SELECT run_id, object FROM backups WHERE team_id = :team AND state = 'DROPPING' AND dropped_seq <= :seq
+    SELECT run_id, object FROM backups WHERE team_id = :team AND state = 'DROPPING'
+        AND dropped_seq <= (SELECT seq FROM backup_heads WHERE team_id = :team)
     ORDER BY run_id LIMIT :limit
 """)
 _GONE = text("UPDATE backups SET state = 'GONE' WHERE team_id = :team AND run_id = ANY (CAST(:runs AS uuid[]))")
@@ -231,9 +232,9 @@ class BackupRepository:
         await self.drop_keys(run_ids)
         await self._connection.execute(_FORGET, {**self._team, "runs": run_ids})
 
-    async def dropping(self, seq: int, limit: int) -> list[tuple[UUID, str]]:
-        """(run, object) of those to delete, as entries up to this one say."""
-        rows = await self._connection.execute(_DROPPING, {**self._team, "seq": seq, "limit": limit})
+    async def dropping(self, limit: int) -> list[tuple[UUID, str]]:
+        """(run, object) of those to delete, as the log in the store says."""
+        rows = await self._connection.execute(_DROPPING, {**self._team, "limit": limit})
         return [(row.run_id, row.object) for row in rows]
 
     async def gone(self, run_ids: list[UUID]) -> None:

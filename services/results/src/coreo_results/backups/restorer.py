@@ -30,9 +30,8 @@ from coreo_shared.crypto.statements import Statements
 from coreo_shared.db import Database
 
 _TOGETHER = 4  # plans restored at once
-_ANYTHING = text(
-    "SELECT EXISTS (SELECT FROM runs) OR EXISTS (SELECT FROM team_keys) OR EXISTS (SELECT FROM backup_heads)"
-)
+_TABLES = ("runs", "team_keys", "backup_heads", "custody_settings")  # of these the system's role sees all rows
+_ANYTHING = text(" UNION ALL ".join(f"SELECT 1 FROM {table}" for table in _TABLES) + " LIMIT 1")  # noqa: S608  constants
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,8 @@ class Restorer:
     ) -> RestoreReport:
         """Raises BackupsRefusedError, with nothing written, where anything is wrong with the backups or the database.
 
-        `with_expired`: also the results of runs that are too old to be shown; their settings then say 1,826 days,
-        or they would go again at once.
+        `with_expired`: also the results of runs that are too old to be shown. Their team's settings then say 1,826
+        days, as they would go again at once otherwise.
         """
         await self._check_empty()
         report = RestoreReport()
@@ -93,7 +92,7 @@ class Restorer:
     async def _check_empty(self) -> None:
         try:
             async with self.target.system_database.transaction() as connection:
-                is_used = (await connection.execute(_ANYTHING)).scalar_one()
+                is_used = (await connection.execute(_ANYTHING)).first() is not None
         except ProgrammingError:
             raise BackupsRefusedError(
                 "the database does not have this version's tables: run coreo-results migrate first"
@@ -126,7 +125,7 @@ class Restorer:
             settings = shown_for_ever(snapshot.settings, team_id) if with_expired else snapshot.settings
             for table in TABLES:
                 await loader.rows(table, rows_of(settings, table))
-            await HeadRepository(connection, team_id).put(_head(backups))
+            await HeadRepository(connection, team_id).put(_head(backups), snapshot.number)
             for exclusion in backups.log.exclusions.values():
                 await restore_exclusion(connection, team_id, exclusion, self.statements)
             detail: Detail = {"runs": done.runs, "snapshot": snapshot.number, "log_seq": backups.log.seq}
@@ -150,6 +149,5 @@ def _head(backups: TeamBackups) -> Head:
         seq=backups.log.seq - is_pending,
         entry=backups.end,
         pending=snapshot.log_entry if is_pending else None,
-        snapshot=snapshot.number,
         snapshot_at=None,
     )

@@ -74,8 +74,7 @@ class Backups:
         A run that cannot be backed up keeps no other from it. Raises LogAheadError, and what keys and stores raise.
         """
         cycle = Cycle()
-        steps = (self._settle, self._keep_for, self._tell_deleted, self._expire, self._back_up, self._refresh)
-        for step in steps:
+        for step in (self._settle, self._back_up, self._refresh):
             more = True
             while more and not (stopping is not None and stopping.is_set()):
                 async with team_lock(self._database, team_id, wait=wait) as is_ours:
@@ -87,72 +86,56 @@ class Backups:
         cycle.is_done = True
         return cycle
 
-    async def _settle(self, team_id: UUID, _: Cycle) -> bool:
-        """Finishes what an earlier cycle began."""
+    async def _settle(self, team_id: UUID, cycle: Cycle) -> bool:
+        """Finishes what an earlier cycle began, and what the team wants of its backups; whether there may be more."""
         head = await self.journal.settle(team_id)
         if head is None:
             return False
         await self.journal.check_end(team_id, head.seq)
         await self.forget_unwanted(team_id)
-        return await self.delete_dropped(team_id, head.seq)
+        more = await self._tell_changes(team_id, cycle)
+        return await self.delete_dropped(team_id) or more
 
     async def forget_unwanted(self, team_id: UUID) -> bool:
         """Deletes what was being written of runs that went meanwhile; whether there may be more."""
         async with self._database.transaction(team_id) as connection:
             unwanted = await BackupRepository(connection, team_id).unwanted(_DROP_BATCH)
-        for _, name in unwanted:
-            await self._stores.backups.delete(name)
-        async with self._database.transaction(team_id) as connection:
-            await BackupRepository(connection, team_id).forget([run_id for run_id, _ in unwanted])
+        if unwanted:
+            for _, name in unwanted:
+                await self._stores.backups.delete(name)
+            async with self._database.transaction(team_id) as connection:
+                await BackupRepository(connection, team_id).forget([run_id for run_id, _ in unwanted])
         return len(unwanted) == _DROP_BATCH
 
-    async def delete_dropped(self, team_id: UUID, seq: int) -> bool:
-        """Deletes objects that entries up to this one took out of the backups; whether there may be more."""
+    async def delete_dropped(self, team_id: UUID) -> bool:
+        """Deletes objects that the log took out of the backups; whether there may be more. Needs the team's lock."""
         async with self._database.transaction(team_id) as connection:
-            dropping = await BackupRepository(connection, team_id).dropping(seq, _DROP_BATCH)
-        for _, name in dropping:
-            await self._stores.backups.delete(name)
-        async with self._database.transaction(team_id) as connection:
-            await BackupRepository(connection, team_id).gone([run_id for run_id, _ in dropping])
+            dropping = await BackupRepository(connection, team_id).dropping(_DROP_BATCH)
+        if dropping:
+            for _, name in dropping:
+                await self._stores.backups.delete(name)
+            async with self._database.transaction(team_id) as connection:
+                await BackupRepository(connection, team_id).gone([run_id for run_id, _ in dropping])
         return len(dropping) == _DROP_BATCH
 
-    async def _keep_for(self, team_id: UUID, _: Cycle) -> bool:
-        """Takes in how long the team wants its backups kept, if that has changed."""
-
-        async def decide(connection: AsyncConnection, _: int) -> Logged | None:
-            days = (await CustodyRepository(connection, team_id).team()).backup_days
-            if not await HeadRepository(connection, team_id).set_days(days):
-                return None
-            await BackupRepository(connection, team_id).keep_for(days)
-            return RetentionChanged(days=days)
-
-        await self.journal.append(team_id, decide)
-        return False
-
-    async def _tell_deleted(self, team_id: UUID, _: Cycle) -> bool:
-        """So that no restore brings back results that were deleted on request."""
-
-        async def decide(connection: AsyncConnection, seq: int) -> Logged | None:
-            return await BackupRepository(connection, team_id).deleted(seq)
-
-        return await self.journal.append(team_id, decide)
-
-    async def _expire(self, team_id: UUID, cycle: Cycle) -> bool:
-        expired: list[UUID] = []
+    async def _tell_changes(self, team_id: UUID, cycle: Cycle) -> bool:
+        """An entry for one thing that has changed, if something has."""
 
         async def decide(connection: AsyncConnection, seq: int) -> Logged | None:
             backups = BackupRepository(connection, team_id)
-            expired[:] = await backups.expired(_DROP_BATCH)
-            if not expired:
-                return None
-            await backups.drop(expired, "expired", seq)
-            return RunsExpired(run_ids=expired)
+            days = (await CustodyRepository(connection, team_id).team()).backup_days
+            if await HeadRepository(connection, team_id).set_days(days):
+                await backups.keep_for(days)
+                return RetentionChanged(days=days)
+            if deleted := await backups.deleted(seq):  # so that no restore brings them back
+                return deleted
+            if expired := await backups.expired(_DROP_BATCH):
+                await backups.drop(expired, "expired", seq)
+                cycle.expired += len(expired)
+                return RunsExpired(run_ids=expired)
+            return None
 
-        if not await self.journal.append(team_id, decide):
-            return False
-        cycle.expired += len(expired)
-        await self._settle(team_id, cycle)
-        return True
+        return await self.journal.append(team_id, decide)
 
     async def _back_up(self, team_id: UUID, cycle: Cycle) -> bool:
         """A batch; whether there may be more."""
@@ -252,6 +235,8 @@ class Backups:
         if head is not None and (head.snapshot_at is None or head.snapshot_at < datetime.now(UTC) - _SNAPSHOT_EVERY):
             await self.tidy_objects(team_id)
             await self.snapshots.write(team_id, head.seq, head.entry)
+            async with self._database.transaction(team_id) as connection:
+                await HeadRepository(connection, team_id).snapped()
             await self.snapshots.tidy(team_id)
         return False
 

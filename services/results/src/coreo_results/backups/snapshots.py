@@ -54,17 +54,16 @@ class Snapshots:
     async def write(self, team_id: UUID, log_seq: int, log_entry: str | None) -> int:
         """A snapshot that goes with this entry of the log, the one that is about to be stored; its number."""
         started = time.perf_counter()
-        async with self._database.transaction(team_id) as connection:
-            number = await HeadRepository(connection, team_id).next_snapshot()
         known = await self._known_pages(team_id)
         async with self._database.transaction(team_id) as connection:
-            states = await LedgerRepository(connection, team_id).pages()
-        pages = [await self._page(team_id, number, state, known.get(state.page)) for state in states]
-        async with self._database.transaction(
-            team_id
-        ) as connection:  # after the pages: versions on them are among these
+            number = await HeadRepository(connection, team_id).next_snapshot()
             ledger = LedgerRepository(connection, team_id)
+            pages = [await self._page(ledger, number, state, known.get(state.page)) for state in await ledger.pages()]
+            # After the pages, so that versions on them are among these.
             versions, secrets, settings = await ledger.key_versions(), await ledger.secrets(), await ledger.settings()
+        for page, content in pages:
+            if content is not None:
+                await self._store.put(page.object, content)
         snapshot = LedgerSnapshot(
             version=LEDGER_VERSION,
             team_id=team_id,
@@ -73,16 +72,14 @@ class Snapshots:
             by=self._custodian.by,
             log_seq=log_seq,
             log_entry=log_entry,
-            keys=sum(page.keys for page in pages),
-            pages=pages,
+            keys=sum(page.keys for page, _ in pages),
+            pages=[page for page, _ in pages],
             key_versions=versions,
             secrets=secrets,
             settings=settings,
         )
         signed = self._custodian.signer.sign(snapshot, typ=LEDGER_SNAPSHOT_TYPE)
         await self._store.put(snapshot_object(team_id, number), signed.encode())
-        async with self._database.transaction(team_id) as connection:
-            await HeadRepository(connection, team_id).snapped(number)
         took = round(time.perf_counter() - started, 3)
         _log.info("ledger_snapshot_stored", team_id=str(team_id), number=number, keys=snapshot.keys, seconds=took)
         return number
@@ -140,17 +137,18 @@ class Snapshots:
             if page.object in there and datetime.fromisoformat(page.stored_at) > fresh
         }
 
-    async def _page(self, team_id: UUID, number: int, state: PageState, known: LedgerPage | None) -> LedgerPage:
+    async def _page(
+        self, ledger: LedgerRepository, number: int, state: PageState, known: LedgerPage | None
+    ) -> tuple[LedgerPage, bytes | None]:
+        """A page, and its content if that is to be stored."""
         if known is not None and known.sha256 == state.sha256:
-            return known
-        async with self._database.transaction(team_id) as connection:
-            content, keys = await LedgerRepository(connection, team_id).page(state.page)
-        key = page_object(team_id, number, state.page)
-        await self._store.put(key, content)
-        return LedgerPage(
+            return known, None
+        content, keys = await ledger.page(state.page)
+        page = LedgerPage(
             page=state.page,
-            object=key,
+            object=page_object(ledger.team_id, number, state.page),
             sha256=hashlib.sha256(content).hexdigest(),
             keys=keys,
             stored_at=written(datetime.now(UTC)),
         )
+        return page, content

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from coreo_results.access.record import NewEntry, note
+from coreo_results.access.record import Detail, NewEntry, note
 from coreo_results.auth import Actor
 from coreo_results.custody.repository import CustodyRepository
 from coreo_results.exclusions.errors import NoBackupsError, NoReceiptError, NothingToExcludeError
@@ -64,7 +64,7 @@ class Exclusions:
                     await CustodyRepository(connection, team_id).set_plan(scope.id, PlanCustodyPatch(backup=False))
                 elif scope.kind is ObjectKind.CLOUD_ACCOUNT:
                     await repository.want_no_backups_of_account(scope.id)
-                said = {"exclusion": str(stored.id), "runs": len(locked.runs), "display": wish.display}
+                said: Detail = {"exclusion": str(stored.id), "runs": len(locked.runs), "display": wish.display}
                 await note(connection, team_id, NewEntry(actor, AccessAction.EXCLUDE, scope.kind, scope.id, said))
         _log.info("exclusion_requested", team_id=str(team_id), exclusion_id=str(stored.id), runs=stored.runs)
         return view_of(stored)

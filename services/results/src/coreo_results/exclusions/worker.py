@@ -13,7 +13,7 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from coreo_results.access.record import NewEntry, note
+from coreo_results.access.record import Detail, NewEntry, note
 from coreo_results.auth import Actor
 from coreo_results.backups.excluding import ExcludedBackups
 from coreo_results.chunks.rekey import Rekeying
@@ -177,7 +177,7 @@ class ExclusionWorker:
             receipt = self._backups.sign(receipt_of(team_id, exclusion, runs, tombstones, by=self._backups.by))
             if not await repository.finish(exclusion.id, receipt):
                 return None
-            said = {"exclusion": str(exclusion.id), "runs": len(runs), "receipt": True}
+            said: Detail = {"exclusion": str(exclusion.id), "runs": len(runs), "receipt": True}
             actor = Actor(exclusion.requested_by_id, exclusion.requested_by)
             entry = NewEntry(actor, AccessAction.EXCLUDE, exclusion.scope, exclusion.scope_id, said)
             await note(connection, team_id, entry)

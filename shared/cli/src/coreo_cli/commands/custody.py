@@ -22,10 +22,12 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="How long results are kept, who touched them, and how they go for good.")
 settings = typer.Typer(no_args_is_help=True, help="What the team wants of how its results are kept.")
 access = typer.Typer(no_args_is_help=True, help="Who read, exported or deleted results: a record nobody can change.")
+backups = typer.Typer(no_args_is_help=True, help="Encrypted copies of results, kept for years.")
 of_plan = typer.Typer(no_args_is_help=True, help="What a plan wants of how its results are kept.")
 app.add_typer(settings, name="settings")
 exclusion.add_to(app)
 app.add_typer(access, name="access")
+app.add_typer(backups, name="backups")
 
 _MAX_DAYS = 1826
 DaysOption = Annotated[
@@ -91,6 +93,23 @@ def set_settings(
             confirm_for_good("Delete the counts of all runs whose results are gone, for good?", yes=yes)
         found = client.patch("/v1/custody/settings", body)
     _show_team(found, output)
+
+
+@backups.command("show")
+def show_backups(output: OutputOption = Output.TABLE) -> None:
+    """Show how many runs are backed up, and whether all are that should be."""
+    with connect() as client:
+        found = client.get("/v1/custody/backups")
+    _show_backups(found, output)
+
+
+@backups.command("run")
+def run_backups(output: OutputOption = Output.TABLE) -> None:
+    """Back up now what has ended, which happens by itself within minutes."""
+    with connect() as client:
+        found = client.post("/v1/custody/backups")
+    _show_backups(found, output)
+    note("It has begun; `coreo custody backups show` says when nothing is due any more.")
 
 
 @of_plan.command("show")
@@ -296,6 +315,25 @@ def _show_team(found: Json, output: Output) -> None:
             ("backups", f"wanted, for {plural(found['backup_days'], 'day')}" if found["backups"] else "not wanted"),
             ("counts", "stay when results are gone" if found["keep_counts"] else "go with the results"),
             ("changed", "never" if found["updated_at"] is None else local(found["updated_at"])),
+        ],
+    )
+
+
+def _show_backups(found: Json, output: Output) -> None:
+    if output is Output.JSON:
+        write_json(found)
+        return
+    times = {name: local(found[name]) if found[name] else "never" for name in ("ledger_at", "checked_at", "failed_at")}
+    show_details(
+        "Backups of the team's results",
+        [
+            ("wanted", "yes" if found["wanted"] else "no"),
+            ("backed up", f"{plural(found['runs'], 'run')}, {plural(found['findings'], 'finding')}"),
+            ("size", f"{found['bytes'] / 1_000_000:,.1f} MB, encrypted"),
+            ("still due", plural(found["due"], "run")),
+            ("complete at", times["checked_at"]),
+            ("key ledger of", times["ledger_at"]),
+            ("failed at", times["failed_at"]),
         ],
     )
 

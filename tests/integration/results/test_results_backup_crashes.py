@@ -1,0 +1,138 @@
+"""A process that backs up dies, at every step there is; the next one goes on, and nothing is lost or there twice."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from coreo_results.backups.service import Backups, BackupStores
+from coreo_results.backups.wiring import custodian_of
+from coreo_results.keys.root import open_root_keys
+from coreo_results.keys.service import Keys
+from coreo_results.keys.vault import open_vault
+from coreo_results.life.service import Life
+from coreo_results.stores import StoreUnavailableError, open_store
+from coreo_shared.ids import new_id
+from tests.support.backups import Installation, backups_of, ended, rows, seen
+from tests.support.crashes import Crash, Crasher, CrashingStore, CrashingWrites
+from tests.support.postgres import Databases, ServiceDatabase
+from tests.support.results import ResultsService, make_finding
+
+
+@pytest.fixture
+def installation(results_database: ServiceDatabase, tmp_path: Path) -> Installation:
+    return Installation(tmp_path, results_database)
+
+
+@asynccontextmanager
+async def backups(installation: Installation, crasher: Crasher) -> AsyncIterator[Backups]:
+    """What a process has, which dies where the crasher says."""
+    settings = installation.settings
+    assert settings.ledger_store is not None
+    database = CrashingWrites(settings.database_url.get_secret_value(), crasher, pool_size=8)
+    try:
+        async with (
+            open_root_keys(settings.root_key) as roots,
+            open_vault(settings.vault, roots) as vault,
+            open_store(settings.backup_store) as objects,
+            open_store(settings.ledger_store) as ledger,
+        ):
+            keys = Keys(database, vault)
+            stores = BackupStores(CrashingStore(objects, crasher), CrashingStore(ledger, crasher))
+            yield Backups(database, keys, Life(database, keys), stores, custodian_of(settings))
+    finally:
+        await database.close()
+
+
+async def test_it_goes_on_wherever_it_was_broken_off(installation: Installation, databases: Databases) -> None:
+    """A process dies one step later each time, at backing up, letting go and telling of a deletion; another goes on."""
+    team, at, is_whole = new_id(), 0, False
+    async with installation.serving() as service:
+        while not is_whole:
+            at += 1
+            await work_to_do(installation, service, team, at)
+            async with backups(installation, Crasher(at)) as process:
+                try:
+                    await process.cycle(team)
+                    is_whole = True
+                except Crash:
+                    cycle = await backups_of(service).cycle(team)
+                    assert (cycle.is_done, cycle.failed) == (True, {}), at
+        assert at > 15, "every step is tried"
+        kept = [run_id for (run_id,) in await rows(installation.database, _STORED)]
+        found = await rows(installation.database, f"{_STORED} AND purged_at IS NULL ORDER BY run_id")
+        shown = [run_id for (run_id,) in found]
+        view = {run_id: await seen(service, service.run(team, run_id)) for run_id in shown}
+    assert await rows(installation.database, "SELECT DISTINCT state FROM backups ORDER BY 1") == [
+        ("GONE",),
+        ("STORED",),
+    ]
+    assert len([key for key in installation.files("backups") if "/runs/" in key]) == len(kept)
+    verdict = await installation.verdict(team)
+    assert (verdict.problems, verdict.runs) == ([], len(kept))
+    with databases.empty("coreo_results") as empty:
+        await installation.restore(empty)
+        found = await rows(empty, "SELECT run_id FROM runs WHERE purged_at IS NULL ORDER BY run_id")
+        assert [run_id for (run_id,) in found] == shown
+        async with installation.serving(empty) as service:
+            assert {run_id: await seen(service, service.run(team, run_id)) for run_id in shown} == view
+
+
+_STORED = "SELECT run_id FROM backups JOIN runs USING (team_id, run_id) WHERE backups.state = 'STORED'"
+
+
+async def work_to_do(installation: Installation, service: ResultsService, team: UUID, number: int) -> None:
+    """A run to back up, one to tell of, and one to let go of."""
+    await ended(service, team, {"a@global": [make_finding(number)]})
+    stored = [run_id for (run_id,) in await rows(installation.database, f"{_STORED} ORDER BY run_id")]
+    if len(stored) > 3:
+        await service.call("DELETE", f"/runs/{stored[2]}/results", service.tokens.team(team))
+        await rows(installation.database, "UPDATE backups SET expires_at = now() WHERE run_id = $1", stored[0])
+
+
+async def test_the_newest_entry_is_not_lost_with_the_database(installation: Installation, databases: Databases) -> None:
+    """It dies between the snapshot that carries the entry and the entry, and so does the database."""
+    team = new_id()
+    async with installation.serving() as service:
+        await ended(service, team, {"a@global": [make_finding()]})
+        await backups_of(service).cycle(team)
+        second = await ended(service, team, {"a@global": [make_finding()]})
+        before = await seen(service, second)
+        put = backups_of(service)._stores.backups.put
+
+        async def refuse(key: str, data: bytes) -> None:
+            if "/log/" in key:
+                raise StoreUnavailableError("the store", "away")
+            await put(key, data)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(backups_of(service)._stores.backups, "put", refuse)
+            with pytest.raises(StoreUnavailableError):
+                await backups_of(service).cycle(team)
+    assert len([key for key in installation.files("backups") if "/log/" in key]) == 1
+
+    with databases.empty("coreo_results") as empty:
+        assert (await installation.restore(empty)).restored[team].runs == 2
+        async with installation.serving(empty) as service:
+            assert await seen(service, service.run(team, second.run_id)) == before
+            await ended(service, team, {"a@global": [make_finding()]})
+            assert (await backups_of(service).cycle(team)).stored == 1
+    verdict = await installation.verdict(team)
+    assert (verdict.problems, verdict.runs) == ([], 3)
+
+
+async def test_two_processes_share_the_work(installation: Installation) -> None:
+    team = new_id()
+    async with installation.serving() as service:
+        for number in range(6):
+            await ended(service, team, {"a@global": [make_finding(number)]})
+        async with backups(installation, Crasher()) as one, backups(installation, Crasher()) as other:
+            cycles = await asyncio.gather(
+                *(each.cycle(team, wait=wait) for each in (one, other) for wait in (False, True))
+            )
+    assert sum(cycle.stored for cycle in cycles) == 6
+    verdict = await installation.verdict(team)
+    assert (verdict.problems, verdict.runs) == ([], 6)
