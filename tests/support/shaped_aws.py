@@ -25,6 +25,7 @@ VALUES: dict[str, Any] = {
     "Engine": "postgres",
     # References lead somewhere.
     "S3BucketName": "a-BucketName",
+    "CloudWatchLogsLogGroupArn": "a-Arn",
     "PrefixListId": "pl-1",
 }
 # There is one page of everything; and a bucket whose region must be asked for.
