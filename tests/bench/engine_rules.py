@@ -111,8 +111,8 @@ RULES: dict[str, tuple[str, Any]] = {
 }
 
 
-def _compiled(name: str) -> Predicate:
-    """As a compiled rule judges an item: the condition gives itself its steps."""
+def _compiled(name: str) -> Callable[[dict[str, Any], Run], Any]:
+    """What a compiled rule calls to judge an item, with its run; it gives itself its steps."""
     catalogue = load_catalogue()
     resource, fail_when = RULES[name]
     data = {
@@ -126,27 +126,29 @@ def _compiled(name: str) -> Predicate:
         "message": "m",
     }
     rule = build_rule(data, (), catalogue.shapes, catalogue.item_types)
-    condition, run = compile_condition(rule.fails, {}, steps=_STEPS), Run(NOW, Relations(), 0)
-    # A call in Python, as that of a hand-written function through a name: no more than the condition itself.
-    return lambda item: condition(item, run)
+    return compile_condition(rule.fails, {}, steps=_STEPS)
 
 
-def _best(predicates: Sequence[Predicate], items: Sequence[dict[str, Any]]) -> list[float]:
-    """Seconds for each item of each predicate's best round."""
+def _best(predicates: Sequence[tuple[Callable[..., Any], *tuple[Run, ...]]], items: Sequence[Any]) -> list[float]:
+    """Seconds for each item of each predicate's best round; a predicate comes with what it is called with besides."""
     best = [float("inf")] * len(predicates)
     gc.collect()
     gc.disable()
     for _ in range(_ROUNDS):
-        for index, predicate in enumerate(predicates):
-            best[index] = min(best[index], _once(predicate, items))
+        for index, (predicate, *more) in enumerate(predicates):
+            best[index] = min(best[index], _once(predicate, items, *more))
     gc.enable()
     return [seconds / len(items) for seconds in best]
 
 
-def _once(predicate: Predicate, items: Iterable[dict[str, Any]]) -> float:
+def _once(predicate: Callable[..., Any], items: Iterable[Any], run: Run | None = None) -> float:
     started = time.thread_time()
-    for item in items:
-        predicate(item)
+    if run is None:
+        for item in items:
+            predicate(item)
+    else:
+        for item in items:
+            predicate(item, run)
     return time.thread_time() - started
 
 
@@ -170,12 +172,13 @@ def main() -> None:
     for name, python in PYTHON.items():
         items = ITEMS[name](count)
         rule, expression = _compiled(name), jmespath.compile(JMESPATH[name])
+        run = Run(NOW, Relations(), 0)
         wanted = [python(item) for item in items[:few]]
-        if [rule(item) for item in items[:few]] != wanted or [
+        if [rule(item, run) for item in items[:few]] != wanted or [
             expression.search(item) for item in items[:few]
         ] != wanted:
             raise SystemExit(f"{name}: the verdicts differ")
-        by_hand, ours, of_jmespath = _best([python, rule, expression.search], items[: count // _ROUNDS])
+        by_hand, ours, of_jmespath = _best([(python,), (rule, run), (expression.search,)], items[: count // _ROUNDS])
         told = f"Python {by_hand * 1e6:.2f} us, the rule {ours * 1e6:.2f} us"
         tell(f"rules, {name}, beside Python", ours / by_hand, 2, "x", detail=told)
         told = f"JMESPath {of_jmespath * 1e6:.1f} us; {of_jmespath / by_hand:.1f} x the hand-written Python"

@@ -20,7 +20,7 @@ from coreo_shared.rules.compiler import compile_rule
 from coreo_shared.rules.needs import Needs, needs_of
 from coreo_worker.audit.engine import AuditRequest, Limits, run_audit
 from coreo_worker.aws.clients import Clients
-from tests.bench.bars import note, tell
+from tests.bench.bars import note, note_load, tell
 from tests.support.engine import ACCOUNT, LastingSession
 from tests.support.shaped_aws import shaped_answers
 from tests.support.virtual_time import virtually
@@ -212,6 +212,7 @@ def main() -> None:
         case [name]:
             asyncio.run(_PARTS[name]())
         case names:
+            note_load()
             for name in names or _PARTS:
                 subprocess.run([sys.executable, "-m", __spec__.name, name], check=True)
 

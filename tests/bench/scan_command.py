@@ -18,7 +18,7 @@ from urllib.request import urlopen
 
 from aiohttp import web
 
-from tests.bench.bars import tell
+from tests.bench.bars import note_load, tell
 
 _RUNS = 5
 _BUCKETS = 20
@@ -126,6 +126,7 @@ def main() -> None:
     if sys.argv[1:] == ["serve"]:
         serve()
         return
+    note_load()
     server = subprocess.Popen([sys.executable, "-m", __spec__.name, "serve"], stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
