@@ -8,7 +8,7 @@ ARGS ?=
 CHECK ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check format lint types imports bench lock clean
+.PHONY: help setup demo test check format lint types imports bench rivals lock clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -54,13 +54,22 @@ types: setup ## Check types (mypy strict)
 imports: setup ## Check the import contracts between the services
 	$(BIN)/lint-imports
 
-bench: setup ## Measure the hot paths against their physical limits (ratios in one run)
-	$(BIN)/python -m tests.bench.engine_rules
+bench: setup ## Measure the hot paths beside their limits and rivals, each line with its bar (see also: rivals)
+	$(BIN)/python -m tests.bench.scan_command
+	$(BIN)/python -m tests.bench.engine_requests
 	$(BIN)/python -m tests.bench.engine_runs
+	$(BIN)/python -m tests.bench.engine_rules
 	$(BIN)/python -m tests.bench.results_ingest
+
+rivals: .venv-rivals/.ready ## Install Cloud Custodian into .venv-rivals, for `make bench` to measure it too
+
+.venv-rivals/.ready: requirements/rivals.txt
+	test -x .venv-rivals/bin/python || $(PYTHON) -m venv .venv-rivals
+	.venv-rivals/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/rivals.txt
+	@touch $@
 
 lock: ## Compile the hashed locks again; ARGS=--upgrade for newer versions (needs uv)
 	requirements/lock.sh $(ARGS)
 
 clean: ## Remove environments and caches
-	rm -rf .venv .venv-aws .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .venv-aws .venv-rivals .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

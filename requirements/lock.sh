@@ -20,3 +20,4 @@ compile cli.txt -c requirements/dev.txt shared/cli/pyproject.toml
 compile embedded.txt -c requirements/dev.txt infra/embedded/pyproject.toml
 compile build.txt -c requirements/dev.txt requirements/build.in
 compile simulator.txt "$@" requirements/simulator.in
+compile rivals.txt "$@" requirements/rivals.in

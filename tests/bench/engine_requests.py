@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,36 @@ from coreo_shared.catalogue import load_catalogue
 from coreo_worker.audit.engine import AuditRequest, Limits
 from tests.bench import moto_estate
 from tests.bench.bars import note, tell
+from tests.bench.engine_runs import REGIONS
 from tests.support.engine import audit
 from tests.support.moto_aws import MotoClients
 
 _FOLDER = Path(__file__).parent
 _RECORDED = _FOLDER / "prowler.json"
-_THREE = (moto_estate.REGION, "eu-central-1", "us-east-1")
 _BARE = Limits(rates={}, rate=1e9)
 _PREFIX = "prowler:"
+_REPORT = "get_credential_report"  # asked for again until AWS has written it
+
+
+@dataclass(frozen=True)
+class Case:
+    """What both are asked to do."""
+
+    regions: tuple[str, ...]
+    rules: list[str]
+    arguments: list[str]  # Prowler's
+
+
+def _cases() -> dict[str, Case]:
+    here = (moto_estate.REGION,)
+    cis, of_cis = load_catalogue().select([], ["cis-aws-5.0"]), ["--compliance", "cis_5.0_aws"]
+    rules, checks = _same(moto_estate.SERVICES)
+    return {
+        "one check on 20 buckets": Case(here, ["s3-bucket-versioning"], ["--checks", "s3_bucket_object_versioning"]),
+        "CIS 5.0 in one region": Case(here, cis, of_cis),
+        f"CIS 5.0 in {len(REGIONS)} regions": Case(REGIONS, cis, of_cis),
+        f"all checks of {len(moto_estate.SERVICES)} services in one region": Case(here, rules, ["--checks", *checks]),
+    }
 
 
 def _same(services: tuple[str, ...]) -> tuple[list[str], list[str]]:
@@ -42,30 +65,40 @@ def _same(services: tuple[str, ...]) -> tuple[list[str], list[str]]:
     return sorted({rule for rule, _ in pairs}), sorted({check for _, check in pairs})
 
 
-def _cases() -> dict[str, tuple[tuple[str, ...], list[str], list[str]]]:
-    """Regions, rules and checks by name."""
-    one = (["s3-bucket-versioning"], ["s3_bucket_object_versioning"])
-    many = _same(moto_estate.SERVICES)
-    return {
-        "one check on 20 buckets": ((moto_estate.REGION,), *one),
-        f"{len(moto_estate.SERVICES)} services in one region": ((moto_estate.REGION,), *many),
-        f"{len(moto_estate.SERVICES)} services in three regions": (_THREE, *many),
-    }
+class _Estate(MotoClients):
+    """S3 says with each bucket where it is; moto does not, and would be asked once more for each."""
+
+    async def client(self, service: str, region: str) -> Any:
+        made = await super().client(service, region)
+        return _Located(made) if service == "s3" else made
 
 
-async def _ours(regions: tuple[str, ...], rules: list[str]) -> Counter[Any]:
-    clients = MotoClients()
-    await audit(AuditRequest(moto_estate.ACCOUNT, "aws", tuple(rules), regions, {}, frozenset()), clients, _BARE)
+class _Located:
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, operation: str) -> Any:
+        return getattr(self._client, operation)
+
+    async def list_buckets(self, **params: Any) -> Any:
+        answer = await self._client.list_buckets(**params)
+        return answer | {"Buckets": [bucket | {"BucketRegion": moto_estate.REGION} for bucket in answer["Buckets"]]}
+
+
+async def _ours(case: Case) -> Counter[Any]:
+    clients = _Estate()
+    asked = AuditRequest(moto_estate.ACCOUNT, "aws", tuple(case.rules), case.regions, {}, frozenset())
+    await audit(asked, clients, _BARE)
     return Counter(clients.calls)
 
 
-def _theirs(interpreter: str) -> dict[str, Any]:
+def _count_theirs(interpreter: str) -> dict[str, Any]:
     """Counted anew, and kept."""
     found: dict[str, Any] = {}
-    for name, (regions, _, checks) in _cases().items():
-        command = [interpreter, str(_FOLDER / "prowler_requests.py"), ",".join(regions), *checks]
+    for name, case in _cases().items():
+        command = [interpreter, str(_FOLDER / "prowler_requests.py"), ",".join(case.regions), *case.arguments]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
-        found[name] = json.loads(done.stdout.splitlines()[-1]) | {"checks": checks}
+        found[name] = json.loads(done.stdout.splitlines()[-1]) | {"arguments": case.arguments}
     _RECORDED.write_text(json.dumps(found, indent=2) + "\n")
     return found
 
@@ -73,26 +106,21 @@ def _theirs(interpreter: str) -> dict[str, Any]:
 def main() -> None:
     """Counts and tells."""
     interpreter = os.environ.get("COREO_BENCH_PROWLER")
-    theirs: dict[str, Any] = _theirs(interpreter) if interpreter else json.loads(_RECORDED.read_text())
-    versions = {one["version"] for one in theirs.values()}
+    theirs: dict[str, Any] = _count_theirs(interpreter) if interpreter else json.loads(_RECORDED.read_text())
     moto_estate.prepare()
     with mock_aws():
         moto_estate.make()
-        for name, (regions, rules, checks) in _cases().items():
-            calls = asyncio.run(_ours(regions, rules))
-            rival = theirs[name]
-            new = len(set(checks) - set(rival["checks"]))
-            tell(
-                f"requests beside Prowler's, {name}",
-                calls.total() / rival["requests"],
-                1 / 3,
-                "x",
-                detail=f"{calls.total()} for {len(rules)} rules, {rival['requests']} for {len(rival['checks'])} checks"
-                + (f"; {new} rules are newer than Prowler's count" if new else ""),
-            )
-            tell(f"requests made twice, {name}", sum(times > 1 for times in calls.values()), 0, "")
-    how = "counted now" if interpreter else "from prowler.json; COREO_BENCH_PROWLER=PYTHON counts them anew"
-    note(f"Prowler {', '.join(versions)}: {how}")
+        for name, case in _cases().items():
+            calls, rival = asyncio.run(_ours(case)), theirs[name]
+            told = f"{calls.total()} requests for {len(case.rules)} rules, Prowler {rival['requests']}"
+            if rival["arguments"] != case.arguments:
+                told += "; counted when fewer rules had a check of Prowler's"
+            tell(f"requests, {name}, beside Prowler's", calls.total() / rival["requests"], 1 / 3, "x", detail=told)
+            twice = [call for call, times in calls.items() if times > 1 and call.operation != _REPORT]
+            tell(f"requests, {name}, made more than once", len(twice), 0, "")
+    how = "counted now" if interpreter else f"of {_RECORDED.name}; COREO_BENCH_PROWLER=PYTHON counts them anew"
+    note(f"The numbers are Prowler {', '.join(sorted({one['version'] for one in theirs.values()}))}'s, {how}")
+    note("A setting of a bucket, and of a user's keys, takes a request of its own from whoever asks")
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ VALUES: dict[str, Any] = {
     "Engine": "aurora-mysql",
     # References lead somewhere.
     "S3BucketName": "a-BucketName",
+    "CloudWatchLogsLogGroupArn": "a-Arn",
     "PrefixListId": "pl-1",
 }
 # There is one page of everything; and a bucket whose region must be asked for.

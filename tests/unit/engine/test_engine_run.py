@@ -314,6 +314,45 @@ async def test_of_many_buckets_that_of_the_trail_alone_is_asked_for_its_logging(
     assert len(aws.asked("s3.list_buckets")) == 2  # one in each run
 
 
+GROUP_ARN = f"arn:aws:logs:eu-west-1:{ACCOUNT}:log-group:trail:*"
+
+
+@pytest.mark.parametrize("sends", [True, False])
+async def test_a_chain_of_references_is_followed_as_far_as_it_goes(*, sends: bool) -> None:
+    """Trail, log group, metric filter, alarm: without a log group nothing after it is listed, in any region."""
+    found = trails("eu-west-1", "eu-west-1", "us-east-1")
+    described = found["cloudtrail.describe_trails"]
+    to_logs = {"CloudWatchLogsLogGroupArn": GROUP_ARN} if sends else {}
+    found["cloudtrail.describe_trails"] = lambda region, params: {
+        "trailList": [trail | to_logs for trail in described(region, params)["trailList"]]
+    }
+    root_use = (
+        '{ $.userIdentity.type = "Root" && $.userIdentity.invokedBy NOT EXISTS && $.eventType != "AwsServiceEvent" }'
+    )
+    by_region: dict[str, dict[str, Any]] = {
+        "logs.describe_log_groups": {"logGroups": [{"logGroupName": "trail", "arn": GROUP_ARN}]},
+        "logs.describe_metric_filters": {
+            "metricFilters": [
+                {
+                    "filterName": "root",
+                    "logGroupName": "trail",
+                    "filterPattern": root_use,
+                    "metricTransformations": [{"metricName": "root", "metricNamespace": "n"}],
+                }
+            ]
+        },
+        "cloudwatch.describe_alarms": {
+            "MetricAlarms": [{"AlarmName": "a", "MetricName": "root", "ActionsEnabled": True, "AlarmActions": ["sns"]}]
+        },
+    }
+    for operation, answer in by_region.items():
+        found[operation] = lambda region, _p, answer=answer: answer if region == "eu-west-1" else {}
+    aws = PlainAws(found)
+    sink = await audit(request("alarm-root-use", regions=("eu-west-1", "us-east-1")), aws)
+    assert [finding.status for finding in sink.findings] == [PASS if sends else FAIL]
+    assert {operation: len(aws.asked(operation)) for operation in by_region} == dict.fromkeys(by_region, 2 * sends)
+
+
 @pytest.mark.parametrize("odd", [7, "x", [None], [{"PrefixListIds": {}}], [{"PrefixListIds": [{"PrefixListId": [1]}]}]])
 async def test_references_that_are_none_take_nothing_else_down(odd: Any) -> None:
     found = [{"GroupId": "odd", "GroupName": "odd", "IpPermissions": odd}, group("even", "0.0.0.0/0")]

@@ -68,6 +68,17 @@ def test_all_items_are_listed_where_any_of_them_will_do() -> None:
     assert set(needs.types["aws.cloudtrail.trail"].enrichments) == {"Status", "Selectors"}
 
 
+def test_what_is_referred_to_may_refer_on() -> None:
+    """A trail to its log group, that to its metric filters, and these to the alarms."""
+    lookups = needs_of(CATALOGUE, ["alarm-root-use"]).types["aws.logs.account"].lookups
+
+    assert {(lookup.source, str(lookup.path), lookup.resource_type) for lookup in lookups} == {
+        ("aws.cloudtrail.trail", "CloudWatchLogsLogGroupArn", "aws.logs.log_group"),
+        ("aws.logs.log_group", "logGroupName", "aws.logs.metric_filter"),
+        ("aws.logs.metric_filter", "metricTransformations[].metricName", "aws.cloudwatch.alarm"),
+    }
+
+
 def test_functions_bring_their_own_relations() -> None:
     needs = needs_of(CATALOGUE, ["ec2-security-group-open-ssh"])
     [lookup] = needs.types["aws.ec2.security_group"].lookups

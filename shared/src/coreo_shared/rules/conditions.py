@@ -29,8 +29,12 @@ Read = tuple[str, tuple[str, ...]]  # resource type, names of the fields that le
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """A look at those of another type's items alone that have as `their_field` what the item has at `path`."""
+    """A look at those of another type's items alone that have as `their_field` what an item has at `path`.
 
+    The item is the one that is judged or, with `source`, one of that type which the rule looks at itself.
+    """
+
+    source: str | None
     resource_type: str
     their_field: str
     path: FieldPath
@@ -110,7 +114,8 @@ class Place:
     resource_type: str
     names: tuple[str, ...] = ()
     loops: int = 0
-    path: FieldPath | None = THIS  # from the judged item; None within another resource
+    source: str | None = None  # the type of the other resource that it is within
+    path: FieldPath | None = THIS  # from the judged item, or the other resource; None where that cannot be written
     is_looked_up: bool = False
 
 
@@ -208,6 +213,7 @@ class ConditionParser:
             place.resource_type,
             place.names + list_path.names,
             self._inside(place, path),
+            place.source,
             _elements_of(place.path, list_path),
             place.is_looked_up,
         )
@@ -224,7 +230,7 @@ class ConditionParser:
         if other not in self._resource_types:
             problem = f"no such resource type{did_you_mean(other, self._resource_types)}"
             raise DefinitionError(problem, (*path, "type"))
-        there = Place(self._resource_types[other], other, loops=self._inside(place, path), path=None)
+        there = Place(self._resource_types[other], other, loops=self._inside(place, path), source=other)
         their_field, our_path = self._key(raw.get("key"), place, there, (*path, "key"))
         if self._looks_up(other, their_field, our_path, place, same_region=raw.get("same_region", False)):
             there = replace(there, is_looked_up=True)
@@ -245,7 +251,7 @@ class ConditionParser:
         if their_field is None or our_path is None or place.path is None or is_fetched:
             self.compared.add(other)
             return False
-        self.lookups.add(Lookup(other, their_field, place.path.then(our_path), same_region))
+        self.lookups.add(Lookup(place.source, other, their_field, place.path.then(our_path), same_region))
         return True
 
     def _key(self, raw: Any, ours: Place, theirs: Place, path: Path) -> tuple[str | None, FieldPath | None]:

@@ -10,6 +10,7 @@ from contextlib import aclosing
 from typing import Any, cast
 
 from coreo_shared.catalogue import Catalogue, load_catalogue
+from coreo_shared.rules.conditions import Lookup
 from coreo_shared.rules.needs import TypeNeeds
 from coreo_shared.rules.values import Item, Listing, Relations, Unknown
 from coreo_worker.audit.asking import Asker
@@ -17,7 +18,7 @@ from coreo_worker.audit.chunks import AuditSink, ChunkWriter
 from coreo_worker.audit.evaluate import Judge
 from coreo_worker.audit.fetch import Reader, unknown_for
 from coreo_worker.audit.limits import Limits
-from coreo_worker.audit.lookups import Lookups, keys_of
+from coreo_worker.audit.lookups import Key, Lookups, keys_of
 from coreo_worker.audit.planning import AuditRequest, AuditRequestError, Plan, Unit, plan_audit
 from coreo_worker.audit.sharing import SharedAsker
 from coreo_worker.aws.calls import CallError, SessionExpiredError
@@ -121,7 +122,8 @@ class _Audit:
         kind, rules = unit.needs.resource_type, self._plan.rules[unit.needs.resource_type.name]
         writer = ChunkWriter(self._sink, unit.name)
         for name in sorted(unit.needs.waits_for):
-            await self._related(self._plan.needs.types[name])
+            for listing in (await self._related(self._plan.needs.types[name])).values():
+                await self._follow(unit, name, listing.items)
         judge = Judge(self._plan.account, kind, unit.region, rules, self._relations.seen_from(unit.region))
         for missing in await self._judge(judge, unit, writer):
             await judge.unread(missing, writer)
@@ -148,13 +150,25 @@ class _Audit:
 
     async def _page(self, judge: Judge, unit: Unit, items: Sequence[Item], writer: ChunkWriter) -> None:
         """Judges items, once what they refer to was read."""
-        for lookup in unit.needs.lookups:
-            keys = keys_of(lookup, items)
+        await self._follow(unit, None, items)
+        await judge.page(items, writer)
+
+    async def _follow(
+        self, unit: Unit, source: str | None, items: Sequence[Item], seen: set[tuple[Lookup, Key]] | None = None
+    ) -> None:
+        """Lists and reads what these items refer to, where a rule of the unit looks it up, and so on from there.
+
+        `seen` is what was followed on the way here: types may refer to each other in a circle.
+        """
+        seen = set() if seen is None else seen
+        for lookup in (lookup for lookup in unit.needs.lookups if lookup.source == source):
+            keys = {key for key in keys_of(lookup, items) if (lookup, key) not in seen}
+            seen.update((lookup, key) for key in keys)
             if keys:
                 needs = self._plan.needs.types[lookup.resource_type]
-                found = await self._related(needs, unit.region if lookup.same_region else None)
-                await self._lookups.complete(needs, found, lookup.their_field, keys)
-        await judge.page(items, writer)
+                listed = await self._related(needs, unit.region if lookup.same_region else None)
+                found = await self._lookups.complete(needs, listed, lookup.their_field, keys)
+                await self._follow(unit, lookup.resource_type, found, seen)
 
     async def _related(self, needs: TypeNeeds, region: str | None = None) -> dict[str, Listing]:
         """What was listed of a type, by region, for rules to look at: all of it, or that of one region."""

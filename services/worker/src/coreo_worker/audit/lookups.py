@@ -40,17 +40,19 @@ class Lookups:
 
     async def complete(
         self, needs: TypeNeeds, listings: Mapping[str, Listing], field: str, keys: Iterable[Key]
-    ) -> None:
-        """Waits until the items of the listings (by region) whose field is among the keys have all their facts."""
-        if not needs.looked_up:
-            return
+    ) -> list[Item]:
+        """The items of the listings (by region) whose field is among the keys, once they have all their facts."""
         wanted = sorted(keys, key=str)
+        found: list[Item] = []
         tasks: list[asyncio.Task[None]] = []
         for region, listing in listings.items():
             index = self._index(needs.resource_type.name, region, field, listing)
-            tasks += (self._completing(needs, region, item) for key in wanted for item in index.get(key, ()))
+            here = [item for key in wanted for item in index.get(key, ())]
+            found += here
+            tasks += (self._completing(needs, region, item) for item in here if needs.looked_up)
         for task in tasks:
             await task
+        return found
 
     def _completing(self, needs: TypeNeeds, region: str, item: Item) -> asyncio.Task[None]:
         if id(item) not in self._completed:
