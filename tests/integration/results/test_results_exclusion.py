@@ -24,7 +24,16 @@ from tests.support.crashes import Crash, Crasher
 from tests.support.deploy_runs import DeployClient
 from tests.support.exclusions import Place
 from tests.support.postgres import Databases, ServiceDatabase
-from tests.support.results import CLOUD_ACCOUNT, PLAN, ResultsService, RunClient
+from tests.support.results import (
+    CLOUD_ACCOUNT,
+    PLAN,
+    ResultsService,
+    RunClient,
+    Tokens,
+    make_root_key,
+    make_settings,
+    running,
+)
 
 
 @pytest.fixture
@@ -285,12 +294,16 @@ async def test_what_cannot_be_excluded_is_refused(place: Place) -> None:
     assert (await place.receipt(team, asked.id)).display_rekeyed == 1
 
 
-async def test_without_backups_there_is_nothing_to_exclude_from(service: ResultsService) -> None:
-    run = service.run()
-    await run.claimed()
-    body = {"scope": "run", "scope_id": str(run.run_id)}
-    answer = await service.call("POST", "/exclusions", run.team_token, body)
-    assert (answer.status_code, answer.json()["code"]) == (409, "no_backups")
+async def test_without_backups_there_is_nothing_to_exclude_from(
+    results_database: ServiceDatabase, tmp_path: Path
+) -> None:
+    tokens = Tokens()
+    async with running(make_settings(results_database, tokens, make_root_key(tmp_path), backup_store="none")) as app:
+        run = ResultsService(app, tokens).run()
+        await run.claimed()
+        body = {"scope": "run", "scope_id": str(run.run_id)}
+        answer = await run.service.call("POST", "/exclusions", run.team_token, body)
+        assert (answer.status_code, answer.json()["code"]) == (409, "no_backups")
 
 
 async def test_sweeper_readers_backups_and_exclusions_at_once(place: Place, databases: Databases) -> None:
