@@ -147,7 +147,7 @@ class Attacker:
 
     async def _objects(self) -> AsyncIterator[UUID]:
         for path, content in self._before.backups.items():
-            if "/runs/" not in path:
+            if not path.startswith("runs/"):
                 continue
             team, run_id = UUID(path.split("/")[1]), UUID(path.rsplit("/", 1)[1][:36])
             for key in self._keys.values():

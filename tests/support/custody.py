@@ -30,6 +30,8 @@ BACKUPS: dict[str, Any] = {
     "failed_at": None,
 }
 
+_KEYS = {"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "custody", "x": "x"}]}
+
 
 @dataclass
 class FakeCustody:
@@ -45,20 +47,19 @@ class FakeCustody:
         """What the results service answers; None to a call about something else."""
         what = request.url.path.removeprefix("/internal/v1/")
         kind, _, rest = what.partition("/")
-        if what == "backups":
-            return httpx.Response(202 if request.method == "POST" else 200, json=BACKUPS)
-        fixed: dict[str, Any] = {
-            "access": {"items": self.access, "next_before": None},
-            "custody/keys": {"keys": [{"kty": "OKP", "crv": "Ed25519", "kid": "custody", "x": "x"}]},
-        }
-        if what in fixed:
-            return httpx.Response(200, json=fixed[what])
+        plain = {"backups": BACKUPS, "access": {"items": self.access, "next_before": None}, "custody/keys": _KEYS}
+        if what in plain:
+            return httpx.Response(202 if request.method == "POST" else 200, json=plain[what])
         if kind == "exclusions":
             return self._exclusion(team_id, rest, request)
         if what.endswith(("/custody", "/settings")):
             return httpx.Response(200, json=self._settings(team_id, what, request))
         if request.method != "DELETE" or not what.endswith("/results") or kind == "cloud-accounts":
             return None
+        return self._delete(what)
+
+    def _delete(self, what: str) -> httpx.Response:
+        kind, _, rest = what.partition("/")
         self.deleted.append(what)
         run_id = UUID(rest.split("/")[0])
         if kind == "runs" and run_id not in self.runs:

@@ -99,17 +99,8 @@ TEAM_CALLS: list[Call] = [
 FEED_CALLS: list[Call] = [("GET", "/events", None), ("GET", "/workers", None)]
 FLEET_CALLS: list[Call] = [("POST", "/workers", REGISTER)]
 RUN, TEAM = new_id(), new_id()
-# Rows in the tables that a service without backups leaves alone.
-OF_BACKUPS = (
-    "INSERT INTO backup_heads (team_id) VALUES ($1)",
-    """
-    INSERT INTO backups (team_id, run_id, state, object, cloud_account_id, ended_at)
-    SELECT team_id, run_id, 'WRITING', 'x', cloud_account_id, ended_at FROM runs WHERE team_id = $1 AND ended_at < now()
-    """,
-    """
-    INSERT INTO backup_keys (team_id, run_id, team_key_version, wrapped)
-    SELECT team_id, run_id, 1, 'x' FROM backups WHERE team_id = $1
-    """,
+# Rows in the tables of exclusions.
+OF_EXCLUSIONS = (
     "INSERT INTO account_custody_settings (team_id, cloud_account_id, backup) VALUES ($1, $1, false)",
     """
     INSERT INTO exclusions (team_id, exclusion_id, scope, scope_id, display, requested_by)
@@ -299,7 +290,7 @@ async def test_a_raw_query_sees_no_rows_without_the_right_team(
     owner_team = await fill(service)
     admin, connection = await connect(results_database, "postgres"), await connect(results_database, "coreo_results")
     try:
-        for statement in OF_BACKUPS:
+        for statement in OF_EXCLUSIONS:
             await admin.execute(statement, owner_team)
         # The service's own role may not read the feed at all; for the test of its policy it may.
         await admin.execute("GRANT SELECT ON run_events TO coreo_results")

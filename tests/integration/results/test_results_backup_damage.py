@@ -184,7 +184,7 @@ async def test_every_flip_and_cut_of_the_log_and_the_key_ledger_is_an_error(copi
     used = {newest, *(page.object for page in snapshot.pages)}
     assert len(used) == 3
     for store, name in ((copies.backups, "backups"), (copies.ledger, "ledger")):
-        for key in [key for key in store.objects if team in key and ("/log/" in key or key in used)]:
+        for key in [key for key in store.objects if team in key and (key.startswith("log/") or key in used)]:
             for wrong in wrongs(store.objects[key]):
                 with pytest.raises(BackupsRefusedError):
                     await copies.read(**{name: copies.changed(store, key, wrong)})
@@ -195,7 +195,7 @@ async def test_every_flip_and_cut_of_the_log_and_the_key_ledger_is_an_error(copi
 async def test_what_is_missing_added_or_exchanged_is_found(copies: Copies) -> None:
     one, other = (str(team) for team in copies.teams)
     state = await copies.read()
-    log = [f"teams/{one}/log/{seq:010}.jws" for seq in (1, 2, 3)]
+    log = [f"log/{one}/{seq:010}.jws" for seq in (1, 2, 3)]
     runs: list[BackedUpRun] = sorted(state.runs, key=lambda run: run.ended_at)
     snapshots = sorted(key for key in copies.ledger.objects if one in key and key.endswith(".jws"))
     page = state.ledger.snapshot.pages[-1].object
@@ -245,7 +245,7 @@ async def test_what_is_missing_added_or_exchanged_is_found(copies: Copies) -> No
     for expected, backups, ledger in cases:
         said = await copies.refused(backups, ledger)
         assert re.search(expected, said), (expected, said)
-    planted = f"teams/{one}/runs/{runs[0].run_id}-000000000000.bin"
+    planted = f"runs/{one}/{runs[0].run_id}-000000000000.bin"
     with_old = copies.changed(copies.backups, planted, b"planted")
     with_old.modified[planted] = datetime.now(UTC) - timedelta(days=1)
     assert "it is not in the log" in await copies.refused(with_old)

@@ -130,6 +130,8 @@ class CustodyMachine(RuleBasedStateMachine):
     @rule(run=consumes(runs), delete=st.booleans())
     def exclude(self, run: UUID, delete: bool) -> None:  # noqa: FBT001  hypothesis calls it by name
         """Asked for; it is done when the worker comes."""
+        if not self.copies:
+            self.copy()
         known = self.known[run]
         display = "delete" if delete and known.has_ended else "keep"
         self.world.do(self.world.place.exclude(self.team, "run", run, display=display))

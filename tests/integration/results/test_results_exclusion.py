@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 
+from coreo_results.backups.log import entry_object
 from coreo_results.backups.repository import BackupRepository
 from coreo_results.exclusions.repository import ExclusionRepository
 from coreo_results.exclusions.worker import ExclusionWorker
@@ -24,7 +25,16 @@ from tests.support.crashes import Crash, Crasher
 from tests.support.deploy_runs import DeployClient
 from tests.support.exclusions import Place
 from tests.support.postgres import Databases, ServiceDatabase
-from tests.support.results import CLOUD_ACCOUNT, PLAN, ResultsService, RunClient
+from tests.support.results import (
+    CLOUD_ACCOUNT,
+    PLAN,
+    ResultsService,
+    RunClient,
+    Tokens,
+    make_root_key,
+    make_settings,
+    running,
+)
 
 
 @pytest.fixture
@@ -134,7 +144,7 @@ async def test_how_far_it_is_can_be_seen_and_in_the_end_there_is_a_receipt(
     assert (receipt.key_destroyed, receipt.key_now) == (1, 2)
     assert receipt.runs_sha256 == hashlib.sha256("".join(f"{each}\n" for each in ids).encode()).hexdigest()
     for tombstone in receipt.tombstones:
-        stored = place.directory / "backups" / "teams" / str(team) / "log" / f"{tombstone.seq:010}.jws"
+        stored = place.directory / "backups" / entry_object(team, tombstone.seq)
         assert hashlib.sha256(stored.read_bytes()).hexdigest() == tombstone.sha256
     objects = [path.name[:36] for path in (place.directory / "backups").rglob("*.bin")]
     assert objects == [str(kept.run_id)]
@@ -164,7 +174,7 @@ async def test_how_far_it_is_can_be_seen_and_in_the_end_there_is_a_receipt(
             await service.run(team, ids[0]).say("finish", {"fence": fence, "outcome": "failed", "reason": "x"})
             await again.back_up(team)
             assert (await installation.verdict(team)).problems == []
-            objects = [key.rsplit("/")[-1][:36] for key in installation.files("backups") if "/runs/" in key]
+            objects = [key.rsplit("/")[-1][:36] for key in installation.files("backups") if key.startswith("runs/")]
             assert objects == [str(kept.run_id)]
 
 
@@ -220,7 +230,7 @@ async def test_what_is_pending_when_all_else_is_lost_goes_on_in_the_restored_dat
                     await again.work(team)
             assert (await again.receipt(team, asked.id)).run_ids == [doomed.run_id]
             assert (await service.run(team, kept.run_id).findings()).json()["total"] == 1
-    assert [key for key in place.installation.files("backups") if f"/runs/{doomed.run_id}" in key] == []
+    assert [key for key in place.installation.files("backups") if str(doomed.run_id) in key] == []
 
 
 async def test_a_readable_copy_that_is_damaged_is_left_to_people(place: Place) -> None:
@@ -285,12 +295,16 @@ async def test_what_cannot_be_excluded_is_refused(place: Place) -> None:
     assert (await place.receipt(team, asked.id)).display_rekeyed == 1
 
 
-async def test_without_backups_there_is_nothing_to_exclude_from(service: ResultsService) -> None:
-    run = service.run()
-    await run.claimed()
-    body = {"scope": "run", "scope_id": str(run.run_id)}
-    answer = await service.call("POST", "/exclusions", run.team_token, body)
-    assert (answer.status_code, answer.json()["code"]) == (409, "no_backups")
+async def test_without_backups_there_is_nothing_to_exclude_from(
+    results_database: ServiceDatabase, tmp_path: Path
+) -> None:
+    tokens = Tokens()
+    async with running(make_settings(results_database, tokens, make_root_key(tmp_path), backup_store="none")) as app:
+        run = ResultsService(app, tokens).run()
+        await run.claimed()
+        body = {"scope": "run", "scope_id": str(run.run_id)}
+        answer = await run.service.call("POST", "/exclusions", run.team_token, body)
+        assert (answer.status_code, answer.json()["code"]) == (409, "no_backups")
 
 
 async def test_sweeper_readers_backups_and_exclusions_at_once(place: Place, databases: Databases) -> None:

@@ -107,8 +107,7 @@ async def test_nothing_is_restored_of_backups_that_are_not_whole_or_somebody_els
     installation: Installation, empty: ServiceDatabase, results_database: ServiceDatabase, tmp_path: Path
 ) -> None:
     team = await filled(installation)
-    files = installation.directory / "backups" / "teams" / str(team)
-    run = next((files / "runs").iterdir())
+    run = next((installation.directory / "backups" / "runs" / str(team)).iterdir())
     content = run.read_bytes()
     for wrong, expected in (
         (content[:-1], "bytes in place of"),
@@ -159,7 +158,7 @@ async def test_the_commands_back_up_list_verify_and_restore(
         assert [entry["action"] for entry in record if entry["action"] == "RESTORE"] == ["RESTORE"]
     assert "not empty" in (await said(1, target, "restore"))[1]
 
-    (object_,) = (installation.directory / "backups" / "teams" / str(team) / "runs").iterdir()
+    (object_,) = (installation.directory / "backups" / "runs" / str(team)).iterdir()
     object_.write_bytes(object_.read_bytes()[::-1])
     out, _ = await said(1, settings, "backups", "verify")
     assert f"{object_.name}: this is no backup of a run" in out

@@ -22,6 +22,9 @@ from coreo_shared.contracts.backups import (
 from coreo_shared.crypto.jose import Signer
 from coreo_shared.crypto.statements import StatementError, Statements
 
+# The two kinds of objects in the backup store: a bucket's lifecycle may let go of old ones of the second alone.
+LOGS, RUNS = "log/", "runs/"
+
 
 class LogError(Exception):
     """The log is not whole, or not this team's. The message says where and why."""
@@ -139,12 +142,12 @@ def entry_hash(stored: bytes | str) -> str:
 
 def entry_object(team_id: UUID, seq: int) -> str:
     """Where an entry lies in the backup store."""
-    return f"teams/{team_id}/log/{seq:010}.jws"
+    return f"{LOGS}{team_id}/{seq:010}.jws"
 
 
 def run_folder(team_id: UUID) -> str:
     """Where the objects of the team's runs lie."""
-    return f"teams/{team_id}/runs/"
+    return f"{RUNS}{team_id}/"
 
 
 def written(time: datetime) -> str:

@@ -8,7 +8,7 @@ from uuid import UUID
 import msgspec
 
 from coreo_results.backups.ledger import LedgerError, snapshot_numbers, teams_in
-from coreo_results.backups.log import run_folder
+from coreo_results.backups.log import LOGS, RUNS
 from coreo_results.backups.opening import LedgerKeys, records
 from coreo_results.backups.reading import BackupsRefusedError, TeamBackups, read_team
 from coreo_results.backups.records import ChunkRecord, Past
@@ -134,17 +134,17 @@ class Verifier:
         verdict.bytes += run.bytes
         verdict.chunks_read += chunks
 
-    async def _without_ledger(self, teams: list[UUID]) -> UUID | None:
-        """A team that has objects and no key ledger. Only a few keys are listed for each team."""
-        known, after = {str(team_id) for team_id in teams}, ""
-        while True:
-            entry = await anext(self.stores.backups.list("teams/", after), None)
-            if entry is None:
-                return None
-            team = entry.key.split("/")[1]
-            if team not in known:
-                return UUID(team)
-            after = f"{run_folder(UUID(team))[:-1]}~"  # behind all that the team has
+    async def _without_ledger(self, teams: list[UUID]) -> str | None:
+        """A team that has backups and no key ledger. One key is listed for each team."""
+        known = {str(team_id) for team_id in teams}
+        for folder in (LOGS, RUNS):
+            after = ""
+            while (entry := await anext(self.stores.backups.list(folder, after), None)) is not None:
+                team = entry.key.split("/")[1]
+                if team not in known:
+                    return team
+                after = f"{folder}{team}/~"  # behind all that the team has
+        return None
 
 
 def _check(record: ChunkRecord) -> None:
