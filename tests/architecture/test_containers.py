@@ -66,9 +66,7 @@ CONTAINERS = {
         "image coreo-results as 10001:10001, listens on 8081",
         "networks database-results, results-api, results-audit, results-deploy, results-onboard",
         "volume root-key at /var/lib/coreo ro",
-        "volume vault at /var/lib/coreo-vault rw",
-        "volume backups at /var/lib/coreo-backups rw",
-        "volume ledger at /var/lib/coreo-ledger rw",
+        *(f"volume {name} at /var/lib/coreo-{name} rw" for name in ("vault", "backups", "ledger")),
         (
             "settings COREO_API_JWKS, COREO_BACKUP_STORE, COREO_CUSTODY_KEY, COREO_DATABASE_URL, COREO_FLEET_JWKS, "
             "COREO_LEDGER_STORE, COREO_ROOT_KEY, COREO_SYSTEM_DATABASE_URL, COREO_VAULT"

@@ -25,6 +25,7 @@ from coreo_shared.crypto.jose import Signer, generate_key, public_jwk
 
 START_SECONDS = 60
 _COMMANDS = Path(sys.executable).parent  # coreo-api and the others are installed beside the interpreter
+_STORES = {"vault": "COREO_VAULT", "backups": "COREO_BACKUP_STORE", "ledger": "COREO_LEDGER_STORE"}
 _POOLS: tuple[Pool, ...] = ("audit", "deploy", "onboard")
 
 
@@ -102,9 +103,8 @@ class Stack:
         self._migrate("coreo-results")
         self._root_key = self.directory / "root-key.json"
         run_once([str(_COMMANDS / "coreo-results"), "create-root-key", str(self._root_key)], environment={})
-        self._stores = {name: self.directory / name for name in ("vault", "backups", "ledger")}
-        for store in self._stores.values():
-            store.mkdir(mode=0o700, exist_ok=True)
+        for store in _STORES:
+            (self.directory / store).mkdir(mode=0o700, exist_ok=True)
         api.result()
 
     def _migrate(self, service: str) -> None:
@@ -121,9 +121,7 @@ class Stack:
             "COREO_API_JWKS": _jwks(self._signing_key),
             "COREO_FLEET_JWKS": json.dumps({pool: json.loads(_jwks(key)) for pool, key in self._fleet_keys.items()}),
             "COREO_ROOT_KEY": f"file:{self._root_key}",
-            "COREO_VAULT": f"dir:{self._stores['vault']}",
-            "COREO_BACKUP_STORE": f"dir:{self._stores['backups']}",
-            "COREO_LEDGER_STORE": f"dir:{self._stores['ledger']}",
+            **{variable: f"dir:{self.directory / store}" for store, variable in _STORES.items()},
             "COREO_CUSTODY_KEY": json.dumps(self._custody_key),
         }
         self._results = self._serve("results", "results", environment, port, settings)
