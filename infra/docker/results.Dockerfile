@@ -22,8 +22,8 @@ LABEL org.opencontainers.image.title="coreo-results" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /opt/coreo /opt/coreo
-# Where installations without KMS and S3 mount the volumes of their root key file and their vault.
-RUN install -d -o 10001 -g 10001 -m 0700 /var/lib/coreo /var/lib/coreo-vault
+# Where installations without KMS and S3 mount the volumes of their root key file, their vault and their backups.
+RUN install -d -o 10001 -g 10001 -m 0700 /var/lib/coreo /var/lib/coreo-vault /var/lib/coreo-backups /var/lib/coreo-ledger
 ENV PATH=/opt/coreo/bin:$PATH \
     COREO_HOST=0.0.0.0 \
     COREO_PORT=8081

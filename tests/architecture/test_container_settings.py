@@ -187,7 +187,8 @@ def test_each_secret_is_seen_by_those_alone_who_need_it(compose: Compose) -> Non
         ("postgres",),
         ("api",),
         *((worker,) for worker in WORKERS),
-    ]  # superuser, signing key, fleet keys
+        ("results",),
+    ]  # superuser, signing key, fleet keys, custody key
     assert seen == sorted(databases + alone)
     assert len(databases) == len(ROLES)
 

@@ -65,10 +65,10 @@ CONTAINERS = {
         "image coreo-results as 10001:10001, listens on 8081",
         "networks database-results, results-api, results-audit, results-deploy, results-onboard",
         "volume root-key at /var/lib/coreo ro",
-        "volume vault at /var/lib/coreo-vault rw",
+        *(f"volume {name} at /var/lib/coreo-{name} rw" for name in ("vault", "backups", "ledger")),
         (
-            "settings COREO_API_JWKS, COREO_DATABASE_URL, COREO_FLEET_JWKS, COREO_ROOT_KEY, "
-            "COREO_SYSTEM_DATABASE_URL, COREO_VAULT"
+            "settings COREO_API_JWKS, COREO_BACKUP_STORE, COREO_CUSTODY_KEY, COREO_DATABASE_URL, COREO_FLEET_JWKS, "
+            "COREO_LEDGER_STORE, COREO_ROOT_KEY, COREO_SYSTEM_DATABASE_URL, COREO_VAULT"
         ),
         TMP,
     ],
@@ -126,7 +126,7 @@ def expected() -> list[str]:
         + [f'network {name}: {{"internal": true}}' for name in INTERNAL]
         + ['network front: {"driver_opts": {"com.docker.network.bridge.enable_ip_masquerade": "false"}}']
         + [f"volume credentials-{name}: {IN_MEMORY}" for name in ("api", *WORKERS)]
-        + ["volume postgres: {}", "volume root-key: {}", "volume vault: {}"]
+        + [f"volume {name}: {{}}" for name in ("backups", "ledger", "postgres", "root-key", "vault")]
     )
 
 

@@ -20,7 +20,7 @@ STARTS_TASKS = "managed arn:${AWS::Partition}:iam::aws:policy/service-role/Amazo
 
 SERVICE_ROLES = {
     "api": ["Allow sqs:SendMessage AuditQueueArn, DeployQueueArn, OnboardQueueArn"],
-    "results": [],  # its key's and its vault's policies below are all it has
+    "results": [],  # the policies of its key and its buckets below are all it has
     "worker-audit": [
         "Allow sqs:ReceiveMessage AuditQueueArn",
         "Allow sqs:DeleteMessage AuditQueueArn",
@@ -90,31 +90,47 @@ QUEUES = [
     ),
 ]
 NOT_RESULTS = "when {ArnNotEquals: {aws:PrincipalArn: ResultsRoleArn}}"
-VAULT = [
-    "Allow {AWS: ResultsRoleArn} s3:DeleteObject ${Vault.Arn}/*",
-    "Allow {AWS: ResultsRoleArn} s3:DeleteObjectVersion ${Vault.Arn}/*",
-    "Allow {AWS: ResultsRoleArn} s3:GetObject ${Vault.Arn}/*",
-    "Allow {AWS: ResultsRoleArn} s3:PutObject ${Vault.Arn}/*",
-    "Allow {AWS: ResultsRoleArn} s3:GetBucketVersioning Vault.Arn",
-    "Allow {AWS: ResultsRoleArn} s3:ListBucket Vault.Arn",
-    "Allow {AWS: ResultsRoleArn} s3:ListBucketVersions Vault.Arn",
-    *(
-        f"Deny * s3:{action} ${{Vault.Arn}}/* {NOT_RESULTS} [if OthersDenied]"
+OBJECTS = ("DeleteObject", "DeleteObjectVersion", "GetObject", "PutObject")
+# What each bucket has of its own. Vault and ledger have no VersioningConfiguration: what is deleted is gone.
+UPLOADS = "AbortIncompleteMultipartUpload: {DaysAfterInitiation: 1}"
+LIFECYCLES = {
+    "Vault": "",
+    "Backups": (
+        "LifecycleConfiguration {Rules: {Id: five-years, Status: Enabled, Prefix: runs/, ExpirationInDays: 1830}, "
+        f"{{Id: leftovers, Status: Enabled, {UPLOADS}, NoncurrentVersionExpiration: {{NoncurrentDays: 30}}, "
+        "ExpiredObjectDeleteMarker: true}}, "
+    ),
+    "Ledger": (
+        f"LifecycleConfiguration {{Rules: {{Id: eight-days, Status: Enabled, ExpirationInDays: 8, {UPLOADS}}}}}, "
+    ),
+}
+
+
+def bucket_facts(name: str) -> list[str]:
+    """All that is to be said of a bucket."""
+    versions = ", VersioningConfiguration {Status: Enabled}" if name == "Backups" else ""
+    actions = OBJECTS if name == "Vault" else ("AbortMultipartUpload", *OBJECTS)
+    looks = ("GetBucketVersioning", "ListBucket", "ListBucketVersions")
+    statements = [f"Allow {{AWS: ResultsRoleArn}} s3:{action} ${{{name}.Arn}}/*" for action in actions]
+    statements += [f"Allow {{AWS: ResultsRoleArn}} s3:{action} {name}.Arn" for action in looks]
+    statements += [
+        f"Deny * s3:{action} ${{{name}.Arn}}/* {NOT_RESULTS} [if OthersDenied]"
         for action in ("GetObject", "GetObjectVersion")
-    ),
-    "Deny * s3:PutBucketVersioning Vault.Arn",
-    "Deny * s3:* Vault.Arn, ${Vault.Arn}/* when {Bool: {aws:SecureTransport: false}} [if TlsOnly]",
-]
-# No VersioningConfiguration: what is deleted is gone.
-BUCKETS = [
-    (
-        "bucket Vault: BucketEncryption {ServerSideEncryptionConfiguration: {ServerSideEncryptionByDefault: "
-        "{SSEAlgorithm: AES256}}}, OwnershipControls {Rules: {ObjectOwnership: BucketOwnerEnforced}}, "
-        "PublicAccessBlockConfiguration {BlockPublicAcls: true, BlockPublicPolicy: true, IgnorePublicAcls: true, "
-        "RestrictPublicBuckets: true}"
-    ),
-    *(f"bucket Vault: {statement}" for statement in VAULT),
-]
+    ]
+    statements += [] if versions else [f"Deny * s3:PutBucketVersioning {name}.Arn"]
+    tls = "when {Bool: {aws:SecureTransport: false}} [if TlsOnly]"
+    statements += [f"Deny * s3:* {name}.Arn, ${{{name}.Arn}}/* {tls}"]
+    own = (
+        "BucketEncryption {ServerSideEncryptionConfiguration: {ServerSideEncryptionByDefault: {SSEAlgorithm: AES256}}}, "
+        + LIFECYCLES[name]
+        + "OwnershipControls {Rules: {ObjectOwnership: BucketOwnerEnforced}}, PublicAccessBlockConfiguration "
+        "{BlockPublicAcls: true, BlockPublicPolicy: true, IgnorePublicAcls: true, RestrictPublicBuckets: true}"
+        + versions
+    )
+    return [f"bucket {name}: {fact}" for fact in (own, *statements)]
+
+
+BUCKETS = [fact for name in LIFECYCLES for fact in bucket_facts(name)]
 WORKER_GROUPS = ("AuditWorkerGroup", "DeployWorkerGroup", "OnboardWorkerGroup")
 GROUPS = {
     "LoadBalancerGroup": ["in tcp 443-443 ClientCidr", "out tcp 8080-8080 ApiGroup"],
@@ -217,9 +233,10 @@ def test_production_is_the_default() -> None:
     }
     tls_only = {"TlsOnly": {"Fn::Equals": [{"Ref": "RequireTls"}, "true"]}}
     assert queues["Conditions"] == tls_only
-    vault = load_templates()["vault.yaml"]
-    assert {vault["Parameters"][name]["Default"] for name in ("RequireTls", "DenyOthers")} == {"true"}
-    assert vault["Conditions"] == tls_only | {"OthersDenied": {"Fn::Equals": [{"Ref": "DenyOthers"}, "true"]}}
+    for name in ("vault.yaml", "backups.yaml"):
+        template = load_templates()[name]
+        assert {template["Parameters"][each]["Default"] for each in ("RequireTls", "DenyOthers")} == {"true"}
+        assert template["Conditions"] == tls_only | {"OthersDenied": {"Fn::Equals": [{"Ref": "DenyOthers"}, "true"]}}
 
 
 @pytest.mark.parametrize("path", sorted(TEMPLATES.glob("*.yaml")), ids=lambda path: path.stem)
@@ -312,6 +329,20 @@ def _vault_that_others_may_read(templates: Templates) -> None:
     del templates["vault.yaml"]["Resources"]["VaultPolicy"]["Properties"]["PolicyDocument"]["Statement"][2]
 
 
+def _ledger_with_versions(templates: Templates) -> None:
+    properties = templates["backups.yaml"]["Resources"]["Ledger"]["Properties"]
+    properties["VersioningConfiguration"] = {"Status": "Enabled"}
+
+
+def _ledger_kept_for_ever(templates: Templates) -> None:
+    del templates["backups.yaml"]["Resources"]["Ledger"]["Properties"]["LifecycleConfiguration"]
+
+
+def _backups_that_workers_may_read(templates: Templates) -> None:
+    statements = templates["backups.yaml"]["Resources"]["BackupsPolicy"]["Properties"]["PolicyDocument"]["Statement"]
+    statements[0]["Principal"]["AWS"] = [statements[0]["Principal"]["AWS"], {"Ref": "AuditWorkerRoleArn"}]
+
+
 def _workers_may_delete_from_the_vault(templates: Templates) -> None:
     statements = templates["vault.yaml"]["Resources"]["VaultPolicy"]["Properties"]["PolicyDocument"]["Statement"]
     statements[0]["Principal"]["AWS"] = [statements[0]["Principal"]["AWS"], {"Ref": "AuditWorkerRoleArn"}]
@@ -366,6 +397,9 @@ MUTATIONS: list[Callable[[Templates], None]] = [
     _vault_with_versions,
     _vault_that_others_may_read,
     _workers_may_delete_from_the_vault,
+    _ledger_with_versions,
+    _ledger_kept_for_ever,
+    _backups_that_workers_may_read,
     _worker_group_with_ingress,
     _worker_group_with_ingress_from_elsewhere,
     _worker_group_with_open_egress,

@@ -60,7 +60,8 @@ def _settings() -> dict[str, dict[str, str]]:
         "api": databases("api")
         | {"COREO_SIGNING_JWK": json.dumps(signing_key), "COREO_ONBOARD_FLEET_JWKS": json.dumps(fleet_jwks["onboard"])},
         "results": databases("results")
-        | {"COREO_API_JWKS": json.dumps(api_jwks), "COREO_FLEET_JWKS": json.dumps(fleet_jwks)},
+        | {"COREO_API_JWKS": json.dumps(api_jwks), "COREO_FLEET_JWKS": json.dumps(fleet_jwks)}
+        | {"COREO_CUSTODY_KEY": json.dumps(generate_key("custody-1"))},
     }
     for pool, key in fleet_keys.items():
         settings[f"worker-{pool}"] = {"COREO_API_JWKS": json.dumps(api_jwks), "COREO_FLEET_JWK": json.dumps(key)}

@@ -25,6 +25,7 @@ from coreo_shared.crypto.jose import Signer, generate_key, public_jwk
 
 START_SECONDS = 60
 _COMMANDS = Path(sys.executable).parent  # coreo-api and the others are installed beside the interpreter
+_STORES = {"vault": "COREO_VAULT", "backups": "COREO_BACKUP_STORE", "ledger": "COREO_LEDGER_STORE"}
 _POOLS: tuple[Pool, ...] = ("audit", "deploy", "onboard")
 
 
@@ -61,6 +62,7 @@ class Stack:
         self._durable = durable
         self._processes: list[Process] = []
         self._signing_key = generate_key("api-1")
+        self._custody_key = generate_key("custody-1")
         self._fleet_keys = {pool: generate_key(f"fleet-{pool}-1") for pool in _POOLS}
         self._numbers: dict[str, Iterator[int]] = {}
         self._results: Process | None = None
@@ -101,8 +103,8 @@ class Stack:
         self._migrate("coreo-results")
         self._root_key = self.directory / "root-key.json"
         run_once([str(_COMMANDS / "coreo-results"), "create-root-key", str(self._root_key)], environment={})
-        self._vault = self.directory / "vault"
-        self._vault.mkdir(mode=0o700, exist_ok=True)
+        for store in _STORES:
+            (self.directory / store).mkdir(mode=0o700, exist_ok=True)
         api.result()
 
     def _migrate(self, service: str) -> None:
@@ -119,7 +121,8 @@ class Stack:
             "COREO_API_JWKS": _jwks(self._signing_key),
             "COREO_FLEET_JWKS": json.dumps({pool: json.loads(_jwks(key)) for pool, key in self._fleet_keys.items()}),
             "COREO_ROOT_KEY": f"file:{self._root_key}",
-            "COREO_VAULT": f"dir:{self._vault}",
+            **{variable: f"dir:{self.directory / store}" for store, variable in _STORES.items()},
+            "COREO_CUSTODY_KEY": json.dumps(self._custody_key),
         }
         self._results = self._serve("results", "results", environment, port, settings)
         return self._results

@@ -27,15 +27,15 @@ def team_line(backups: TeamBackups) -> str:
     log, snapshot = backups.log, backups.ledger.snapshot
     return (
         f"team {backups.team_id}: {_count(len(log.runs), 'run')}, {_count(findings, 'finding')}, {_size(size)}; "
-        f"log of {_count(log.seq, 'entry')} until {log.at}; key ledger {snapshot.number} of {snapshot.at}"
+        f"log of {_count(log.seq, 'entry')} until {_time(log.at)}; key ledger {snapshot.number} of {_time(snapshot.at)}"
     )
 
 
 def run_line(run: BackedUpRun) -> str:
     """A run."""
     return (
-        f"  run {run.run_id}: ended {run.ended_at}, {_count(run.findings, 'finding')}, {run.bytes:,} bytes, "
-        f"kept until {run.expires_at}"
+        f"  run {run.run_id}: ended {_time(run.ended_at)}, {_count(run.findings, 'finding')}, {run.bytes:,} bytes, "
+        f"kept until {_time(run.expires_at)}"
     )
 
 
@@ -46,8 +46,8 @@ def verdict_line(verdict: TeamVerdict) -> str:
         return f"team {verdict.team_id}: {_count(len(verdict.problems), 'problem')}"
     return (
         f"team {verdict.team_id}: {_count(verdict.runs, 'run')}, {_count(verdict.findings, 'finding')}, "
-        f"{_size(verdict.bytes)} are good; log of {_count(it.log_seq, 'entry')} until {it.log_at}; "
-        f"key ledger {it.snapshot} of {it.snapshot_at}; "
+        f"{_size(verdict.bytes)} are good; log of {_count(it.log_seq, 'entry')} until {_time(it.log_at)}; "
+        f"key ledger {it.snapshot} of {_time(it.snapshot_at)}; "
         f"{it.excluded} runs excluded, {it.expired} expired, {it.deleted} deleted"
     )
 
@@ -92,7 +92,7 @@ def _verified(report: RestoreReport) -> list[str]:
         f"{_size(sum(each.bytes for each in verdicts))} in {_seconds(report.started_at, report.verified_at)}",
         "signatures, chains, key ledgers, hashes and counts are good, and every run decrypts",
         f"runs that are no longer in the backups: {', '.join(gone)}",
-        f"the oldest key ledger is of {min((each.snapshot_at for each in summaries), default='never')}",
+        f"the oldest key ledger is of {_time(min((each.snapshot_at for each in summaries), default=None))}",
     )
 
 
@@ -116,6 +116,10 @@ def _lines(label: str, *texts: str) -> list[str]:
 def _count(number: int, what: str) -> str:
     plural = f"{what[:-1]}ies" if what.endswith("y") else f"{what}s"
     return f"{number:,} {what if number == 1 else plural}"
+
+
+def _time(written: str | None) -> str:
+    return "never" if written is None else f"{datetime.fromisoformat(written):%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _seconds(start: datetime | None, end: datetime | None) -> str:
