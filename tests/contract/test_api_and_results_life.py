@@ -1,47 +1,24 @@
 """The api and the results service, each as it is, on what becomes of findings from run to run."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
-
-import httpx
-import pytest
 
 from coreo_shared.contracts.findings import Finding
 from coreo_shared.contracts.jobs import Job
 from coreo_shared.contracts.results import FinishRun
 from coreo_shared.contracts.terms import FindingStatus, Severity
-from tests.support.api import SIGNING_KEY, Api, ApiFactory, Team, ok, problem, until
-from tests.support.postgres import ServiceDatabase
+from tests.support.api import Api, Team, ok, problem, until
 from tests.support.results import (
     ResultsService,
-    Tokens,
     make_chunk,
     make_finding,
-    make_root_key,
-    make_settings,
-    running,
 )
 
 FAIL, PASS = FindingStatus.FAIL, FindingStatus.PASS
 RULE = "ec2-security-group-open-ssh"
 UNIT = "aws.ec2.security_group@eu-west-1"
-
-
-@pytest.fixture
-async def service(results_database: ServiceDatabase, tmp_path: Path) -> AsyncIterator[ResultsService]:
-    tokens = Tokens(api_jwk=SIGNING_KEY)
-    async with running(make_settings(results_database, tokens, make_root_key(tmp_path))) as app:
-        results = ResultsService(app, tokens)
-        yield results
-        await results.http.aclose()
-
-
-@pytest.fixture
-def api(make_api: ApiFactory, service: ResultsService) -> Api:
-    return make_api(results_transport=httpx.ASGITransport(service.app))
 
 
 def group(number: int, status: FindingStatus, **changes: Any) -> Finding:
