@@ -1,8 +1,6 @@
 """The api and the results service, each as it is, speak with each other: feed, cancel, expiry, findings, refusals."""
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -12,18 +10,8 @@ import pytest
 from coreo_api.dispatch.wishes import Wishes
 from coreo_shared.contracts.jobs import Job
 from coreo_shared.contracts.results import FinishRun, PutChunk
-from tests.support.api import SIGNING_KEY, Api, ApiFactory, Team, VirtualClock, ok, problem, until
-from tests.support.postgres import ServiceDatabase
-from tests.support.results import ResultsService, RunClient, Tokens, make_finding, make_root_key, make_settings, running
-
-
-@pytest.fixture
-async def service(results_database: ServiceDatabase, tmp_path: Path) -> AsyncIterator[ResultsService]:
-    tokens = Tokens(api_jwk=SIGNING_KEY)
-    async with running(make_settings(results_database, tokens, make_root_key(tmp_path))) as app:
-        results = ResultsService(app, tokens)
-        yield results
-        await results.http.aclose()
+from tests.support.api import Api, ApiFactory, Team, VirtualClock, ok, problem, until
+from tests.support.results import ResultsService, RunClient, make_finding
 
 
 @pytest.fixture

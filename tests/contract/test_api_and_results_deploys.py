@@ -4,14 +4,12 @@ The deploy workers are played by the test, with the jobs that the api put on the
 """
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from contextlib import aclosing
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
-import pytest
 
 from coreo_api.results import Asker
 from coreo_api.runs import stream
@@ -20,10 +18,9 @@ from coreo_api.teams.tokens import hash_of
 from coreo_shared.contracts.deploys import Failure, Output, Outputs
 from coreo_shared.contracts.jobs import Job
 from coreo_shared.contracts.terms import Pool
-from tests.support.api import SIGNING_KEY, VERIFIED, Api, ApiFactory, Team, ok, problem, until
+from tests.support.api import VERIFIED, Api, Team, ok, problem, until
 from tests.support.deploy_runs import CHECKPOINT, DeployClient, make_events
-from tests.support.postgres import ServiceDatabase
-from tests.support.results import ResultsService, Tokens, make_root_key, make_settings, running
+from tests.support.results import ResultsService
 
 SPEC = {
     "stack_name": "network",
@@ -33,20 +30,6 @@ SPEC = {
     "gates": [{"resource_type": "AWS::RDS::*", "refuse": ["replace", "remove"]}],
 }
 STACK = "arn:aws:cloudformation:eu-west-1:210987654321:stack/network/0a"
-
-
-@pytest.fixture
-async def service(results_database: ServiceDatabase, tmp_path: Path) -> AsyncIterator[ResultsService]:
-    tokens = Tokens(api_jwk=SIGNING_KEY)
-    async with running(make_settings(results_database, tokens, make_root_key(tmp_path))) as app:
-        results = ResultsService(app, tokens)
-        yield results
-        await results.http.aclose()
-
-
-@pytest.fixture
-def api(make_api: ApiFactory, service: ResultsService) -> Api:
-    return make_api(results_transport=httpx.ASGITransport(service.app))
 
 
 class World:

@@ -1,14 +1,13 @@
 """The api and the results service, each as it is, on what becomes of findings from run to run."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import httpx
-import pytest
 from sqlalchemy import text
 
 from coreo_cli.receipts import check_receipt
@@ -34,20 +33,6 @@ FAIL, PASS = FindingStatus.FAIL, FindingStatus.PASS
 FRAMEWORK = "cis-aws-5.0"
 RULE = "ec2-security-group-open-ssh"
 UNIT = "aws.ec2.security_group@eu-west-1"
-
-
-@pytest.fixture
-async def service(results_database: ServiceDatabase, tmp_path: Path) -> AsyncIterator[ResultsService]:
-    tokens = Tokens(api_jwk=SIGNING_KEY)
-    async with running(make_settings(results_database, tokens, make_root_key(tmp_path))) as app:
-        results = ResultsService(app, tokens)
-        yield results
-        await results.http.aclose()
-
-
-@pytest.fixture
-def api(make_api: ApiFactory, service: ResultsService) -> Api:
-    return make_api(results_transport=httpx.ASGITransport(service.app))
 
 
 def group(number: int, status: FindingStatus, **changes: Any) -> Finding:

@@ -1,6 +1,5 @@
 """`coreo run …`."""
 
-import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
@@ -8,7 +7,7 @@ import typer
 
 from coreo_cli.commands.export import EXAMPLES as EXPORT_EXAMPLES
 from coreo_cli.commands.export import export
-from coreo_cli.errors import EXIT_INTERRUPTED, CliError, UnreachableError, UsageMistakeError
+from coreo_cli.errors import EXIT_INTERRUPTED, CliError, UsageMistakeError
 from coreo_cli.options import (
     LatestRunArgument,
     PlanArgument,
@@ -22,6 +21,7 @@ from coreo_cli.output import Output, OutputOption, note, write_json, write_line
 from coreo_cli.resolve import ACCOUNT, PLAN, RUN, resolve
 from coreo_cli.run_words import conclude, handle, labels_of, names_of, show_changes, show_run, show_runs, show_started
 from coreo_cli.session import connect, query
+from coreo_cli.starting import start_plan
 from coreo_cli.text import Json
 from coreo_shared.contracts.terms import RunState, Severity
 
@@ -83,7 +83,7 @@ def start(
         body: Json = {} if backup else {"backup": False}
         if account:
             body["cloud_account_ids"] = [resolve(client, ACCOUNT, each)["id"] for each in account]
-        group = _start(client, found, body or None, idempotency_key)
+        group = start_plan(client, found, body or None, idempotency_key)
         runs = group["runs"]
         if watch:
             runs = _watch(client, runs)
@@ -205,19 +205,6 @@ def delete_results(run: RunArgument, yes: YesOption = False, output: OutputOptio
         write_json(answer)
     else:
         write_line(f"Deleted the results of {found['id']}." if answer["runs"] else "They were gone already.")
-
-
-def _start(client: "Client", plan: Json, body: Json | None, key: str | None) -> Json:
-    from coreo_cli.client import new_idempotency_key  # noqa: PLC0415  loads httpx
-
-    key = key or new_idempotency_key()
-    try:
-        return client.post(f"/v1/plans/{plan['id']}/runs", body, idempotency_key=key)
-    except UnreachableError as error:
-        if error.sent:
-            error.lines = ("It is not known whether the plan was started.",)
-            error.next_step = f"The same again starts it once at most: --idempotency-key {shlex.quote(key)}"
-        raise
 
 
 def _chosen(client: "Client", run: str, *, group: bool) -> list[Json]:

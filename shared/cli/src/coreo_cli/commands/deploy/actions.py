@@ -1,8 +1,7 @@
 """`coreo deploy preview`, `apply`, `drift` and `destroy`."""
 
-import shlex
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -18,17 +17,15 @@ from coreo_cli.deploy.ends import conclude
 from coreo_cli.deploy.following import EXIT_CODES_HELP, Decide, ask, document, exit_code, follow
 from coreo_cli.deploy.plans import plan_of
 from coreo_cli.deploy.words import label
-from coreo_cli.errors import UnreachableError, UsageMistakeError
+from coreo_cli.errors import UsageMistakeError
 from coreo_cli.options import examples
 from coreo_cli.output import Output, OutputOption, next_steps, write_json, write_line
 from coreo_cli.resolve import ACCOUNT, resolve
 from coreo_cli.run_words import names_of
 from coreo_cli.session import connect
+from coreo_cli.starting import start_plan
 from coreo_cli.text import Json, plain
 from coreo_cli.words import plural
-
-if TYPE_CHECKING:
-    from coreo_cli.client import Client
 
 PREVIEW_EXAMPLES = examples("coreo deploy preview --watch", "coreo deploy preview network --region eu-west-1 --watch",
                             more=EXIT_CODES_HELP)  # fmt: skip
@@ -161,7 +158,7 @@ def _act(
         body: Json = {"action": action} | {name: value for name, value in wish.items() if name != "accounts"}
         if "accounts" in wish:
             body["cloud_account_ids"] = [resolve(client, ACCOUNT, each)["id"] for each in wish["accounts"]]
-        group = _start(client, plan, body, key)
+        group = start_plan(client, plan, body, key)
         runs: list[Json] = group["runs"]
         if watch:
             runs = follow(client, runs, decide)
@@ -178,16 +175,3 @@ def _act(
             next_steps([f"coreo deploy status {run['id']} --watch" for run in runs[:3]])
     if watch:
         raise typer.Exit(exit_code(runs, fail_on_drift=fail_on_drift))
-
-
-def _start(client: "Client", plan: Json, body: Json, key: str | None) -> Json:
-    from coreo_cli.client import new_idempotency_key  # noqa: PLC0415  loads httpx
-
-    key = key or new_idempotency_key()
-    try:
-        return client.post(f"/v1/plans/{plan['id']}/runs", body, idempotency_key=key)
-    except UnreachableError as error:
-        if error.sent:
-            error.lines = ("It is not known whether it was started.",)
-            error.next_step = f"The same again starts it once at most: --idempotency-key {shlex.quote(key)}"
-        raise
