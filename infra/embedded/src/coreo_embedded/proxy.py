@@ -297,6 +297,8 @@ class Proxy:
         except (asyncio.CancelledError, ConnectionResetError):
             if body is not None and call.operation == "ReceiveMessage":
                 self._in_background(self._hand_back(call, body, asking))
+            elif body is not None:  # all of it has come, so it is carried out, as at AWS, and the log has to say so
+                self._in_background(_end_unheard(asking, entry))
             else:
                 asking.cancel()
             raise
@@ -391,6 +393,12 @@ class Proxy:
         forgotten = self._seen - len(self._requests)
         entries = list(self._requests)[max(0, int(after) - forgotten) :]
         return web.json_response({"requests": [asdict(entry) for entry in entries], "next": self._seen})
+
+
+async def _end_unheard(asking: "asyncio.Task[tuple[aiohttp.ClientResponse, bytes | None]]", entry: AwsRequest) -> None:
+    answer, _ = await asking
+    async with answer:
+        entry.status = answer.status
 
 
 def _signature_age(request: web.BaseRequest) -> float | None:
