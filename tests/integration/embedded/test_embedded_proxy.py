@@ -1,6 +1,7 @@
 """The proxy in front of the simulated AWS: nothing passes unseen, and faults come as ordered."""
 
 import json
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -142,6 +143,25 @@ def test_what_is_lost_or_muted_was_done(aws: Simulator, new_account: Callable[[]
     assert [url.rpartition("/")[2] for url in sqs.list_queues()["QueueUrls"]] == ["lost", "muted"]
     made = [request.status for request in aws.requests if request.operation == "CreateQueue"]
     assert made[-2:] == [200, 200]
+
+
+def test_what_a_client_gave_up_waiting_for_is_in_the_log(aws: Simulator, new_account: Callable[[], str]) -> None:
+    sqs: SQSClient = aws.client("sqs", aws.root_credentials(new_account()), read_timeout=0.5)
+    simulator = psutil.Process(aws.pid)
+
+    simulator.suspend()
+    try:
+        with pytest.raises(ReadTimeoutError):
+            sqs.create_queue(QueueName="slow")
+        given_up = last(aws, "sqs")
+        assert last(aws, "sqs").status is None
+    finally:
+        simulator.resume()
+
+    assert [url.rpartition("/")[2] for url in sqs.list_queues()["QueueUrls"]] == ["slow"]
+    while given_up.status is None:
+        time.sleep(0.01)
+    assert given_up.status == 200
 
 
 def test_fault_for_what_names_a_thing_spares_the_rest(aws: Simulator, new_account: Callable[[], str]) -> None:

@@ -30,7 +30,7 @@ _KEPT_PARAMETERS = {
 class AwsRequest:
     """One request as logged. `principal` is an ARN when known; `parameters` are kept of some operations.
 
-    `status` is the HTTP status once answered; None before, or where the client hung up or was cut off.
+    `status` is the HTTP status once answered; None before, or where the request never reached the simulator.
     """
 
     service: str

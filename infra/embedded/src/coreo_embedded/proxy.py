@@ -294,7 +294,7 @@ class Proxy:
         except _UnansweredError:
             return await _answer_error("unavailable", call, entry, request)  # the simulator died; see its log
         except asyncio.CancelledError:
-            self._client_has_gone(call, body, asking)
+            self._client_has_gone(call, body, asking, entry)
             raise
         try:
             async with answer:
@@ -307,14 +307,20 @@ class Proxy:
                     self._roles_made[f"arn:aws:iam::{entry.account}:role{path}{name}"] = time.time()
                 return await _pass_back(request, answer, whole)
         except (asyncio.CancelledError, ConnectionResetError):
-            self._client_has_gone(call, body, asking)
+            self._client_has_gone(call, body, asking, entry)
             raise
 
     def _client_has_gone(
-        self, call: Call, body: bytes | None, asking: "asyncio.Task[tuple[aiohttp.ClientResponse, bytes | None]]"
+        self,
+        call: Call,
+        body: bytes | None,
+        asking: "asyncio.Task[tuple[aiohttp.ClientResponse, bytes | None]]",
+        entry: AwsRequest,
     ) -> None:
         if body is not None and call.operation == "ReceiveMessage":
             self._in_background(self._hand_back(call, body, asking))
+        elif body is not None:  # all of it has come, so it is carried out, as at AWS, and the log has to say so
+            self._in_background(_end_unheard(asking, entry))
         else:
             asking.cancel()
 
@@ -412,6 +418,15 @@ class Proxy:
         forgotten = self._seen - len(self._requests)
         entries = list(self._requests)[max(0, int(after) - forgotten) :]
         return web.json_response({"requests": [asdict(entry) for entry in entries], "next": self._seen})
+
+
+async def _end_unheard(asking: "asyncio.Task[tuple[aiohttp.ClientResponse, bytes | None]]", entry: AwsRequest) -> None:
+    try:
+        answer, _ = await asking
+    except _UnansweredError:
+        return  # nobody knows
+    async with answer:
+        entry.status = answer.status
 
 
 def _signature_age(request: web.BaseRequest) -> float | None:
