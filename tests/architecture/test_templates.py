@@ -121,7 +121,8 @@ def bucket_facts(name: str) -> list[str]:
     tls = "when {Bool: {aws:SecureTransport: false}} [if TlsOnly]"
     statements += [f"Deny * s3:* {name}.Arn, ${{{name}.Arn}}/* {tls}"]
     own = (
-        "BucketEncryption {ServerSideEncryptionConfiguration: {ServerSideEncryptionByDefault: {SSEAlgorithm: AES256}}}, "
+        "BucketEncryption {ServerSideEncryptionConfiguration: "
+        "{ServerSideEncryptionByDefault: {SSEAlgorithm: AES256}}}, "
         + LIFECYCLES[name]
         + "OwnershipControls {Rules: {ObjectOwnership: BucketOwnerEnforced}}, PublicAccessBlockConfiguration "
         "{BlockPublicAcls: true, BlockPublicPolicy: true, IgnorePublicAcls: true, RestrictPublicBuckets: true}"

@@ -22,6 +22,7 @@ from coreo_results.backups.restorer import Restorer, Target
 from coreo_results.backups.wiring import custodian_of, open_stores
 from coreo_results.keys.root import open_root_keys
 from coreo_results.keys.vault import open_vault
+from coreo_results.life.repository import due_runs
 from coreo_results.migrate import migrate
 from coreo_results.settings import ResultsSettings
 from coreo_results.stores import open_store
@@ -80,7 +81,7 @@ async def _fill(service: ResultsService, team: UUID, runs: int, findings: int, p
 
 async def _copy(settings: ResultsSettings, directory: Path) -> tuple[float, int]:
     """Seconds and bytes of copying all objects."""
-    directory.mkdir(mode=0o700)
+    await asyncio.to_thread(directory.mkdir, mode=0o700)
     started, size = time.perf_counter(), 0
     async with open_store(settings.backup_store) as source, open_store(f"dir:{directory}") as target:
         async for entry in source.list():
@@ -146,8 +147,6 @@ async def _measure(server: Postgres, directory: Path, runs: int, findings: int, 
 
 
 async def _due(app: object) -> AsyncIterator[int]:
-    from coreo_results.life.repository import due_runs
-
     async with app.state.services.system_database.transaction() as connection:  # type: ignore[attr-defined]
         due = await due_runs(connection, 1)
     if due:
