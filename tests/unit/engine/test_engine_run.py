@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 import pytest
@@ -346,7 +347,7 @@ async def test_a_chain_of_references_is_followed_as_far_as_it_goes(*, sends: boo
         },
     }
     for operation, answer in by_region.items():
-        found[operation] = lambda region, _p, answer=answer: answer if region == "eu-west-1" else {}
+        found[operation] = partial(_only_in_ireland, answer)
     aws = PlainAws(found)
     sink = await audit(request("alarm-root-use", regions=("eu-west-1", "us-east-1")), aws)
     assert [finding.status for finding in sink.findings] == [PASS if sends else FAIL]
@@ -537,3 +538,7 @@ async def test_service_is_not_asked_where_aws_does_not_offer_it() -> None:
 
     assert [call.region for call in aws.asked("memorydb.describe_clusters")] == ["eu-west-1"]
     assert sink.findings == []
+
+
+def _only_in_ireland(answer: Any, region: str, _parameters: Any) -> Any:
+    return answer if region == "eu-west-1" else {}

@@ -5,7 +5,7 @@ An object begins with `MAGIC`. A segment is: kind (1 byte), final (1 byte), leng
 final one, so that segments cannot be changed, left out, swapped, added or taken from another run.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from enum import IntEnum
 from uuid import UUID
 
@@ -49,7 +49,7 @@ class Sealer:
 
 async def open_segments(
     pieces: AsyncIterator[bytes], key: SecretKey, team_id: UUID, run_id: UUID
-) -> AsyncIterator[tuple[Kind, bytes]]:
+) -> AsyncGenerator[tuple[Kind, bytes], None]:
     """The segments of an object, each once it is known to be in its place. Raises DamagedError.
 
     What came before a DamagedError is part of no whole object: whoever uses it must be able to take it back.
