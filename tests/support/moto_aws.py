@@ -33,6 +33,7 @@ def moto() -> Iterator[None]:
         environment.setenv("AWS_SECRET_ACCESS_KEY", "testing")
         environment.delenv("AWS_ENDPOINT_URL", raising=False)
         environment.setenv("MOTO_EC2_LOAD_DEFAULT_AMIS", "false")
+        environment.setenv("MOTO_IAM_LOAD_MANAGED_POLICIES", "true")
         with mock_aws(config={"lambda": {"use_docker": False}}):
             yield
 

@@ -15,7 +15,7 @@ def _identities() -> Iterator[Expected]:
     little = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "s3:GetObject", "Resource": "*"}]}
     for name, document in (("everything", everything_), ("little", little)):
         iam.create_policy(PolicyName=name, PolicyDocument=json.dumps(document))
-    yield said("iam-policy-admin", "everything", "little")
+    # moto leaves the names of policies out of GetAccountAuthorizationDetails: shapes judge the rules on policies.
     for name in ("bad", "good"):
         iam.create_user(UserName=name)
     iam.create_login_profile(UserName="bad", Password="Correct-horse-9")

@@ -72,7 +72,7 @@ def test_no_private_key_is_beside_a_public_one(tmp_path: Path) -> None:
 
     for values in read(folder).values():
         for name, value in values.items():
-            assert ('"d":' in value) == (name in {"COREO_SIGNING_JWK", "COREO_FLEET_JWK"})
+            assert ('"d":' in value) == (name in {"COREO_CUSTODY_KEY", "COREO_FLEET_JWK", "COREO_SIGNING_JWK"})
 
 
 def test_failure_leaves_no_keys_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

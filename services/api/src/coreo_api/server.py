@@ -41,6 +41,7 @@ def main(_arguments: argparse.Namespace) -> None:
         host=settings.host,
         port=settings.port,
         http="coreo_api.serving:HttpProtocol",
+        loop="asyncio",  # uvloop, on some kernels, leaves a copy of what it read where nobody can overwrite it
         ws="none",
         log_config=None,
         access_log=False,
