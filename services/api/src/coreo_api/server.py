@@ -41,7 +41,7 @@ def main(_arguments: argparse.Namespace) -> None:
         host=settings.host,
         port=settings.port,
         http="coreo_api.serving:HttpProtocol",
-        loop="asyncio",  # uvloop, on some kernels, leaves a copy of what it read where nobody can overwrite it
+        loop="asyncio",  # with uvloop a posted secret was found in memory afterwards; where it stays is not known
         ws="none",
         log_config=None,
         access_log=False,
