@@ -283,3 +283,39 @@ async def test_runs_of_before_custody_was_kept(database: ServiceDatabase, tmp_pa
         answer = await service.call("GET", "/custody/settings", tokens.team(team_id))
         assert answer.json()["display_days"] == 90
     await admin.close()
+
+
+async def test_when_findings_of_before_were_first_seen(database: ServiceDatabase, tmp_path: Path) -> None:
+    """What was looked up among all that is known of findings stays with the run since."""
+    tokens, root_key, team_id = Tokens(), make_root_key(tmp_path), new_id()
+    settings = make_settings(database, tokens, root_key)
+
+    async def listed(service: ResultsService, run_id: UUID) -> list[dict[str, object]]:
+        findings = (await service.run(team_id, run_id).findings(full="true")).json()["findings"]
+        names = ("resource_id", "change", "first_run_id", "first_seen")
+        return [{name: item.get(name) for name in names} for item in findings]
+
+    async with running(settings) as app:
+        service = ResultsService(app, tokens)
+        runs = [await ended_run(service, team_id, FindingStatus.FAIL) for _ in range(2)]
+        runs.append(await ended_run(service, team_id, FindingStatus.NOT_EVALUATED, FindingStatus.PASS))
+        for run_id in runs:
+            await changes(service, team_id, run_id)
+        before = [await listed(service, run_id) for run_id in runs]
+        failed = await _rows(database, "SELECT failed FROM chunk_changes WHERE failed IS NOT NULL")
+    assert {item["first_run_id"] for item in before[2]} == {str(runs[0]), str(runs[2])}
+    assert len(failed) == 1
+    go_back(database, "0009")
+    migrate(database.url("coreo_results_owner"))
+    async with running(settings) as app:
+        assert [await listed(ResultsService(app, tokens), run_id) for run_id in runs] == before
+    assert await _rows(database, "SELECT failed FROM chunk_changes WHERE failed IS NOT NULL") == failed
+
+
+async def _rows(database: ServiceDatabase, statement: str) -> list[object]:
+    url = make_url(database.url("postgres")).set(drivername="postgresql")
+    admin = await asyncpg.connect(url.render_as_string(hide_password=False))
+    try:
+        return [tuple(row) for row in await admin.fetch(statement)]
+    finally:
+        await admin.close()

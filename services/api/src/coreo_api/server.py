@@ -11,6 +11,7 @@ import uvicorn
 from coreo_api.app import create_app
 from coreo_api.context import Context
 from coreo_api.settings import ApiSettings
+from coreo_shared.heap import settle
 from coreo_shared.observability.logs import configure_logging
 from coreo_shared.settings import load_settings
 
@@ -48,4 +49,5 @@ def main(_arguments: argparse.Namespace) -> None:
         server_header=False,
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
+    settle()
     Server(config, app.state.context).run()

@@ -17,6 +17,7 @@ from coreo_results.keys.vault import VaultError
 from coreo_results.opening import Custody, open_for_command
 from coreo_results.settings import KeySettings
 from coreo_results.stores import StoreSetupError
+from coreo_shared.heap import settle
 from coreo_shared.observability.logs import configure_logging
 from coreo_shared.settings import ServiceSettings, load_settings
 from coreo_shared.web import Problem
@@ -47,6 +48,7 @@ def finish(work: Coroutine[Any, Any, bool]) -> NoReturn:
 
     What the work says goes to standard output, logs and errors to standard error.
     """
+    settle()
     try:
         is_well = asyncio.run(work)
     except (RootKeyError, VaultError, StoreSetupError, ScratchError) as error:

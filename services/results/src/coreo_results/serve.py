@@ -7,6 +7,7 @@ from fastapi import FastAPI
 
 from coreo_results.app import create_app
 from coreo_results.settings import ResultsSettings
+from coreo_shared.heap import settle
 
 _GRACE_SECONDS = 20
 
@@ -36,4 +37,5 @@ def serve(settings: ResultsSettings) -> None:
         server_header=False,
         timeout_graceful_shutdown=_GRACE_SECONDS,
     )
+    settle()
     _Server(config, app).run()

@@ -16,8 +16,9 @@ from coreo_results.chunks.columns import decompress
 from coreo_results.keys.service import Keys
 from coreo_shared.db import Database
 
-# What belongs to a database, and not to the run.
-_OWN = {"lease_until", "backup_settled_at", "cleared_at"}
+# What belongs to a database, and not to the run. `backup`: whether there may be one; an exclusion that was asked for,
+# and is not in the log yet, says no in the live database, where the backups still have the run.
+_OWN = {"lease_until", "backup", "backup_settled_at", "cleared_at"}
 _IS_SHOWN = text("SELECT purged_at IS NULL FROM runs WHERE team_id = :team AND run_id = :run")
 # What lists, filters and the search for a resource go by.
 _INDEX = text("""
@@ -134,13 +135,8 @@ def _plain(record: Record) -> Any:
         return row, record.units
     if isinstance(record, ChunkRecord):
         past = None if record.past is None else msgspec.msgpack.decode(decompress(record.past), type=Past)
-        return msgspec.structs.replace(record, past=None), past and _past(past)
+        return msgspec.structs.replace(record, past=None), past
     return record
-
-
-def _past(past: Past) -> Any:
-    firsts = [past.firsts[at] if at >= 0 else None for at in past.first_of]
-    return past.codes, firsts, past.failed
 
 
 def _name(record: Record) -> str:

@@ -12,7 +12,7 @@ from uuid import UUID
 from coreo_results.keys.material import SecretKey
 from coreo_results.keys.seal import OVERHEAD, DamagedError, bind, seal, unseal
 
-MAGIC = b"coreobk\x01"
+MAGIC = b"coreobk\x02"
 _HEADER = 6
 MAX_SEGMENT_BYTES = 64 * 1024 * 1024  # a chunk has 8 MiB at most, and little grows
 

@@ -8,9 +8,9 @@ import msgspec
 from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from coreo_results.backups.records import UnitRow
+from coreo_results.backups.records import Past, UnitRow
 from coreo_results.chunks.repository import severity_order
-from coreo_results.chunks.sealing import PackedChunk
+from coreo_results.chunks.sealing import SealedChunk
 from coreo_results.documents.repository import DocumentRepository
 from coreo_results.documents.sealing import SealedDocument
 from coreo_results.keys.wrapping import WrappedKey
@@ -49,25 +49,21 @@ _RUN = """
     INSERT INTO backup_keys (team_id, run_id, team_key_version, wrapped)
     VALUES (:team, :run, :backup_version, :backup_wrapped)
 """
-_CHUNKS = text("""
+_CHUNK = text("""
     WITH stored AS (
         INSERT INTO chunks (team_id, run_id, unit, chunk_index, final, findings, resource_hashes, tags, listed, sealed)
-        SELECT :team, :run, c.unit, c.index, c.final, c.findings, CAST(c.hashes AS bigint[]), CAST(c.tags AS uuid[]),
-            c.listed, c.sealed
-        FROM unnest(CAST(:units AS text[]), CAST(:indexes AS int[]), CAST(:finals AS boolean[]),
-            CAST(:findings AS int[]), CAST(:hashes AS text[]), CAST(:tags AS text[]), CAST(:listed AS boolean[]),
-            CAST(:sealed AS bytea[]))
-            AS c (unit, index, final, findings, hashes, tags, listed, sealed)
-    ), changed AS (
-        INSERT INTO chunk_changes (team_id, run_id, unit, chunk_index, codes)
-        SELECT :team, :run, c.unit, c.index, CAST(c.codes AS smallint[])
-        FROM unnest(CAST(:units AS text[]), CAST(:indexes AS int[]), CAST(:codes AS text[])) AS c (unit, index, codes)
-        WHERE c.codes IS NOT NULL
+        VALUES (:team, :run, :unit, :index, :final, :findings, CAST(:hashes AS bigint[]), CAST(:tags AS uuid[]),
+            :listed, :sealed)
     )
+    INSERT INTO chunk_changes (team_id, run_id, unit, chunk_index, codes, first_of, failed)
+    SELECT :team, :run, :unit, :index, c.codes, CAST(:first_of AS int[]), CAST(CAST(:failed AS text) AS jsonb)
+    FROM (SELECT CAST(:codes AS smallint[]) AS codes) AS c WHERE c.codes IS NOT NULL
+""")
+_GROUPS = text("""
     INSERT INTO finding_groups
         (team_id, run_id, unit, chunk_index, first, findings, rule_id, status, severity_order, region)
     SELECT :team, :run, g.*
-    FROM unnest(CAST(:group_units AS text[]), CAST(:group_indexes AS int[]), CAST(:firsts AS int[]),
+    FROM unnest(CAST(:units AS text[]), CAST(:indexes AS int[]), CAST(:firsts AS int[]),
         CAST(:counts AS int[]), CAST(:rules AS text[]), CAST(:statuses AS text[]), CAST(:severities AS smallint[]),
         CAST(:regions AS text[])) AS g
 """)
@@ -119,24 +115,35 @@ class Loader:
             },
         )
 
-    async def chunks(self, run_id: UUID, chunks: list[tuple[PackedChunk, list[int] | None]]) -> None:
-        """Chunks with their groups, and the codes of their changes if there are any."""
+    async def chunks(self, run_id: UUID, chunks: list[tuple[SealedChunk, Past | None]]) -> None:
+        """Chunks with their groups, and what the run was told of them, if anything."""
+        await self.connection.execute(
+            _CHUNK,
+            [
+                {
+                    **self._run(run_id),
+                    "unit": chunk.place.unit,
+                    "index": chunk.place.index,
+                    "final": chunk.place.final,
+                    "findings": chunk.findings,
+                    "hashes": chunk.resource_hashes,
+                    "tags": chunk.tags,
+                    "listed": chunk.listed,
+                    "sealed": chunk.sealed,
+                    "codes": past and past.codes,
+                    "first_of": past and past.first_of,
+                    "failed": msgspec.json.encode(past.failed).decode() if past and past.failed else None,
+                }
+                for chunk, past in chunks
+            ],
+        )
         groups = [(chunk.place, group) for chunk, _ in chunks for group in chunk.groups]
         await self.connection.execute(
-            _CHUNKS,
+            _GROUPS,
             {
                 **self._run(run_id),
-                "units": [chunk.place.unit for chunk, _ in chunks],
-                "indexes": [chunk.place.index for chunk, _ in chunks],
-                "finals": [chunk.place.final for chunk, _ in chunks],
-                "findings": [chunk.findings for chunk, _ in chunks],
-                "hashes": [chunk.resource_hashes for chunk, _ in chunks],
-                "tags": [array(chunk.tags) for chunk, _ in chunks],
-                "listed": [chunk.listed for chunk, _ in chunks],
-                "sealed": [chunk.sealed for chunk, _ in chunks],
-                "codes": [None if codes is None else array(codes) for _, codes in chunks],
-                "group_units": [place.unit for place, _ in groups],
-                "group_indexes": [place.index for place, _ in groups],
+                "units": [place.unit for place, _ in groups],
+                "indexes": [place.index for place, _ in groups],
                 "firsts": [group.first for _, group in groups],
                 "counts": [group.count for _, group in groups],
                 "rules": [group.rule_id for _, group in groups],
@@ -150,17 +157,18 @@ class Loader:
         """A part of a run's documents."""
         await DocumentRepository(self.connection).restore(document, row["stored_at"])
 
-    async def rows(self, table: str, rows: list[str]) -> None:
-        """Rows of another table as `to_jsonb` wrote them; columns as with `run`."""
-        if not rows:
+    async def rows(self, table: str, rows: bytes) -> None:
+        """Rows of another table: a JSON array of what `to_jsonb` wrote, with the same columns; these as with `run`."""
+        first = next(iter(msgspec.json.decode(rows, type=list[msgspec.Raw])), None)
+        if first is None:
             return
         known = await self._columns_of(table)
-        names = ", ".join(name for name in msgspec.json.decode(rows[0]) if name in known)
+        names = ", ".join(name for name in msgspec.json.decode(first) if name in known)
         statement = text(
             f"INSERT INTO {table} ({names}) SELECT {names}"  # noqa: S608  names of the table's own columns
             f" FROM jsonb_populate_recordset(NULL::{table}, CAST(CAST(:rows AS text) AS jsonb))"
         )
-        await self.connection.execute(statement, {"rows": f"[{','.join(rows)}]"})
+        await self.connection.execute(statement, {"rows": rows.decode()})
 
     async def _columns_of(self, table: str) -> frozenset[str]:
         if table not in self._columns:

@@ -15,7 +15,7 @@ from coreo_results.backups.loader import array
 from coreo_results.backups.records import Past
 from coreo_results.chunks.columns import Group
 from coreo_results.chunks.repository import severity_order
-from coreo_results.chunks.sealing import PackedChunk
+from coreo_results.chunks.sealing import SealedChunk
 from coreo_shared.contracts.terms import FindingStatus
 
 _REMEMBERED = 100_000  # tags; of more, the database alone knows that they are there
@@ -28,7 +28,7 @@ _KNOW = text(f"""
         first_run, first_seen, last_run, last_seen, failed_run, failed_unit, failed_chunk, failed_position)
     SELECT :team, :cloud_account, :plan, n.tag, g.rule_id, g.severity_order, :unit, g.status,
         (CAST(:first_runs AS uuid[]))[n.first + 1],
-        to_timestamp(0) + (CAST(:first_seen AS bigint[]))[n.first + 1] * interval '1 microsecond',
+        (CAST(CAST(:first_seen AS text[]) AS timestamptz[]))[n.first + 1],
         :run, CAST(CAST(:ended_at AS text) AS timestamptz),
         CASE g.status WHEN 'FAIL' THEN CAST(:run AS uuid) END, CASE g.status WHEN 'FAIL' THEN :unit END,
         CASE g.status WHEN 'FAIL' THEN CAST(:index AS int) END, CASE g.status WHEN 'FAIL' THEN n.position END
@@ -69,7 +69,7 @@ class PlanPast:
     _found: dict[str, set[str]] = field(default_factory=dict)  # of the run at hand: rules by unit
 
     async def learn(
-        self, connection: AsyncConnection, run: dict[str, Any], chunk: PackedChunk, past: Past | None
+        self, connection: AsyncConnection, run: dict[str, Any], chunk: SealedChunk, past: Past | None
     ) -> None:
         """Takes in a chunk of the run (its row in the ledger) that is at hand."""
         unit = chunk.place.unit
@@ -83,6 +83,7 @@ class PlanPast:
         place |= {"run": UUID(run["run_id"])}
         if values["tags"]:
             more = {"ended_at": run["ended_at"], "unit": unit, "index": chunk.place.index}
+            more |= {"first_runs": run["first_runs"], "first_seen": run["first_seen"]}
             await connection.execute(_KNOW, {**place, **more, **values})
         if past.failed:
             await connection.execute(_FAILED, {**place, **_failed(chunk, past)})
@@ -97,7 +98,7 @@ class PlanPast:
             self._known |= self._of_run
         self._of_run, self._units, self._found = set(), {}, {}
 
-    def _values(self, chunk: PackedChunk, past: Past) -> dict[str, list[Any]]:
+    def _values(self, chunk: SealedChunk, past: Past) -> dict[str, list[Any]]:
         seen: set[str] = set()
         rows: list[tuple[Any, ...]] = []
         for group in sorted(chunk.groups, key=lambda group: _RANK[group.status]):
@@ -118,14 +119,13 @@ class PlanPast:
                 rows.append((group.rule_id, severity_order(group.severity), shown, *lists))
         self._of_run |= seen
         names = ("rules", "severities", "statuses", "tags", "firsts", "positions")
-        values = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)) if rows else {"tags": []}
-        return values | {"first_runs": [run for run, _ in past.firsts], "first_seen": [seen for _, seen in past.firsts]}
+        return dict(zip(names, map(list, zip(*rows, strict=True)), strict=True)) if rows else {"tags": []}
 
     def _status(self, unit: str, group: Group) -> str:
         return "GONE" if group.rule_id in self._judged.get(unit, ()) else group.status.value
 
 
-def _failed(chunk: PackedChunk, past: Past) -> dict[str, list[Any]]:
+def _failed(chunk: SealedChunk, past: Past) -> dict[str, list[Any]]:
     places = list(past.failed.values())
     return {
         "tags": [UUID(chunk.tags[position]) for position in past.failed],

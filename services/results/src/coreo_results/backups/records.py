@@ -31,13 +31,11 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 class Past(msgspec.Struct, array_like=True, frozen=True):
     """What the comparison with earlier runs said of a chunk's findings, in their order.
 
-    `codes`: of `life.changes`. `firsts`: the runs that saw any of them first, with the time (microseconds since 1970);
-    `first_of`: for each finding which of these, or -1. `failed`: by position, where a finding that is neither PASS nor
-    FAIL failed last (run, unit, chunk, position).
+    `codes`: of `life.changes`. `first_of`: which of the run's `first_runs` saw each first, or -1. `failed`: by
+    position, where a finding that is neither PASS nor FAIL failed last (run, unit, chunk, position).
     """
 
     codes: list[int]
-    firsts: list[tuple[UUID, int]]
     first_of: list[int]
     failed: dict[int, tuple[UUID, str, int, int]]
 
@@ -55,9 +53,10 @@ class ChunkRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ResolvedRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """Rows of `resolved_findings` as JSON, some thousands at most."""
+    """Rows of `resolved_findings`, some thousands at most. `packed`: a JSON array, compressed."""
 
-    rows: list[str]
+    rows: int
+    packed: bytes
 
 
 class DocumentRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -27,7 +27,7 @@ from coreo_results.backups.records import (
 )
 from coreo_results.backups.together import together
 from coreo_results.chunks.columns import SCHEMA, decompress
-from coreo_results.chunks.sealing import ChunkPlace, PackedChunk, seal_packed
+from coreo_results.chunks.sealing import ChunkPlace, KnownTags, SealedChunk, seal_packed
 from coreo_results.documents.sealing import DocumentPlace, seal_packed_document
 from coreo_results.keys.repository import WrappedRunKey
 from coreo_results.keys.seal import DamagedError
@@ -81,7 +81,8 @@ class TeamRestore:
         return self.done
 
     async def _group(self, group: _Group, team_key: TeamKey) -> None:
-        past = None
+        secret = await self.keys.team_secret(self.backups.team_id, TAGS)
+        known, past = KnownTags(secret), None
         if group.plan_id is not None:
             past = PlanPast(self.backups.team_id, group.cloud_account_id, group.plan_id)
         waiting = deque(group.runs)
@@ -93,16 +94,17 @@ class TeamRestore:
                 while waiting and findings < _FINDINGS:
                     run = waiting.popleft()
                     findings += run.findings + 1
-                    await self._restore(loader, run, team_key, past)
+                    await self._restore(loader, run, team_key, known, past)
 
-    async def _restore(self, loader: Loader, run: BackedUpRun, team_key: TeamKey, past: PlanPast | None) -> None:
+    async def _restore(
+        self, loader: Loader, run: BackedUpRun, team_key: TeamKey, known: KnownTags, past: PlanPast | None
+    ) -> None:
         team_id = self.backups.team_id
-        tags = await self.keys.team_secret(team_id, TAGS)
-        key, wrapped = self.keys.fresh_run_key(team_id, run.run_id, team_key, tags)
+        key, wrapped = self.keys.fresh_run_key(team_id, run.run_id, team_key, known.key)
         try:
             backup_key = await self.ledger_keys.of(run.run_id)
             keys = _NewKeys(key, wrapped, BACKUP_KEYS.wrap(team_key, team_id, run.run_id, backup_key))
-            work = _RunWork(self, loader, run, keys, past)
+            work = _RunWork(self, loader, run, keys, known, past)
             await work.follow(records(self.store, team_id, run, backup_key))
         except DamagedError as error:
             raise DamagedError(f"run {run.run_id} of team {team_id}: {error}") from error
@@ -129,6 +131,7 @@ class _RunWork:
     loader: Loader
     run: BackedUpRun
     keys: _NewKeys
+    known: KnownTags
     past: PlanPast | None
     row: dict[str, Any] = field(default_factory=dict)
     is_shown: bool = False
@@ -148,7 +151,7 @@ class _RunWork:
                 case RunRecord():
                     await self._begin(record)
                 case ResolvedRecord() if self.is_shown:
-                    await self.loader.rows("resolved_findings", record.rows)
+                    await self.loader.rows("resolved_findings", decompress(record.packed))
                 case DocumentRecord() if self.is_shown:
                     await self._document(record)
                 case EndRecord():
@@ -203,19 +206,18 @@ class _RunWork:
             return {}
         if self.team.rules is not None and not self.team.rules.keep_counts:
             purge |= {"counts": {}, "counts_kept": False}
-        return purge | {"cleared_at": datetime.now(UTC).isoformat()}
+        return purge | {"cleared_at": datetime.now(UTC).isoformat(), "first_runs": None, "first_seen": None}
 
     async def _chunks(self, batch: list[ChunkRecord]) -> None:
         if not batch:
             return
         team_id, run_id = self.team.backups.team_id, self.run.run_id
-        made = await asyncio.to_thread(_sealed, team_id, run_id, batch, self.keys.data)
+        made = await asyncio.to_thread(_sealed, team_id, run_id, batch, self.keys.data, self.known)
         for chunk, _ in made:
             for group in chunk.groups:
                 self.counts[group.status, group.severity] += group.count
         if self.is_shown:
-            codes = [(chunk, None if past is None else past.codes) for chunk, past in made]
-            await self.loader.chunks(run_id, codes)
+            await self.loader.chunks(run_id, made)
         if self.past is not None and self._is_compared:
             for chunk, past in made:
                 await self.past.learn(self.loader.connection, self.row, chunk, past)
@@ -238,12 +240,12 @@ class _RunWork:
 
 
 def _sealed(
-    team_id: UUID, run_id: UUID, batch: list[ChunkRecord], key: RunKey
-) -> list[tuple[PackedChunk, Past | None]]:
+    team_id: UUID, run_id: UUID, batch: list[ChunkRecord], key: RunKey, known: KnownTags
+) -> list[tuple[SealedChunk, Past | None]]:
     made = []
     for record in batch:
         place = ChunkPlace(team_id, run_id, record.unit, record.index, record.final)
-        chunk = seal_packed(place, record.packed, key, listed=record.listed)
+        chunk = seal_packed(place, record.packed, key, known, listed=record.listed)
         past = None if record.past is None else msgspec.msgpack.decode(decompress(record.past), type=Past)
         if chunk.findings != record.findings or (past is not None and len(past.first_of) != chunk.findings):
             raise DamagedError("a chunk of a backup does not hold as many findings as it says")

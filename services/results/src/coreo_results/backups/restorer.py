@@ -11,7 +11,7 @@ from sqlalchemy.exc import ProgrammingError
 
 from coreo_results.access.record import Detail, NewEntry, note
 from coreo_results.auth import Actor
-from coreo_results.backups.display import TABLES, DisplayRules, rows_of, shown_for_ever
+from coreo_results.backups.display import TABLES, DisplayRules, shown_for_ever
 from coreo_results.backups.heads import Head, HeadRepository
 from coreo_results.backups.loader import Loader
 from coreo_results.backups.opening import LedgerKeys
@@ -124,7 +124,7 @@ class Restorer:
             loader = Loader(connection, team_id)
             settings = shown_for_ever(snapshot.settings, team_id) if with_expired else snapshot.settings
             for table in TABLES:
-                await loader.rows(table, rows_of(settings, table))
+                await loader.rows(table, bytes(settings.get(table, b"[]")))
             await HeadRepository(connection, team_id).put(_head(backups), snapshot.number)
             for exclusion in backups.log.exclusions.values():
                 await restore_exclusion(connection, team_id, exclusion, self.statements)

@@ -1,7 +1,7 @@
 """A run's content as records, read from the database in one transaction; memory holds a few chunks at a time."""
 
-from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
@@ -31,7 +31,7 @@ _CHUNKS = 8  # read together
 _RESOLVED = 2_000
 _OF_RUN = "team_id = :team AND run_id = :run"
 _HEAD = text("""
-    SELECT r.cloud_account_id, r.plan_id, to_jsonb(r)::text AS row, r.purged_at IS NULL AS is_shown,
+    SELECT to_jsonb(r)::text AS row, r.purged_at IS NULL AS is_shown,
         coalesce((r.changes ->> 'resolved')::int, 0) AS resolved,
         (SELECT count(*) FROM run_documents d WHERE d.team_id = r.team_id AND d.run_id = r.run_id)::int AS documents,
         k.team_key_version, k.wrapped, k.generation, u.units, u.chunks, u.done_at
@@ -45,30 +45,12 @@ _HEAD = text("""
 """)
 # What an attempt that was given up left of a unit is not shown to anybody, and is not backed up.
 _BATCH = text("""
-    SELECT c.unit, c.chunk_index, c.final, c.listed, c.findings, c.sealed, c.tags, cc.codes
+    SELECT c.unit, c.chunk_index, c.final, c.listed, c.findings, c.sealed,
+        cc.codes, cc.first_of, cc.failed::text AS failed
     FROM chunks c JOIN units u USING (team_id, run_id, unit)
     LEFT JOIN chunk_changes cc USING (team_id, run_id, unit, chunk_index)
     WHERE c.team_id = :team AND c.run_id = :run AND (c.unit, c.chunk_index) > (:unit, CAST(:index AS int))
     ORDER BY c.unit, c.chunk_index LIMIT :limit
-""")
-# A row for each run that saw any of them first: few, with many tags each.
-_PAST = text("""
-    SELECT first_run, (extract(epoch FROM first_seen) * 1000000)::bigint AS first_seen, array_agg(tag) AS tags,
-        array_agg(tag) FILTER (WHERE has_failed) AS failed_tags,
-        array_agg(failed_run) FILTER (WHERE has_failed) AS failed_runs,
-        array_agg(failed_unit) FILTER (WHERE has_failed) AS failed_units,
-        array_agg(failed_chunk) FILTER (WHERE has_failed) AS failed_chunks,
-        array_agg(failed_position) FILTER (WHERE has_failed) AS failed_positions
-    FROM (
-        SELECT l.*, l.last_run = :run AND l.status NOT IN ('PASS', 'FAIL') AND l.failed_run IS NOT NULL AS has_failed
-        FROM finding_life l
-        WHERE l.team_id = :team AND l.cloud_account_id = :cloud_account AND l.plan_id = :plan AND l.tag = ANY (ARRAY(
-            SELECT unnest(c.tags) FROM chunks c
-            WHERE c.team_id = :team AND c.run_id = :run AND (c.unit, c.chunk_index) > (:unit, CAST(:index AS int))
-                AND (c.unit, c.chunk_index) <= (:last_unit, CAST(:last_index AS int))
-        ))
-    ) AS l
-    GROUP BY first_run, first_seen
 """)
 _RESOLVED_ROWS = text(f"""
     SELECT severity_order, rule_id, tag, to_jsonb(r)::text AS row FROM resolved_findings r
@@ -86,8 +68,6 @@ _DOCUMENT = text(f"""
 class RunHead:
     """A run before its findings. `key`: of its display copy as it is stored; None if it has none (any more)."""
 
-    cloud_account_id: UUID
-    plan_id: UUID | None
     row: str
     units: list[UnitRow]
     resolved: int
@@ -112,9 +92,7 @@ class RunSource:
         if row.wrapped is not None:
             key = WrappedRunKey(row.team_key_version, Sealed(row.wrapped), row.generation)
         unit_rows = [UnitRow(*unit) for unit in units]
-        return RunHead(
-            row.cloud_account_id, row.plan_id, row.row, unit_rows, row.resolved, row.documents, row.is_shown, key
-        )
+        return RunHead(row.row, unit_rows, row.resolved, row.documents, row.is_shown, key)
 
     async def records(self, head: RunHead, key: RunKey | None) -> AsyncIterator[Record]:
         """All of it, in the order of the object. `key`: the head's, in clear.
@@ -127,7 +105,7 @@ class RunSource:
             chunks, findings = chunks + 1, findings + chunk.findings
             yield chunk
         async for batch in self._resolved(head):
-            resolved += len(batch.rows)
+            resolved += batch.rows
             yield batch
         async for document in self._documents(head, key):
             yield document
@@ -136,7 +114,6 @@ class RunSource:
         )
 
     async def _chunks(self, head: RunHead, key: RunKey | None) -> AsyncIterator[ChunkRecord]:
-        plan = {"cloud_account": head.cloud_account_id, "plan": head.plan_id}
         after, found, expected = ("", -1), 0, sum(unit.chunks for unit in head.units)
         while found < expected:
             place = {"unit": after[0], "index": after[1], "limit": _CHUNKS}
@@ -145,16 +122,11 @@ class RunSource:
                 raise DamagedError("chunks of a run are missing")
             if key is None:
                 raise DamagedError("the key of a run that has findings is missing")
-            last = (rows[-1].unit, rows[-1].chunk_index)
-            known = _Known()
-            if any(row.codes is not None for row in rows):
-                values = {**plan, **place, "last_unit": last[0], "last_index": last[1]}
-                known = _Known.of(await self.connection.execute(_PAST, {**self._run(), **values}))
             for row in rows:
-                yield self._chunk(row, key, known)
-            after, found = last, found + len(rows)
+                yield self._chunk(row, key)
+            after, found = (rows[-1].unit, rows[-1].chunk_index), found + len(rows)
 
-    def _chunk(self, row: Row[Any], key: RunKey, known: "_Known") -> ChunkRecord:
+    def _chunk(self, row: Row[Any], key: RunKey) -> ChunkRecord:
         place = ChunkPlace(self.team_id, self.run_id, row.unit, row.chunk_index, row.final)
         return ChunkRecord(
             unit=row.unit,
@@ -163,7 +135,7 @@ class RunSource:
             listed=row.listed,
             findings=row.findings,
             packed=unseal(key.data, row.sealed, place.context()),
-            past=None if row.codes is None else compress(msgspec.msgpack.encode(known.past(row.codes, row.tags))),
+            past=None if row.codes is None else compress(msgspec.msgpack.encode(_past(row))),
         )
 
     async def _documents(self, head: RunHead, key: RunKey | None) -> AsyncIterator[DocumentRecord]:
@@ -183,7 +155,8 @@ class RunSource:
             place = {"severity": severity, "rule": rule, "tag": tag, "limit": _RESOLVED}
             rows = (await self.connection.execute(_RESOLVED_ROWS, {**self._run(), **place})).all()
             if rows:
-                yield ResolvedRecord(rows=[row.row for row in rows])
+                packed = compress(f"[{','.join([row.row for row in rows])}]".encode())
+                yield ResolvedRecord(rows=len(rows), packed=packed)
             if len(rows) < _RESOLVED:
                 return
             severity, rule, tag = rows[-1].severity_order, rows[-1].rule_id, rows[-1].tag
@@ -192,28 +165,6 @@ class RunSource:
         return {"team": self.team_id, "run": self.run_id}
 
 
-@dataclass
-class _Known:
-    """What is known of the findings of some chunks, by tag."""
-
-    firsts: list[tuple[UUID, int]] = field(default_factory=list)
-    first_of: dict[UUID, int] = field(default_factory=dict)
-    failed: dict[UUID, tuple[UUID, str, int, int]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, rows: Iterable[Row[Any]]) -> "_Known":
-        known = cls()
-        for number, row in enumerate(rows):
-            known.firsts.append((row.first_run, row.first_seen))
-            known.first_of.update(dict.fromkeys(row.tags, number))
-            if row.failed_tags:
-                places = zip(row.failed_runs, row.failed_units, row.failed_chunks, row.failed_positions, strict=True)
-                known.failed.update(zip(row.failed_tags, places, strict=True))
-        return known
-
-    def past(self, codes: list[int], tags: list[UUID]) -> Past:
-        """Of a chunk's findings."""
-        failed = {}
-        if self.failed:
-            failed = {position: self.failed[tag] for position, tag in enumerate(tags) if tag in self.failed}
-        return Past(codes, self.firsts, [self.first_of.get(tag, -1) for tag in tags], failed)
+def _past(row: Row[Any]) -> Past:
+    failed = {} if row.failed is None else msgspec.json.decode(row.failed, type=dict[int, tuple[UUID, str, int, int]])
+    return Past(row.codes, row.first_of or [-1] * len(row.codes), failed)

@@ -1,17 +1,28 @@
 """From a chunk to what the database gets, and back. What stays in clear: the groups, and a keyed hash per resource."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from uuid import UUID
 
-from coreo_results.chunks.columns import FINGERPRINT_BYTES, SCHEMA, Columns, Group, pack, to_columns, unpack
+from coreo_results.chunks.columns import (
+    FINGERPRINT_BYTES,
+    SCHEMA,
+    Columns,
+    Group,
+    Named,
+    pack,
+    to_columns,
+    unpack,
+    unpack_names,
+)
 from coreo_results.keys.material import Sealed, SecretKey
 from coreo_results.keys.seal import bind, seal, unseal
 from coreo_results.keys.service import RunKey
 from coreo_shared.contracts.findings import Finding
 from coreo_shared.contracts.results import PutChunk
 from coreo_shared.contracts.terms import FindingStatus
+
+_REMEMBERED = 50_000  # tags, of some 160 bytes
 
 
 @dataclass(frozen=True)
@@ -35,26 +46,13 @@ class SealedChunk:
 
     `resource_hashes`: 64-bit hashes of the resource ids in the order of the findings, then as many of the ARNs, with
     0 where there is no ARN or it is the id, so that a hash is found once per finding. `tags`: a keyed hash of each
-    fingerprint, in the same order. `listed`: nothing in it says that the unit could not be listed to the end.
+    fingerprint in hex, in the same order. `listed`: nothing in it says that the unit could not be listed to the end.
     """
 
     place: ChunkPlace
     groups: list[Group]
     findings: int
     resource_hashes: list[int]
-    tags: list[UUID]
-    listed: bool
-    sealed: Sealed
-
-
-@dataclass(frozen=True)
-class PackedChunk:
-    """As SealedChunk, in the form that many are stored in soonest: arrays as PostgreSQL writes them, tags in hex."""
-
-    place: ChunkPlace
-    groups: list[Group]
-    findings: int
-    resource_hashes: str
     tags: list[str]
     listed: bool
     sealed: Sealed
@@ -84,16 +82,15 @@ def seal_chunk(team_id: UUID, run_id: UUID, chunk: PutChunk, key: RunKey) -> Sea
     )
 
 
-def seal_packed(place: ChunkPlace, packed: bytes, key: RunKey, *, listed: bool) -> PackedChunk:
+def seal_packed(place: ChunkPlace, packed: bytes, key: RunKey, known: "KnownTags", *, listed: bool) -> SealedChunk:
     """A chunk from columns that were packed before, as `seal_chunk` made it then."""
-    columns = unpack(packed)
-    hashes = resource_hashes(columns, key.resources)
-    return PackedChunk(
+    columns = unpack_names(packed)
+    return SealedChunk(
         place=place,
         groups=columns.groups,
         findings=len(columns.resource_ids),
-        resource_hashes=f"{{{','.join(map(str, hashes))}}}",
-        tags=[digest.hex() for digest in _tag_digests(columns.fingerprints, key.fingerprints)],
+        resource_hashes=resource_hashes(columns, key.resources),
+        tags=known.of(columns.fingerprints),
         listed=listed,
         sealed=seal(key.data, packed, place.context()),
     )
@@ -107,7 +104,7 @@ def unseal_chunk(place: ChunkPlace, sealed: bytes, key: RunKey) -> Columns:
 def reseal_chunk(place: ChunkPlace, sealed: bytes, old: RunKey, new: RunKey) -> ResealedChunk:
     """The chunk under another key of its run. Raises DamagedError."""
     packed = unseal(old.data, sealed, place.context())
-    hashes = resource_hashes(unpack(packed), new.resources)
+    hashes = resource_hashes(unpack_names(packed), new.resources)
     return ResealedChunk(place, hashes, seal(new.data, packed, place.context()))
 
 
@@ -124,16 +121,32 @@ def _hash(resource: str, key: bytes) -> int:
     return int.from_bytes(digest, "big", signed=True) or 1
 
 
-def tags(fingerprints: bytes, key: SecretKey) -> list[UUID]:
-    """Keyed hashes of fingerprints (16 bytes each): the same in all runs of the team."""
-    return [UUID(bytes=digest) for digest in _tag_digests(fingerprints, key)]
-
-
-def _tag_digests(fingerprints: bytes, key: SecretKey) -> Iterator[bytes]:
-    """128 bits of keyed BLAKE2b for each fingerprint (16 bytes each): the same in all runs of the team."""
+def tags(fingerprints: bytes, key: SecretKey) -> list[str]:
+    """128 bits of keyed BLAKE2b, in hex, for each fingerprint (16 bytes each): the same in all runs of the team."""
     material, size = key.reveal(), FINGERPRINT_BYTES
-    for start in range(0, len(fingerprints), size):
-        yield blake2b(fingerprints[start : start + size], key=material, digest_size=16).digest()
+    return [
+        blake2b(fingerprints[start : start + size], key=material, digest_size=16).hexdigest()
+        for start in range(0, len(fingerprints), size)
+    ]
+
+
+class KnownTags(dict[bytes, str]):
+    """Tags by fingerprint, for who meets the same findings run after run."""
+
+    def __init__(self, key: SecretKey) -> None:
+        super().__init__()
+        self.key = key
+
+    def of(self, fingerprints: bytes) -> list[str]:
+        """As `tags`."""
+        size = FINGERPRINT_BYTES
+        return [self[fingerprints[start : start + size]] for start in range(0, len(fingerprints), size)]
+
+    def __missing__(self, fingerprint: bytes) -> str:
+        [tag] = tags(fingerprint, self.key)
+        if len(self) < _REMEMBERED:
+            self[fingerprint] = tag
+        return tag
 
 
 def _says_unlisted(finding: Finding, unit: str) -> bool:
@@ -141,7 +154,7 @@ def _says_unlisted(finding: Finding, unit: str) -> bool:
     return finding.resource_id == unit and finding.status is FindingStatus.NOT_EVALUATED
 
 
-def resource_hashes(columns: Columns, key: SecretKey) -> list[int]:
+def resource_hashes(columns: Columns | Named, key: SecretKey) -> list[int]:
     """See SealedChunk."""
     material = key.reveal()
     ids, arns = columns.resource_ids, columns.resource_arns

@@ -110,8 +110,7 @@ def _listed(finding: StoredFinding, span: Span, place: Place, beside: Beside | N
         shown["rule_severity"] = finding.severity
     past = beside.past.get(place)
     if past is not None:
-        if past.code is not None:
-            shown["change"], shown["previous_status"] = decode(past.code)
+        shown["change"], shown["previous_status"] = decode(past.code)
         shown["first_seen"], shown["first_run_id"] = past.first_seen, past.first_run
     return ListedView(**shown)
 

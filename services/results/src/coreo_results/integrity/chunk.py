@@ -31,6 +31,6 @@ def find_fault(chunk: StoredChunk, key: RunKey) -> str | None:
         return "does not hold what stands in clear beside it"
     if chunk.resource_hashes != resource_hashes(columns, key.resources):
         return "has wrong hashes of resources"
-    if chunk.tags and chunk.tags != tags(columns.fingerprints, key.fingerprints):
+    if chunk.tags and [tag.hex for tag in chunk.tags] != tags(columns.fingerprints, key.fingerprints):
         return "has wrong tags of fingerprints"
     return None

@@ -42,15 +42,17 @@ _WHOLE = f"""
     GROUP BY u.unit HAVING bool_and(c.listed AND cardinality(c.tags) = c.findings)
 """  # noqa: S608  constants
 _JUDGED = f"""
-    SELECT n.*, l.first_run, l.first_seen, l.failed_run, l.failed_unit, l.failed_chunk, l.failed_position,
+    SELECT n.*, coalesce(l.first_run, r.run_id) AS first_run, coalesce(l.first_seen, r.ended_at) AS first_seen,
+        l.failed_run, l.failed_unit, l.failed_chunk, l.failed_position,
         CASE
-            WHEN l.tag IS NULL THEN {CHANGE_NUMBERS[Change.NEW]}
+            WHEN l.tag IS NULL OR l.status = 'GONE' THEN {CHANGE_NUMBERS[Change.NEW]}
             WHEN n.status = '{FindingStatus.PASS}' AND l.failed_run IS NOT NULL THEN {CHANGE_NUMBERS[Change.RESOLVED]}
             WHEN n.status = l.status THEN {CHANGE_NUMBERS[Change.UNCHANGED]}
             ELSE {CHANGE_NUMBERS[Change.CHANGED]}
         END AS change,
         coalesce({_number_of_status("l.status")}, 0) AS before
-    FROM latest n LEFT JOIN finding_life l ON {_OF_PLAN} AND l.tag = n.tag AND l.status <> 'GONE'
+    FROM latest n LEFT JOIN finding_life l ON {_OF_PLAN} AND l.tag = n.tag
+    CROSS JOIN (SELECT run_id, ended_at FROM runs WHERE {_OF_RUN}) AS r
 """  # noqa: S608  constants
 # Where the worker did not say which rules it runs, one has been run on a unit if it found something there.
 _MISSING = f"""
@@ -60,10 +62,18 @@ _MISSING = f"""
             THEN EXISTS (SELECT FROM finding_groups g WHERE g.{_OF_RUN} AND g.unit = l.unit AND g.rule_id = l.rule_id)
             ELSE l.rule_id = ANY (CAST(:rules AS text[])) END
 """  # noqa: S608  constants
+_FIRSTS = """
+    SELECT first_run, first_seen, (row_number() OVER (ORDER BY first_seen, first_run) - 1)::int AS number
+    FROM (SELECT DISTINCT first_run, first_seen FROM judged) AS d
+"""
 _CODES = """
-    INSERT INTO chunk_changes (team_id, run_id, unit, chunk_index, codes)
-    SELECT :team, :run, p.unit, p.chunk_index, array_agg((10 * j.change + j.before)::smallint ORDER BY p.position)
-    FROM placed p JOIN judged j USING (tag) GROUP BY p.unit, p.chunk_index
+    INSERT INTO chunk_changes (team_id, run_id, unit, chunk_index, codes, first_of, failed)
+    SELECT :team, :run, p.unit, p.chunk_index, array_agg((10 * j.change + j.before)::smallint ORDER BY p.position),
+        array_agg(f.number ORDER BY p.position),
+        jsonb_object_agg(p.position, jsonb_build_array(j.failed_run, j.failed_unit, j.failed_chunk, j.failed_position))
+            FILTER (WHERE j.status NOT IN ('PASS', 'FAIL') AND j.failed_run IS NOT NULL)
+    FROM placed p JOIN judged j USING (tag) JOIN firsts f USING (first_run, first_seen)
+    GROUP BY p.unit, p.chunk_index
 """
 _KNOWN = """
     INSERT INTO finding_life AS l (team_id, cloud_account_id, plan_id, tag, rule_id, severity_order, unit, status,
@@ -107,13 +117,16 @@ _RESOLVED = f"""
 COMPARE = text(f"""
     WITH placed AS MATERIALIZED ({_PLACED}), latest AS MATERIALIZED ({_LATEST}), whole AS MATERIALIZED ({_WHOLE}),
         judged AS MATERIALIZED ({_JUDGED}), missing AS MATERIALIZED ({_MISSING}),
+        firsts AS MATERIALIZED ({_FIRSTS}),
         codes AS ({_CODES}), known AS ({_KNOWN}), gone AS ({_GONE}), resolved AS ({_RESOLVED})
     SELECT
         count(*) FILTER (WHERE j.change = {CHANGE_NUMBERS[Change.NEW]}) AS new,
         count(*) FILTER (WHERE j.change = {CHANGE_NUMBERS[Change.UNCHANGED]}) AS unchanged,
         count(*) FILTER (WHERE j.change = {CHANGE_NUMBERS[Change.CHANGED]}) AS changed,
         count(*) FILTER (WHERE j.change = {CHANGE_NUMBERS[Change.RESOLVED]})
-            + (SELECT count(*) FROM resolved WHERE gone) AS resolved
+            + (SELECT count(*) FROM resolved WHERE gone) AS resolved,
+        (SELECT array_agg(first_run ORDER BY number) FROM firsts) AS first_runs,
+        (SELECT array_agg(first_seen ORDER BY number) FROM firsts) AS first_seen
     FROM placed p JOIN judged j USING (tag)
 """)  # noqa: S608  constants
 NOT_SEEN = text(f"""

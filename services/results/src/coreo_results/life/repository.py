@@ -53,9 +53,9 @@ class Resolved:
 
 @dataclass(frozen=True)
 class Past:
-    """What is known of a finding of a run beside the finding: its change's code, and when it was first seen."""
+    """What a run was told of a finding beside the finding: its change's code, and when it was first seen."""
 
-    code: int | None
+    code: int
     first_run: UUID | None
     first_seen: str | None
 
@@ -77,7 +77,8 @@ _NEXT_DUE = text(f"""
 """)  # noqa: S608  constants
 # The clock, as the transaction may have begun before the one that it waited for.
 _COMPARED = text("""
-    UPDATE runs r SET life_at = clock_timestamp(), changes = CAST(:changes AS jsonb), previous_run_id = (
+    UPDATE runs r SET life_at = clock_timestamp(), changes = CAST(:changes AS jsonb),
+        first_runs = CAST(:first_runs AS uuid[]), first_seen = CAST(:first_seen AS timestamptz[]), previous_run_id = (
         SELECT p.run_id FROM runs p
         WHERE p.team_id = r.team_id AND p.cloud_account_id = r.cloud_account_id AND p.plan_id = r.plan_id
             AND p.target_id IS NOT DISTINCT FROM r.target_id
@@ -94,19 +95,15 @@ _RESOLVED = text("""
             > (CAST(:c_severity AS smallint), CAST(:c_rule AS text), CAST(:c_tag AS uuid)))
     ORDER BY severity_order, rule_id, tag LIMIT :limit
 """)
-# As a join these two would be at the mercy of the planner, which knows nothing yet of a plan's first run.
-_TAGS = text("""
-    SELECT w.unit, w.chunk_index, w.position, c.tags[w.position + 1] AS tag, cc.codes[w.position + 1] AS code
+_PAST = text("""
+    SELECT w.unit, w.chunk_index, w.position, cc.codes[w.position + 1] AS code,
+        r.first_runs[cc.first_of[w.position + 1] + 1] AS first_run,
+        r.first_seen[cc.first_of[w.position + 1] + 1] AS first_seen
     FROM unnest(CAST(:units AS text[]), CAST(:indexes AS int[]), CAST(:positions AS int[]))
         AS w (unit, chunk_index, position)
-    JOIN chunks c ON c.team_id = :team AND c.run_id = :run AND c.unit = w.unit AND c.chunk_index = w.chunk_index
-    LEFT JOIN chunk_changes cc ON cc.team_id = :team AND cc.run_id = :run
+    JOIN chunk_changes cc ON cc.team_id = :team AND cc.run_id = :run
         AND cc.unit = w.unit AND cc.chunk_index = w.chunk_index
-""")
-_FIRST = text("""
-    SELECT l.tag, l.first_run, l.first_seen FROM finding_life l
-    WHERE l.team_id = :team AND l.tag = ANY (CAST(:tags AS uuid[])) AND (l.cloud_account_id, l.plan_id)
-        = (SELECT r.cloud_account_id, r.plan_id FROM runs r WHERE r.team_id = :team AND r.run_id = :run)
+    JOIN runs r ON r.team_id = :team AND r.run_id = :run
 """)
 
 
@@ -154,7 +151,8 @@ class LifeRepository:
             new=row.new, unchanged=row.unchanged, changed=row.changed, resolved=row.resolved, not_seen=not_seen
         )
         changes = msgspec.json.encode(counts).decode()
-        await self._connection.execute(_COMPARED, {**self._run(run.run_id), "changes": changes})
+        told = {"changes": changes, "first_runs": row.first_runs or [], "first_seen": row.first_seen or []}
+        await self._connection.execute(_COMPARED, {**self._run(run.run_id), **told})
         return counts
 
     async def comparison(self, run_id: UUID) -> Comparison:
@@ -174,18 +172,18 @@ class LifeRepository:
         return [_resolved(row) for row in await self._connection.execute(_RESOLVED, {**self._run(run_id), **cursor})]
 
     async def past(self, run_id: UUID, places: Sequence[tuple[str, int, int]]) -> dict[tuple[str, int, int], Past]:
-        """What is known of the run's findings at (unit, chunk, position)."""
+        """What the run was told of its findings at (unit, chunk, position); nothing before it was compared."""
         wanted = {
             "units": [unit for unit, _, _ in places],
             "indexes": [index for _, index, _ in places],
             "positions": [position for _, _, position in places],
         }
-        rows = (await self._connection.execute(_TAGS, {**self._run(run_id), **wanted})).all()
-        tags = list({row.tag for row in rows if row.tag is not None})
-        known = await self._connection.execute(_FIRST, {**self._run(run_id), "tags": tags})
-        first = {row.tag: (row.first_run, written(row.first_seen)) for row in known}
+        rows = await self._connection.execute(_PAST, {**self._run(run_id), **wanted})
         return {
-            (row.unit, row.chunk_index, row.position): Past(row.code, *first.get(row.tag, (None, None))) for row in rows
+            (row.unit, row.chunk_index, row.position): Past(
+                row.code, row.first_run, None if row.first_seen is None else written(row.first_seen)
+            )
+            for row in rows
         }
 
     def _run(self, run_id: UUID) -> dict[str, Any]:
