@@ -23,6 +23,7 @@ from tests.support.results import PLAN, ResultsService, Tokens, make_chunk, make
 Call = tuple[str, str, dict[str, Any] | None]
 TEAM_TABLES = (
     *("runs", "run_events", "team_keys", "team_secrets", "run_keys", "units", "chunks", "finding_groups"),
+    "run_totals",
     *("finding_life", "chunk_changes", "resolved_findings"),
     *("suppressions", "suppression_hits", "suppression_marks", "severity_overrides", "decisions", "run_documents"),
     *("custody_settings", "plan_custody_settings", "account_custody_settings", "access_log"),

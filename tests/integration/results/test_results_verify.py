@@ -95,6 +95,8 @@ OF_RUN = {
     "DELETE FROM finding_groups WHERE chunk_index = 1": "does not hold what stands in clear beside it",
     "UPDATE chunks SET resource_hashes[1] = 5 WHERE chunk_index = 1": "has wrong hashes of resources",
     "UPDATE chunks SET tags[1] = gen_random_uuid() WHERE chunk_index = 1": "has wrong tags of fingerprints",
+    "UPDATE run_totals SET findings = findings + 1 WHERE true": "the run's totals are not those of its findings",
+    "DELETE FROM run_totals WHERE true": "the run's totals are not those of its findings",
     "DELETE FROM chunks WHERE chunk_index = 1": "chunks of the unit are missing",
     "UPDATE units SET chunks = 3 WHERE unit LIKE 'aws%'": "chunks of the unit are missing",
     f"UPDATE run_keys SET wrapped = {_FLIP.format('wrapped')} WHERE true": "the run's key does not open",
@@ -119,6 +121,8 @@ async def test_each_thing_that_is_wrong_is_named_and_the_rest_is_looked_at_all_t
         wrong = await filled(service, good.team_id)
         await change(results_database, f"{statement} AND run_id = '{wrong.run_id}'")
         expected.append((good.team_id, wrong.run_id, what))
+        if "finding_groups" in statement:
+            expected.append((good.team_id, wrong.run_id, "the run's totals are not those of its findings"))
     found = await faults(settings)
     assert sorted((fault.team_id, fault.run_id, fault.what) for fault in found) == sorted(expected)
     for statement, what in OF_TEAM.items():

@@ -4,21 +4,25 @@ Policies compare `team_id` with `NULLIF(current_setting('app.team_id', true), ''
 `SET LOCAL` the setting is '' on the reused connection, which must mean "no team", not an error.
 """
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncConnection, create_async_engine
+from sqlalchemy import event, text
+from sqlalchemy.exc import InvalidatePoolError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+_IDLE_SECONDS = 20.0  # a connection that nobody used for so long may have been lost on the way, and is tried first
 
 
 class Database:
     """A pool of connections as one database role. `url`: postgresql+asyncpg://role:password@host:port/database."""
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
-        self._engine = create_async_engine(
-            url, pool_size=pool_size, max_overflow=0, pool_pre_ping=True, hide_parameters=True
-        )
+        self._engine = create_async_engine(url, pool_size=pool_size, max_overflow=0, hide_parameters=True)
+        _look_after(self._engine)
         self._snapshots = self._engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
 
     @asynccontextmanager
@@ -43,3 +47,27 @@ class Database:
     async def close(self) -> None:
         """Closes all connections."""
         await self._engine.dispose()
+
+
+def _look_after(engine: AsyncEngine) -> None:
+    """Lost connections are replaced, all of the pool, before anybody gets one.
+
+    SQLAlchemy's pool_pre_ping asks the server three things before each transaction, as many as a transaction of one
+    statement has itself. The driver knows by itself when the server went; what it cannot know takes a while to happen.
+    """
+
+    def left(_: Any, record: Any) -> None:
+        record.info["left"] = time.monotonic()
+
+    def taken(connection: Any, record: Any, _: Any) -> None:
+        if connection.driver_connection.is_closed():
+            raise InvalidatePoolError("the server has closed the connection")
+        left_at = record.info.get("left")
+        if left_at is not None and time.monotonic() - left_at > _IDLE_SECONDS:
+            try:
+                connection.ping()
+            except engine.dialect.loaded_dbapi.Error as error:
+                raise InvalidatePoolError("the connection was lost") from error
+
+    event.listen(engine.sync_engine, "checkin", left)
+    event.listen(engine.sync_engine, "checkout", taken)

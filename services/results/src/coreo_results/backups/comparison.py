@@ -26,11 +26,20 @@ _INDEX = text("""
     FROM finding_groups g WHERE g.team_id = :team AND g.run_id = :run
     ORDER BY g.unit, g.chunk_index, g.first
 """)
+_TOTALS = text("""
+    SELECT severity_order, rule_id, status, region, findings FROM run_totals WHERE team_id = :team AND run_id = :run
+    ORDER BY severity_order, rule_id, status, region
+""")
 _HASHES = text("""
     SELECT c.unit, c.chunk_index, cardinality(c.resource_hashes) = 2 * c.findings AS hashes, c.tags
     FROM chunks c JOIN units u USING (team_id, run_id, unit) WHERE c.team_id = :team AND c.run_id = :run
     ORDER BY c.unit, c.chunk_index
 """)
+_COMPARED = {
+    "its groups of findings": _INDEX,
+    "its totals": _TOTALS,
+    "tags or resource hashes": _HASHES,
+}
 _DUE = text("""
     SELECT count(*) FROM runs WHERE team_id = :team AND ended_at IS NOT NULL AND backup_settled_at IS NULL
         AND purged_at IS NULL AND pool <> 'onboard'
@@ -89,7 +98,7 @@ async def _compare(team_id: UUID, run_id: UUID, live: Side, restored: Side, comp
         live.database.transaction(team_id, snapshot=True) as one,
         restored.database.transaction(team_id, snapshot=True) as other,
     ):
-        for what, statement in (("its groups of findings", _INDEX), ("tags or resource hashes", _HASHES)):
+        for what, statement in _COMPARED.items():
             rows = [await _rows(connection, statement, team_id, run_id) for connection in (one, other)]
             if rows[0] != rows[1]:
                 compared.differences.append(Difference(run_id, f"{what} are others"))

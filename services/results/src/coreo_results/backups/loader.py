@@ -25,11 +25,6 @@ _RUN = """
         SELECT * FROM jsonb_populate_record(NULL::runs, CAST(CAST(:row AS text) AS jsonb))
     ), stored AS (
         INSERT INTO runs ({columns}) SELECT {columns} FROM run
-    ), done AS (
-        INSERT INTO units (team_id, run_id, unit, chunks, done_at)
-        SELECT :team, :run, u.unit, u.chunks, to_timestamp(0) + u.micros * interval '1 microsecond'
-        FROM unnest(CAST(:units AS text[]), CAST(:chunks AS int[]), CAST(:micros AS bigint[]))
-            AS u (unit, chunks, micros)
     ), keyed AS (
         INSERT INTO run_keys (team_id, run_id, team_key_version, wrapped)
         SELECT :team, :run, :version, :wrapped WHERE CAST(:is_shown AS boolean)
@@ -49,6 +44,11 @@ _RUN = """
     INSERT INTO backup_keys (team_id, run_id, team_key_version, wrapped)
     VALUES (:team, :run, :backup_version, :backup_wrapped)
 """
+_UNITS = text("""
+    INSERT INTO units (team_id, run_id, unit, chunks, done_at)
+    SELECT :team, :run, u.unit, u.chunks, to_timestamp(0) + u.micros * interval '1 microsecond'
+    FROM unnest(CAST(:units AS text[]), CAST(:chunks AS int[]), CAST(:micros AS bigint[])) AS u (unit, chunks, micros)
+""")
 _CHUNK = text("""
     WITH stored AS (
         INSERT INTO chunks (team_id, run_id, unit, chunk_index, final, findings, resource_hashes, tags, listed, sealed)
@@ -74,7 +74,6 @@ class RunEntry:
     """A run beside its findings. `row`: of `runs`, as JSON. `key`: of its display copy, None if it has none."""
 
     row: dict[str, Any]
-    units: list[UnitRow]
     key: WrappedKey | None
     backup: dict[str, Any]
     backup_key: WrappedKey
@@ -103,9 +102,6 @@ class Loader:
             {
                 **self._run(run_id),
                 "row": msgspec.json.encode(entry.row).decode(),
-                "units": [unit.unit for unit in entry.units],
-                "chunks": [unit.chunks for unit in entry.units],
-                "micros": [unit.done_at for unit in entry.units],
                 "is_shown": entry.key is not None,
                 "version": key.team_key_version,
                 "wrapped": key.wrapped,
@@ -152,6 +148,15 @@ class Loader:
                 "regions": [group.region for _, group in groups],
             },
         )
+
+    async def units(self, run_id: UUID, units: list[UnitRow]) -> None:
+        """The units of a run whose chunks are there: the database sums them up."""
+        columns = {
+            "units": [unit.unit for unit in units],
+            "chunks": [unit.chunks for unit in units],
+            "micros": [unit.done_at for unit in units],
+        }
+        await self.connection.execute(_UNITS, {**self._run(run_id), **columns})
 
     async def document(self, row: dict[str, Any], document: SealedDocument) -> None:
         """A part of a run's documents."""

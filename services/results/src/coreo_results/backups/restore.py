@@ -24,6 +24,7 @@ from coreo_results.backups.records import (
     Record,
     ResolvedRecord,
     RunRecord,
+    UnitRow,
 )
 from coreo_results.backups.together import together
 from coreo_results.chunks.columns import SCHEMA, decompress
@@ -135,6 +136,7 @@ class _RunWork:
     past: PlanPast | None
     row: dict[str, Any] = field(default_factory=dict)
     is_shown: bool = False
+    units: list[UnitRow] = field(default_factory=list)
     counts: Counter[tuple[FindingStatus, Severity]] = field(default_factory=Counter)
 
     async def follow(self, source: AsyncIterator[Record]) -> None:
@@ -156,6 +158,8 @@ class _RunWork:
                     await self._document(record)
                 case EndRecord():
                     self._check_counts()
+                    if self.is_shown:
+                        await self.loader.units(self.run.run_id, self.units)
                 case _:
                     pass
         if self._is_compared and self.past is not None:
@@ -173,11 +177,11 @@ class _RunWork:
             raise DamagedError("a backup holds the entry of another run")
         if record.columns_schema != SCHEMA:
             raise DamagedError("a backup holds chunks that this version of Coreo cannot read")
+        self.units = record.units
         changes = {"lease_until": None, "backup_settled_at": datetime.now(UTC).isoformat()} | self._purge()
         self.is_shown = (self.row | changes).get("purged_at") is None
         entry = RunEntry(
             row=self.row | changes,
-            units=record.units if self.is_shown else [],
             key=self.keys.wrapped if self.is_shown else None,
             backup=self._backup(),
             backup_key=self.keys.backup,

@@ -13,6 +13,7 @@ from coreo_results.findings.filters import Filters, read_cursor, write_cursor
 from coreo_results.findings.pages import Beside, ListedView, cut, end_of, read
 from coreo_results.findings.repository import FindingRepository, RuleCounts
 from coreo_results.keys.errors import NoRunKeyError
+from coreo_results.keys.seal import DamagedError
 from coreo_results.keys.service import Keys, RunKey
 from coreo_results.ledger.repository import RunRepository
 from coreo_results.life.repository import LifeRepository
@@ -74,7 +75,10 @@ class Findings:
             await RunRepository(connection).check_readable(team_id, run_id)
             repository = FindingRepository(connection, team_id, run_id, lens)
             total = await repository.total(filters, hashed)
-            pieces, more = cut(await repository.spans(filters, hashed, after, limit + 1), after, limit)
+            spans = await repository.spans(filters, hashed, after, limit + 1)
+            if after is None and sum(span.count for span in spans) < min(limit + 1, total):
+                raise DamagedError("a run has fewer findings than its totals say")
+            pieces, more = cut(spans, after, limit)
             wanted = {(piece.span.unit, piece.span.chunk_index) for piece in pieces}
             sealed = await ChunkRepository(connection).load(team_id, run_id, wanted)
             beside = None

@@ -6,12 +6,22 @@ A *span* is a number of neighbouring findings of a chunk that are alike in all t
 2. `_COVERED`: each with the suppression that fits its whole group, if one does.
 3. `_SPLIT`: groups of which a suppression fits some findings, taken apart.
 4. `_SHOWN`: each with the status and severity that are shown, filtered by them.
+
+Where nothing is looked for in single findings, `run_totals` has what layers 1 and 2 would count: one row for all
+findings of the run that are alike. A page then reads only the rules that it shows something of.
 """
 
 from sqlalchemy import TextClause, text
 
 # A hash's place in its array is the finding's place in the chunk (ids first, then ARNs).
-_GROUPS = "SELECT g.* FROM finding_groups g WHERE g.team_id = :team AND g.run_id = :run"
+_GROUPS = """
+    SELECT g.* FROM finding_groups g JOIN units u USING (team_id, run_id, unit)
+    WHERE g.team_id = :team AND g.run_id = :run
+"""
+_TOTALS = """
+    SELECT t.*, NULL AS unit, NULL AS chunk_index, NULL AS first
+    FROM run_totals t WHERE t.team_id = :team AND t.run_id = :run
+"""
 _OF_RESOURCE = """
     SELECT g.team_id, g.run_id, g.severity_order, g.rule_id, g.unit, g.chunk_index,
         hit.position AS first, 1 AS findings,
@@ -22,6 +32,7 @@ _OF_RESOURCE = """
         FROM unnest(c.resource_hashes) WITH ORDINALITY AS h (hash, place)
         WHERE h.hash = CAST(:resource AS bigint)
     ) AS hit
+    JOIN units u USING (team_id, run_id, unit)
     JOIN finding_groups g ON g.team_id = c.team_id AND g.run_id = c.run_id AND g.unit = c.unit
         AND g.chunk_index = c.chunk_index AND hit.position >= g.first AND hit.position < g.first + g.findings
     WHERE c.team_id = :team AND c.run_id = :run
@@ -47,7 +58,6 @@ _COVERED = """
     SELECT s.severity_order, s.rule_id, s.unit, s.chunk_index, s.first, s.findings, s.status, s.region,
         w.suppression_id
     FROM ({spans}) AS s
-    JOIN units u ON u.team_id = s.team_id AND u.run_id = s.run_id AND u.unit = s.unit
     LEFT JOIN unnest(CAST(:whole_rules AS text[]), CAST(:whole_regions AS text[]), CAST(:whole_ids AS uuid[]))
         AS w (rule_id, region, suppression_id)
         ON s.status = 'FAIL' AND w.rule_id = s.rule_id AND w.region = s.region
@@ -102,6 +112,44 @@ _PAGE = """
     ORDER BY m.shown_order, m.rule_id, m.unit, m.chunk_index, m.first
     LIMIT :limit
 """
+# Of whole rules, the fewest that fill the page: those before which there are not as many findings already. Of the rule
+# that the cursor is in some may have been shown, so its count says nothing.
+_CHOSEN = """
+    SELECT shown_order, severity_order, rule_id FROM (
+        SELECT m.*, coalesce(sum(CASE
+            WHEN CAST(:after AS boolean) AND m.shown_order = CAST(:c_severity AS smallint)
+                AND m.rule_id = CAST(:c_rule AS text) THEN 0
+            ELSE m.findings END) OVER (ORDER BY m.shown_order, m.rule_id GROUPS BETWEEN UNBOUNDED PRECEDING
+                AND 1 PRECEDING), 0) AS before
+        FROM (
+            SELECT m.shown_order, m.severity_order, m.rule_id, sum(m.findings) AS findings FROM ({matching}) AS m
+            WHERE CAST(:after AS boolean) IS FALSE OR (m.shown_order, m.rule_id)
+                >= (CAST(:c_severity AS smallint), CAST(:c_rule AS text))
+            GROUP BY m.shown_order, m.severity_order, m.rule_id
+        ) AS m
+    ) AS m WHERE before < CAST(:limit AS int)
+"""
+# The groups of one of these, in the order of the primary key: no more than are wanted are read.
+_OF_RULE = """
+    SELECT g.* FROM finding_groups g JOIN units u USING (team_id, run_id, unit)
+    WHERE g.team_id = :team AND g.run_id = :run AND g.severity_order = r.severity_order AND g.rule_id = r.rule_id
+"""
+_PAGE_OF_RULES = """
+    WITH chosen AS MATERIALIZED ({chosen})
+    SELECT m.*, r.shown_order FROM chosen r CROSS JOIN LATERAL (
+        SELECT s.* FROM ({covered}) AS s
+        WHERE (CAST(:statuses AS text[]) IS NULL
+                OR CASE WHEN s.suppression_id IS NULL THEN s.status ELSE 'SUPPRESSED' END
+                    = ANY (CAST(:statuses AS text[])))
+            AND (CAST(:regions AS text[]) IS NULL OR s.region = ANY (CAST(:regions AS text[])))
+            AND (CAST(:after AS boolean) IS FALSE
+                OR (r.shown_order, s.rule_id, s.unit, s.chunk_index, s.first + s.findings - 1)
+                > (CAST(:c_severity AS smallint), CAST(:c_rule AS text), CAST(:c_unit AS text),
+                   CAST(:c_chunk AS int), CAST(:c_position AS int)))
+        ORDER BY s.unit, s.chunk_index, s.first LIMIT :limit
+    ) AS m
+    ORDER BY r.shown_order, m.rule_id, m.unit, m.chunk_index, m.first LIMIT :limit
+"""
 _RULES = """
     SELECT m.rule_id, m.shown_order, m.shown_status, sum(m.findings)::int AS findings FROM ({shown}) AS m
     GROUP BY m.rule_id, m.shown_order, m.shown_status
@@ -114,14 +162,27 @@ def _shown(spans: str, *, split: bool) -> str:
     return _SHOWN.format(spans=_SPLIT.format(covered=covered) if split else covered)
 
 
+def _matching(spans: str, *, split: bool) -> str:
+    return _MATCHING.format(shown=_shown(spans, split=split))
+
+
 def _statement(query: str, *, split: bool) -> TextClause:
     return text(f"WITH hits AS MATERIALIZED ({_HITS}) {query}" if split else query)
 
 
+_EASY = (False, False, False)
+_OF_TOTALS = _matching(_TOTALS, split=False)
 # By (is a resource looked for, is a change, are there suppressions that fit single findings).
 _KINDS = [(spans, split) for spans in _SPANS for split in (False, True)]
-_MATCHINGS = {(*spans, split): _MATCHING.format(shown=_shown(_SPANS[spans], split=split)) for spans, split in _KINDS}
+_MATCHINGS = {(*spans, split): _matching(_SPANS[spans], split=split) for spans, split in _KINDS}
 TOTALS = {kind: _statement(_TOTAL.format(matching=each), split=kind[2]) for kind, each in _MATCHINGS.items()}
+TOTALS[_EASY] = text(_TOTAL.format(matching=_OF_TOTALS))
 PAGES = {kind: _statement(_PAGE.format(matching=each), split=kind[2]) for kind, each in _MATCHINGS.items()}
+PAGES[_EASY] = text(
+    _PAGE_OF_RULES.format(chosen=_CHOSEN.format(matching=_OF_TOTALS), covered=_COVERED.format(spans=_OF_RULE))
+)
 # By whether there are suppressions that fit single findings.
-RULES = {split: _statement(_RULES.format(shown=_shown(_GROUPS, split=split)), split=split) for split in (False, True)}
+RULES = {
+    True: _statement(_RULES.format(shown=_shown(_GROUPS, split=True)), split=True),
+    False: text(_RULES.format(shown=_shown(_TOTALS, split=False))),
+}

@@ -48,6 +48,18 @@ _INCOMPLETE = text("""
         OR max(c.chunk_index) FILTER (WHERE c.final) IS DISTINCT FROM u.chunks - 1
     ORDER BY u.unit
 """)
+_SUMS = text("""
+    SELECT EXISTS (
+        SELECT FROM (
+            SELECT g.severity_order, g.rule_id, g.status, g.region, sum(g.findings) AS findings
+            FROM finding_groups g JOIN units u USING (team_id, run_id, unit)
+            WHERE g.team_id = :team AND g.run_id = :run GROUP BY g.severity_order, g.rule_id, g.status, g.region
+        ) AS g
+        FULL JOIN (SELECT * FROM run_totals WHERE team_id = :team AND run_id = :run) AS t
+            USING (severity_order, rule_id, status, region)
+        WHERE t.findings IS DISTINCT FROM g.findings
+    )
+""")
 _SECRETS = text("SELECT name FROM team_secrets WHERE team_id = :team ORDER BY name")
 # What the texts of decisions are bound to, by table.
 DECISIONS = {
@@ -96,6 +108,11 @@ class IntegrityRepository:
     async def incomplete_units(self, run_id: UUID) -> list[str]:
         """Units that are done, and have not just the chunks that they were done with."""
         return list((await self._connection.execute(_INCOMPLETE, {"team": self._team_id, "run": run_id})).scalars())
+
+    async def has_other_totals(self, run_id: UUID) -> bool:
+        """Whether the run's totals are not those of its findings."""
+        found = await self._connection.execute(_SUMS, {"team": self._team_id, "run": run_id})
+        return bool(found.scalar_one())
 
     async def secrets(self) -> list[str]:
         """Names of the team's secrets."""

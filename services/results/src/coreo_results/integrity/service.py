@@ -46,11 +46,12 @@ class Checked:
 
 @dataclass(frozen=True)
 class _Batch:
-    """Chunks of a run and what is wrong with each; with its last ones the units that lack some."""
+    """Chunks of a run and what is wrong with each; with its last ones the units that lack some, and its totals."""
 
     stored: list[StoredChunk]
     faults: list[str | None]
     incomplete: list[str]
+    has_other_totals: bool
     after: tuple[str, int] | None  # where the next batch begins
 
 
@@ -154,6 +155,8 @@ class Integrity:
                     yield Fault(team_id=team_id, run_id=run_id, unit=place.unit, chunk=place.index, what=fault)
             for unit in batch.incomplete:
                 yield Fault(team_id=team_id, run_id=run_id, unit=unit, what="chunks of the unit are missing")
+            if batch.has_other_totals:
+                yield Fault(team_id=team_id, run_id=run_id, what="the run's totals are not those of its findings")
             after = batch.after
 
     async def _in_documents(self, team_id: UUID, run_id: UUID) -> AsyncIterator[Fault]:
@@ -194,9 +197,10 @@ class Integrity:
                 stored = await repository.chunks(run_id, after, _CHUNKS)
                 is_last = len(stored) < _CHUNKS
                 incomplete = await repository.incomplete_units(run_id) if is_last else []
+                has_other_totals = is_last and await repository.has_other_totals(run_id)
                 await self._keys.confirm(connection, team_id, run_id, key)
             end = None if is_last else (stored[-1].place.unit, stored[-1].place.index)
-            return _Batch(stored, await asyncio.to_thread(_find_faults, stored, key), incomplete, end)
+            return _Batch(stored, await asyncio.to_thread(_find_faults, stored, key), incomplete, has_other_totals, end)
 
         return await self._keys.with_run_key(team_id, run_id, look)
 

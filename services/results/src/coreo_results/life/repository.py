@@ -69,6 +69,9 @@ _DUE_RUNS = text(f"SELECT team_id, run_id FROM runs WHERE {_DUE} ORDER BY ended_
 _PLAN_OF_DUE = text(f"""
     SELECT cloud_account_id, plan_id FROM runs WHERE team_id = :team AND run_id = :run AND {_DUE}
 """)  # noqa: S608  constants
+_SETTLED = text(f"""
+    SELECT 1 FROM runs WHERE team_id = :team AND run_id = :run AND ended_at IS NOT NULL AND NOT ({_DUE})
+""")  # noqa: S608  constants
 _LOCK = text("SELECT pg_advisory_xact_lock(hashtextextended(:key, 0))")
 _NEXT_DUE = text(f"""
     SELECT run_id, cloud_account_id, plan_id, rules FROM runs
@@ -138,6 +141,10 @@ class LifeRepository:
             return None  # somebody was quicker
         row = (await self._connection.execute(_NEXT_DUE, {"team": self._team_id, **plan})).first()
         return None if row is None else EndedRun(row.run_id, row.cloud_account_id, row.plan_id, row.rules)
+
+    async def is_settled(self, run_id: UUID) -> bool:
+        """Whether the run has ended and will never be due (any more)."""
+        return (await self._connection.execute(_SETTLED, self._run(run_id))).first() is not None
 
     async def compare(self, run: EndedRun) -> ChangeCounts:
         """Compares the run with what is known, which then is what this run says."""

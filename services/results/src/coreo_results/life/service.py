@@ -1,6 +1,7 @@
 """Compares runs that have ended, and answers what became of findings."""
 
 import asyncio
+from collections import OrderedDict
 from uuid import UUID
 
 import msgspec
@@ -20,6 +21,7 @@ from coreo_shared.db import Database
 from coreo_shared.observability.logs import get_logger
 
 _log = get_logger(__name__)
+_REMEMBERED = 10_000  # runs
 
 
 class ResolvedView(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,13 +63,14 @@ class Life:
     def __init__(self, database: Database, keys: Keys) -> None:
         self._database = database
         self._keys = keys
+        self._settled: OrderedDict[tuple[UUID, UUID], None] = OrderedDict()  # that need not be asked for again
 
     async def ensure(self, team_id: UUID, run_id: UUID) -> None:
         """Compares the run if it has ended and nobody has done so yet, after those of its plan that ended before it.
 
         Doing it again does no harm, and two who do it at once do it once.
         """
-        while await self._step(team_id, run_id):
+        while (team_id, run_id) not in self._settled and await self._step(team_id, run_id):
             pass
 
     async def _step(self, team_id: UUID, run_id: UUID) -> bool:
@@ -75,6 +78,10 @@ class Life:
             life = LifeRepository(connection, team_id)
             run = await life.next_due(run_id)
             if run is None:
+                if await life.is_settled(run_id):
+                    self._settled[team_id, run_id] = None
+                    if len(self._settled) > _REMEMBERED:
+                        self._settled.popitem(last=False)
                 return False
             counts = await life.compare(run)
         _log.info("run_compared", team_id=str(team_id), run_id=str(run.run_id), **msgspec.structs.asdict(counts))

@@ -75,6 +75,7 @@ _PARTS = (
     ("run_documents", "name, part", 20),
     ("resolved_findings", "severity_order, rule_id, tag", 5_000),
     ("units", "unit", 2_000),
+    ("run_totals", "severity_order, rule_id, status, region", 5_000),
     ("run_keys", "run_id", 1),
 )
 

@@ -1,0 +1,63 @@
+"""A pool that lost its connections: nobody who asks for one notices."""
+
+import asyncio
+import threading
+from contextlib import AbstractContextManager, nullcontext
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
+
+from coreo_shared.db import Database
+from coreo_shared.db import database as module
+from tests.support.postgres import ServiceDatabase
+
+_END = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND datname = $1"
+
+
+async def end_connections(database: ServiceDatabase) -> None:
+    """All to this database but its own."""
+    url = make_url(database.url("postgres")).set(drivername="postgresql")
+    admin = await asyncpg.connect(url.render_as_string(hide_password=False))
+    await admin.execute(_END.replace("$1", f"'{url.database}'"))
+    await admin.close()
+
+
+async def backend(database: Database) -> int:
+    async with database.transaction() as connection:
+        return int((await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one())
+
+
+async def test_connections_that_the_server_closed_are_replaced(results_database: ServiceDatabase) -> None:
+    database = Database(results_database.url("coreo_results"), pool_size=3)
+    try:
+        before = set(await asyncio.gather(*[backend(database) for _ in range(3)]))
+        await end_connections(results_database)
+        after = set(await asyncio.gather(*[backend(database) for _ in range(3)]))
+        assert not before & after
+    finally:
+        await database.close()
+
+
+@pytest.mark.parametrize(("idle", "first"), [(0.0, nullcontext()), (3600.0, pytest.raises(DBAPIError))])
+async def test_one_that_was_idle_is_tried_first(
+    results_database: ServiceDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+    idle: float,
+    first: AbstractContextManager[object],
+) -> None:
+    """The loop is kept busy while the server closes it, so that the driver cannot know."""
+    monkeypatch.setattr(module, "_IDLE_SECONDS", idle)
+    database = Database(results_database.url("coreo_results"), pool_size=1)
+    try:
+        before = await backend(database)
+        thread = threading.Thread(target=lambda: asyncio.run(end_connections(results_database)))
+        thread.start()
+        thread.join()
+        with first:
+            await backend(database)
+        assert await backend(database) != before
+    finally:
+        await database.close()
