@@ -60,6 +60,8 @@ bench: setup ## Measure the hot paths beside their limits and rivals, each line 
 	$(BIN)/python -m tests.bench.engine_runs
 	$(BIN)/python -m tests.bench.engine_rules
 	$(BIN)/python -m tests.bench.results_ingest
+	$(BIN)/python -m tests.bench.results_pages
+	$(BIN)/python -m tests.bench.results_backups
 
 rivals: .venv-rivals/.ready ## Install Cloud Custodian into .venv-rivals, for `make bench` to measure it too
 

@@ -33,6 +33,7 @@ from coreo_shared.db import Database
 from coreo_shared.heap import settle
 from coreo_shared.ids import new_id
 from coreo_shared.observability.logs import configure_logging
+from tests.bench.bars import note, note_load, tell
 from tests.support.postgres import ServiceDatabase
 from tests.support.results import (
     ResultsService,
@@ -129,8 +130,9 @@ async def _measure(server: Postgres, directory: Path, runs: int, findings: int, 
         assert (cycle.stored, cycle.findings) == (runs, runs * findings), cycle
         grown = _memory() - memory
     copied, size = await _copy(settings, directory / "copy")
-    print(f"{runs} runs of {findings} findings: {size / 1e6:,.0f} MB; copied with checksum in {copied:.1f} s")  # noqa: T201
-    print(f"backed up in {backed_up:.1f} s: {backed_up / copied:.1f} times the copy (memory +{grown:.0f} MB)")  # noqa: T201
+    note(f"{runs} runs of {findings} findings: {size / 1e6:,.0f} MB; copied with checksum in {copied:.1f} s")
+    detail = f"{backed_up:.1f} s; memory +{grown:.0f} MB"
+    tell("backing them up", backed_up / copied, 3, "times the copy", detail=detail)
     server.create_database("coreo_results_2", "coreo_results")
     empty = ServiceDatabase(server, "coreo_results_2")
     await asyncio.to_thread(migrate, empty.url("coreo_results_owner"))
@@ -142,10 +144,8 @@ async def _measure(server: Postgres, directory: Path, runs: int, findings: int, 
     assert report.ended_at is not None
     verified = (report.verified_at - report.started_at).total_seconds()
     restored = (report.ended_at - report.started_at).total_seconds()
-    print(  # noqa: T201
-        f"restored in {restored:.1f} s: {restored / copied:.1f} times the copy, of which verifying all first "
-        f"{verified:.1f} s ({verified / copied:.1f} times) (memory +{_memory() - memory:.0f} MB)"
-    )
+    detail = f"{restored:.1f} s, of which verifying all first {verified:.1f} s; memory +{_memory() - memory:.0f} MB"
+    tell("restoring them into a database", restored / copied, 3, "times the copy", detail=detail)
 
 
 async def _due(app: object) -> AsyncIterator[int]:
@@ -163,6 +163,7 @@ def _memory() -> float:
 def main() -> None:
     """Measures and prints."""
     configure_logging("bench", "WARNING")
+    note_load()
     settle()  # as the service and its commands do
     runs, findings, plans = (int(value) for value in (*sys.argv[1:4], *("100", "2000", "10")[len(sys.argv) - 1 :]))
     directory = Path(tempfile.mkdtemp(prefix="coreo-bench-"))

@@ -1,4 +1,4 @@
-"""How fast the results service takes findings, beside plain COPY of the same rows into a bare table.
+"""How fast the results service takes findings and how much they fill, beside plain COPY of the same rows into a table.
 
 Run: `.venv/bin/python -m tests.bench.results_ingest [CHUNKS]`. One worker, one chunk after the other, over the ASGI
 application; PostgreSQL is durable (fsync on) for both.
@@ -21,6 +21,7 @@ from coreo_shared.contracts.base import encode_json, encode_msgpack
 from coreo_shared.contracts.findings import Finding
 from coreo_shared.contracts.terms import FindingStatus
 from coreo_shared.observability.logs import configure_logging
+from tests.bench.bars import note_load, tell
 from tests.support.postgres import ServiceDatabase
 from tests.support.results import (
     ResultsService,
@@ -33,6 +34,7 @@ from tests.support.results import (
 )
 
 _ROWS = 1_000
+_TABLES = ("runs", "run_keys", "units", "chunks", "finding_groups", "run_totals")
 
 
 def _findings(chunk: int) -> list[Finding]:
@@ -102,15 +104,26 @@ async def _measure(database: ServiceDatabase, directory: Path, count: int) -> No
         service = ResultsService(app, tokens)
         await _put(service, chunks[:2])
         copied = await _copy(connection, chunks)
+        before = await _bytes(connection, *_TABLES)
         put = await _put(service, chunks)
+        stored = await _bytes(connection, *_TABLES) - before
+        plain = await _bytes(connection, "plain")
     await connection.close()
     rows = count * _ROWS
-    print(f"COPY {rows / copied:,.0f} rows/s; put {rows / put:,.0f} findings/s: {copied / put:.2f} of COPY")  # noqa: T201
+    detail = f"COPY {rows / copied:,.0f} rows/s; put {rows / put:,.0f} findings/s"
+    tell("findings taken in, encrypted", copied / put, 0.5, "of COPY", detail=detail, at_least=True)
+    detail = f"{plain / rows:,.0f} and {stored / rows:,.0f} bytes a finding, indexes included"
+    tell("storage of them", stored / plain, 0.25, "of plain rows", detail=detail)
+
+
+async def _bytes(connection: asyncpg.Connection, *tables: str) -> int:
+    return sum([await connection.fetchval("SELECT pg_total_relation_size($1::regclass)", table) for table in tables])
 
 
 def main() -> None:
     """Measures and prints."""
     configure_logging("bench", "WARNING")
+    note_load()
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 50
     directory = Path(tempfile.mkdtemp(prefix="coreo-bench-"))
     try:
