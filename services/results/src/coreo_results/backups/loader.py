@@ -9,7 +9,7 @@ from sqlalchemy import TextClause, text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coreo_results.backups.records import Past, UnitRow
-from coreo_results.chunks.repository import severity_order
+from coreo_results.chunks.repository import array, severity_order
 from coreo_results.chunks.sealing import SealedChunk
 from coreo_results.documents.repository import DocumentRepository
 from coreo_results.documents.sealing import SealedDocument
@@ -52,12 +52,13 @@ _UNITS = text("""
 _CHUNK = text("""
     WITH stored AS (
         INSERT INTO chunks (team_id, run_id, unit, chunk_index, final, findings, resource_hashes, tags, listed, sealed)
-        VALUES (:team, :run, :unit, :index, :final, :findings, CAST(:hashes AS bigint[]), CAST(:tags AS uuid[]),
-            :listed, :sealed)
+        VALUES (:team, :run, :unit, :index, :final, :findings, CAST(CAST(:hashes AS text) AS bigint[]),
+            CAST(CAST(:tags AS text) AS uuid[]), :listed, :sealed)
     )
     INSERT INTO chunk_changes (team_id, run_id, unit, chunk_index, codes, first_of, failed)
-    SELECT :team, :run, :unit, :index, c.codes, CAST(:first_of AS int[]), CAST(CAST(:failed AS text) AS jsonb)
-    FROM (SELECT CAST(:codes AS smallint[]) AS codes) AS c WHERE c.codes IS NOT NULL
+    SELECT :team, :run, :unit, :index, c.codes, CAST(CAST(:first_of AS text) AS int[]),
+        CAST(CAST(:failed AS text) AS jsonb)
+    FROM (SELECT CAST(CAST(:codes AS text) AS smallint[]) AS codes) AS c WHERE c.codes IS NOT NULL
 """)
 _GROUPS = text("""
     INSERT INTO finding_groups
@@ -122,12 +123,12 @@ class Loader:
                     "index": chunk.place.index,
                     "final": chunk.place.final,
                     "findings": chunk.findings,
-                    "hashes": chunk.resource_hashes,
-                    "tags": chunk.tags,
+                    "hashes": array(chunk.resource_hashes),
+                    "tags": array(chunk.tags),
                     "listed": chunk.listed,
                     "sealed": chunk.sealed,
-                    "codes": past and past.codes,
-                    "first_of": past and past.first_of,
+                    "codes": past and array(past.codes),
+                    "first_of": past and array(past.first_of),
                     "failed": msgspec.json.encode(past.failed).decode() if past and past.failed else None,
                 }
                 for chunk, past in chunks
@@ -183,8 +184,3 @@ class Loader:
 
     def _run(self, run_id: UUID) -> dict[str, Any]:
         return {"team": self.team_id, "run": run_id}
-
-
-def array(items: list[str] | list[int]) -> str:
-    """As PostgreSQL writes an array of what needs no quotes."""
-    return f"{{{','.join(map(str, items))}}}"

@@ -11,10 +11,9 @@ from uuid import UUID
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from coreo_results.backups.loader import array
 from coreo_results.backups.records import Past
 from coreo_results.chunks.columns import Group
-from coreo_results.chunks.repository import severity_order
+from coreo_results.chunks.repository import array, severity_order
 from coreo_results.chunks.sealing import SealedChunk
 from coreo_shared.contracts.terms import FindingStatus
 

@@ -31,7 +31,8 @@ _ADD = text("""
         INSERT INTO chunks (team_id, run_id, unit, chunk_index, final, findings, resource_hashes, tags, listed,
             sealed)
         SELECT :team, :run, :unit, CAST(:index AS int), CAST(:final AS boolean), CAST(:findings AS int),
-            CAST(:hashes AS bigint[]), CAST(:tags AS uuid[]), CAST(:listed AS boolean), CAST(:sealed AS bytea)
+            CAST(CAST(:hashes AS text) AS bigint[]), CAST(CAST(:tags AS text) AS uuid[]),
+            CAST(:listed AS boolean), CAST(:sealed AS bytea)
         WHERE NOT EXISTS (SELECT FROM done)
         ON CONFLICT DO NOTHING
         RETURNING chunk_index
@@ -69,7 +70,7 @@ _BATCH = text("""
     ORDER BY unit, chunk_index LIMIT :limit
 """)
 _REPLACE = text("""
-    UPDATE chunks SET resource_hashes = CAST(:hashes AS bigint[]), sealed = :sealed
+    UPDATE chunks SET resource_hashes = CAST(CAST(:hashes AS text) AS bigint[]), sealed = :sealed
     WHERE team_id = :team AND run_id = :run AND unit = :unit AND chunk_index = :index
 """)
 SEVERITIES = tuple(sorted(Severity, key=lambda severity: -severity.rank))  # by severity_order: 0 is the worst
@@ -78,6 +79,14 @@ SEVERITIES = tuple(sorted(Severity, key=lambda severity: -severity.rank))  # by 
 def severity_order(severity: Severity) -> int:
     """The number a severity is stored as: 0 for critical."""
     return SEVERITIES.index(severity)
+
+
+def array(items: list[int] | list[str]) -> str:
+    """As PostgreSQL writes an array of what needs no quotes.
+
+    The driver takes 0.4 microseconds for each number of a list, which is four times as long as this and reading it.
+    """
+    return f"{{{','.join(map(str, items))}}}"
 
 
 class ChunkRepository:
@@ -99,8 +108,8 @@ class ChunkRepository:
                     "index": place.index,
                     "final": place.final,
                     "findings": chunk.findings,
-                    "hashes": chunk.resource_hashes,
-                    "tags": chunk.tags,
+                    "hashes": array(chunk.resource_hashes),
+                    "tags": array(chunk.tags),
                     "listed": chunk.listed,
                     "sealed": chunk.sealed,
                     "firsts": [group.first for group in groups],
@@ -156,7 +165,7 @@ class ChunkRepository:
                 "run": chunk.place.run_id,
                 "unit": chunk.place.unit,
                 "index": chunk.place.index,
-                "hashes": chunk.resource_hashes,
+                "hashes": array(chunk.resource_hashes),
                 "sealed": chunk.sealed,
             }
             for chunk in chunks
