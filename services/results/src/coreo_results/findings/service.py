@@ -7,10 +7,10 @@ from uuid import UUID
 import msgspec
 
 from coreo_results.chunks.repository import ChunkRepository
-from coreo_results.chunks.sealing import resource_hash
+from coreo_results.chunks.sealing import ChunkPlace, resource_hash
 from coreo_results.findings.cursors import bad_cursor
-from coreo_results.findings.filters import Filters, read_cursor, write_cursor
-from coreo_results.findings.pages import Beside, ListedView, cut, end_of, read
+from coreo_results.findings.filters import Filters, Position, read_cursor, write_cursor
+from coreo_results.findings.pages import Beside, ListedView, Piece, cut, end_of, read
 from coreo_results.findings.repository import FindingRepository, RuleCounts
 from coreo_results.keys.errors import NoRunKeyError
 from coreo_results.keys.seal import DamagedError
@@ -18,7 +18,7 @@ from coreo_results.keys.service import Keys, RunKey
 from coreo_results.ledger.repository import RunRepository
 from coreo_results.life.repository import LifeRepository
 from coreo_results.life.service import Life
-from coreo_results.suppressions.lens import Lenses
+from coreo_results.suppressions.lens import Lens, Lenses
 from coreo_shared.contracts.results import Counts
 from coreo_shared.contracts.terms import FindingStatus, Severity
 from coreo_shared.db import Database
@@ -39,6 +39,28 @@ class Paging:
     cursor: str | None
     limit: int
     full: bool = False
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What is asked of a run. `hashed`: the resource of the filters."""
+
+    filters: Filters
+    hashed: int | None
+    after: Position | None
+    limit: int
+    full: bool
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What a page is made of, as one snapshot of the database had it."""
+
+    pieces: list[Piece]
+    sealed: dict[ChunkPlace, bytes]
+    beside: Beside | None
+    total: int
+    more: bool
 
 
 class Findings:
@@ -69,26 +91,43 @@ class Findings:
         cursor, limit = paging.cursor, paging.limit
         after = None if cursor is None else read_cursor(cursor, run_id, filters, key.cursors)
         hashed = None if filters.resource is None else resource_hash(filters.resource, key.resources)
-        lens = await self._lenses.of(team_id, run_id)
-        # The key may be a remembered one, and the run's results may go at any time: they are there, whole, or gone.
+        question = _Question(filters, hashed, after, limit, paging.full)
+        lens: Lens | None = None
+        while (chosen := await self._choose(team_id, run_id, question, key, lens)) is None:
+            lens = await self._lenses.of(team_id, run_id)
+        findings = await asyncio.to_thread(read, chosen.pieces, chosen.sealed, key, chosen.beside)
+        next_cursor = None
+        if chosen.more:
+            next_cursor = write_cursor(end_of(chosen.pieces[-1]), run_id, filters, key.cursors)
+        return Page(findings=findings, total=chosen.total, next_cursor=next_cursor)
+
+    async def _choose(
+        self, team_id: UUID, run_id: UUID, question: _Question, key: RunKey, lens: Lens | None
+    ) -> _Chosen | None:
+        """What is of the page; None where it takes another lens than the one that is made on the way.
+
+        The key may be a remembered one, and the run's results may go at any time: they are there, whole, or gone.
+        """
+        filters, limit = question.filters, question.limit
         async with self._database.transaction(team_id, snapshot=True) as connection:
             await RunRepository(connection).check_readable(team_id, run_id)
+            lens = lens or await self._lenses.plain(connection, team_id, run_id)
+            if lens is None:
+                return None
             repository = FindingRepository(connection, team_id, run_id, lens)
-            total = await repository.total(filters, hashed)
-            spans = await repository.spans(filters, hashed, after, limit + 1)
-            if after is None and sum(span.count for span in spans) < min(limit + 1, total):
+            total = await repository.total(filters, question.hashed)
+            spans = await repository.spans(filters, question.hashed, question.after, limit + 1)
+            if question.after is None and sum(span.count for span in spans) < min(limit + 1, total):
                 raise DamagedError("a run has fewer findings than its totals say")
-            pieces, more = cut(spans, after, limit)
+            pieces, more = cut(spans, question.after, limit)
             wanted = {(piece.span.unit, piece.span.chunk_index) for piece in pieces}
             sealed = await ChunkRepository(connection).load(team_id, run_id, wanted)
             beside = None
-            if paging.full:
+            if question.full:
                 places = [place for piece in pieces for place in piece.places()]
                 beside = Beside(await LifeRepository(connection, team_id).past(run_id, places), lens.reasons)
             await self._keys.confirm(connection, team_id, run_id, key)
-        findings = await asyncio.to_thread(read, pieces, sealed, key, beside)
-        next_cursor = write_cursor(end_of(pieces[-1]), run_id, filters, key.cursors) if more else None
-        return Page(findings=findings, total=total, next_cursor=next_cursor)
+        return _Chosen(pieces, sealed, beside, total, more)
 
     async def rules(self, team_id: UUID, run_id: UUID) -> list[RuleCounts]:
         """Counts by rule and status. Raises 404 and 410 Problems, KeyUnavailableError, DamagedError."""

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from coreo_results.chunks.repository import ChunkRepository
 from coreo_results.chunks.sealing import ChunkPlace, unseal_chunk
 from coreo_results.keys.errors import NoRunKeyError
@@ -12,7 +14,7 @@ from coreo_results.keys.service import Keys, RunKey
 from coreo_results.ledger.repository import RunRepository
 from coreo_results.overrides.repository import OverrideRepository
 from coreo_results.suppressions.matching import Rule, Selection, covers
-from coreo_results.suppressions.repository import RunInView, SuppressionRepository
+from coreo_results.suppressions.repository import RunInView, StoredSuppression, SuppressionRepository
 from coreo_results.suppressions.service import Suppressions
 from coreo_shared.db import Database
 
@@ -50,8 +52,7 @@ class Lenses:
             run = await repository.run(run_id)
             if run is None:
                 return Lens()
-            severities = await OverrideRepository(connection, team_id).for_run(run_id)
-            stored = await repository.live(run.cloud_account_id)
+            severities, stored = await _decided(connection, team_id, run_id, run)
             if not stored:
                 return Lens(severities=severities)
             groups = await repository.failed_groups(run_id)
@@ -83,6 +84,14 @@ class Lenses:
             severities=severities,
             reasons={each.id: each.reason for each in rules},
         )
+
+    async def plain(self, connection: AsyncConnection, team_id: UUID, run_id: UUID) -> Lens | None:
+        """As `of`, as the transaction sees it; None where suppressions have to be looked at, which it is not for."""
+        run = await SuppressionRepository(connection, team_id).run(run_id)
+        if run is None:
+            return Lens()
+        severities, stored = await _decided(connection, team_id, run_id, run)
+        return None if stored else Lens(severities=severities)
 
     async def _look(self, team_id: UUID, run_id: UUID, run: RunInView, rules: list[Rule], failing: list[str]) -> None:
         """Finds what these fit in the run's chunks, and keeps it; a few chunks at a time, whatever the run's size."""
@@ -116,6 +125,13 @@ class Lenses:
             return await asyncio.to_thread(_hits, selection, sealed, key)
 
         return await self._keys.with_run_key(team_id, run_id, look)
+
+
+async def _decided(
+    connection: AsyncConnection, team_id: UUID, run_id: UUID, run: RunInView
+) -> tuple[dict[str, int], list[StoredSuppression]]:
+    severities = await OverrideRepository(connection, team_id).for_run(run_id)
+    return severities, await SuppressionRepository(connection, team_id).live(run.cloud_account_id)
 
 
 def _hits(selection: Selection, sealed: dict[ChunkPlace, bytes], key: RunKey) -> _Hits:
