@@ -44,7 +44,12 @@ class Custodians:
 
 
 def custodians_on(
-    database: Database, vault: Vault, backup_store: ObjectStore, ledger_store: ObjectStore, settings: ResultsSettings
+    database: Database,
+    vault: Vault,
+    backup_store: ObjectStore,
+    ledger_store: ObjectStore,
+    settings: ResultsSettings,
+    **options: int,
 ) -> Custodians:
     """As `opening` and `app` put them together."""
     keys, custodian = Keys(database, vault), custodian_of(settings)
@@ -52,7 +57,7 @@ def custodians_on(
     backups = Backups(database, keys, Life(database, keys), stores, custodian)
     turnovers = Turnovers(database, keys, vault, before_destroying=[backups.renew_ledger])
     excluded = ExcludedBackups(database, backups, stores, custodian)
-    worker = ExclusionWorker(database, vault, turnovers, Rekeying(database, keys), retention, excluded)
+    worker = ExclusionWorker(database, vault, turnovers, Rekeying(database, keys), retention, excluded, **options)
     return Custodians(backups, turnovers, retention, worker)
 
 
@@ -111,9 +116,9 @@ class Place:
         return await worker.work(team)
 
     @asynccontextmanager
-    async def process(self, crasher: Crasher) -> AsyncIterator[Custodians]:
+    async def process(self, crasher: Crasher, **options: int) -> AsyncIterator[Custodians]:
         """Another process of the service, that dies where the crasher says: Crash is raised then."""
-        conf = self.installation.settings
+        conf = self.installation.settings_on(self.database)
         database = CrashingDatabase(conf.database_url.get_secret_value(), crasher, pool_size=6)
         try:
             async with (
@@ -123,7 +128,7 @@ class Place:
                 open_store(str(conf.ledger_store)) as ledger,
             ):
                 stores = [CrashingStore(store, crasher) for store in (vault, backups, ledger)]
-                yield custodians_on(database, Vault(stores[0], roots), stores[1], stores[2], conf)
+                yield custodians_on(database, Vault(stores[0], roots), stores[1], stores[2], conf, **options)
         finally:
             await database.close()
 
