@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 import pytest
@@ -26,6 +26,7 @@ from tests.support.results import RunClient
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+Status = Literal["Enabled", "Suspended"]
 ACCOUNT = "555555555503"
 _NEEDED = {"RequireTls": "false", "DenyOthers": "false"}
 
@@ -245,7 +246,12 @@ async def test_each_of_its_rights_is_needed(life: Life, buckets: Buckets, bucket
 
 @pytest.mark.parametrize("status", ["Enabled", "Suspended"])
 async def test_a_ledger_in_a_bucket_with_versions_is_refused_at_the_start(
-    results_database: ServiceDatabase, own: Deployment, buckets: Buckets, as_results: None, tmp_path: Path, status: str
+    results_database: ServiceDatabase,
+    own: Deployment,
+    buckets: Buckets,
+    as_results: None,
+    tmp_path: Path,
+    status: Status,
 ) -> None:
     """Otherwise as the template makes it."""
     bucket, root = f"ledger-{new_id()}", buckets.root
@@ -257,7 +263,8 @@ async def test_a_ledger_in_a_bucket_with_versions_is_refused_at_the_start(
     async with installation.serving():
         pass
     root.delete_bucket_policy(Bucket=bucket)  # which refuses what comes now, to everybody
-    for state in ("Enabled", status):
+    states: tuple[Status, ...] = ("Enabled", status)
+    for state in states:
         root.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": state})
     root.put_bucket_policy(Bucket=bucket, Policy=policy)
     with pytest.raises(StoreSetupError, match="never had versioning"):

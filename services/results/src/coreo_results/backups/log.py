@@ -101,7 +101,7 @@ class LogState:
                 self._take(what.run_ids, where)
                 self.expired.update(what.run_ids)
             case ExclusionAsked():
-                self._doom(what, entry, where)
+                self._doom(what, entry)
             case RunsExcluded():
                 self._bury(what, entry)
             case RunsDeleted():
@@ -128,11 +128,10 @@ class LogState:
             self.runs[run.run_id] = run
             self.entries[run.run_id] = seq
 
-    def _doom(self, what: ExclusionAsked, entry: LogEntry, where: str) -> None:
+    def _doom(self, what: ExclusionAsked, entry: LogEntry) -> None:
         exclusion = self.exclusions.setdefault(what.exclusion_id, LoggedExclusion(what, entry.at))
-        if exclusion.asked is not None:
-            raise LogError(f"{where}: an exclusion that was asked for before")
-        exclusion.asked = entry.seq, what
+        if exclusion.asked is None:  # who forgot that it was said, says it again
+            exclusion.asked = entry.seq, what
         runs = set(what.run_ids)
         if len(runs) < what.runs:
             name = "plan_id" if what.scope == "plan" else "cloud_account_id"
@@ -141,7 +140,7 @@ class LogState:
                 for run_id, run in self.runs.items()
                 if getattr(run, name) == what.scope_id and self.entries[run_id] <= what.until
             )
-        exclusion.untold = runs.difference(*(told for _, told in exclusion.entries))
+        exclusion.untold |= runs.difference(*(told for _, told in exclusion.entries))
         self.doomed |= exclusion.untold - self.excluded
 
     def _bury(self, what: RunsExcluded, entry: LogEntry) -> None:
