@@ -1,13 +1,16 @@
 """Exclusions in tests: a service with backups, what an intruder finds there, and processes of it that die."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from coreo_results.backups.excluding import ExcludedBackups
+from coreo_results.backups.journal import Decide
 from coreo_results.backups.service import Backups, BackupStores
 from coreo_results.backups.wiring import custodian_of
 from coreo_results.chunks.rekey import Rekeying
@@ -28,7 +31,7 @@ from coreo_shared.crypto.statements import Statements
 from coreo_shared.db import Database
 from tests.support.attacker import Attacker, Copies, copy_database, copy_store
 from tests.support.backups import Installation
-from tests.support.crashes import Crasher, CrashingDatabase, CrashingStore
+from tests.support.crashes import Crash, Crasher, CrashingDatabase, CrashingStore
 from tests.support.postgres import ServiceDatabase
 from tests.support.results import ResultsService, RunClient, make_chunk, make_finding
 
@@ -145,3 +148,29 @@ class Place:
         assert answer.status_code == 200, answer.text
         signed = decode_json(answer.content, SignedReceipt).receipt
         return Statements(keys).read(signed.encode(), Receipt, typ=RECEIPT_TYPE)
+
+
+@contextmanager
+def dying_after(entries: int) -> Iterator[None]:
+    """What happens in it ends, as a process does that is killed, when so many entries of the log are stored."""
+    tell = ExcludedBackups.tell
+    told = 0
+
+    async def count(self: ExcludedBackups, team_id: UUID, decide: Decide) -> bool:
+        nonlocal told
+        done = await tell(self, team_id, decide)
+        told += done
+        if told == entries:
+            raise Crash
+        return done
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ExcludedBackups, "tell", count)
+        yield
+
+
+async def break_off(place: Place, team: UUID, *, page: int, after: int) -> None:
+    """A process works, naming so many runs in an entry of the log, and dies when so many entries are stored."""
+    with dying_after(after), pytest.raises(Crash):
+        async with place.process(Crasher(), runs_per_entry=page) as parts:
+            await parts.worker.work(team)

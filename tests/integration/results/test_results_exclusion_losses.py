@@ -2,15 +2,13 @@
 in the restored database, and none of these runs is read there."""
 
 import hashlib
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import UUID
 
 import pytest
 
 from coreo_cli.receipts import check_receipt
-from coreo_results.backups.excluding import ExcludedBackups
-from coreo_results.backups.journal import Decide
 from coreo_results.backups.log import entry_object
 from coreo_results.backups.wiring import custodian_of
 from coreo_results.exclusions.repository import ExclusionRepository, Stored
@@ -20,39 +18,13 @@ from coreo_shared.contracts.backups import LOG_ENTRY_TYPE, ExclusionAsked, LogEn
 from coreo_shared.contracts.exclusions import ExclusionState, ExclusionStep, Receipt
 from coreo_shared.ids import new_id
 from tests.support.backups import Installation, rows
-from tests.support.crashes import Crash, Crasher
-from tests.support.exclusions import Place
+from tests.support.crashes import Crasher
+from tests.support.exclusions import Place, break_off
 from tests.support.postgres import Databases, ServiceDatabase
 from tests.support.results import CLOUD_ACCOUNT, PLAN, RunClient
 
 _PAGE = 2  # runs that one entry of the log names; the service has 1,000
 _RUNS = 5
-
-
-@contextmanager
-def dying_after(entries: int) -> Iterator[None]:
-    """What happens in it ends, as a process does that is killed, when so many entries of the log are stored."""
-    tell = ExcludedBackups.tell
-    told = 0
-
-    async def count(self: ExcludedBackups, team_id: UUID, decide: Decide) -> bool:
-        nonlocal told
-        done = await tell(self, team_id, decide)
-        told += done
-        if told == entries:
-            raise Crash
-        return done
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ExcludedBackups, "tell", count)
-        yield
-
-
-async def break_off(place: Place, team: UUID, *, after: int) -> None:
-    """A process works until so many entries are stored, and then there is neither it nor the database."""
-    with dying_after(after), pytest.raises(Crash):
-        async with place.process(Crasher(), runs_per_entry=_PAGE) as parts:
-            await parts.worker.work(team)
 
 
 @asynccontextmanager
@@ -124,14 +96,14 @@ async def test_a_loss_between_two_tombstones_brings_none_of_the_runs_back_and_en
     before = await place.copies()
     asked = await place.exclude(team, "plan", PLAN, reason="asked by legal")
     later = await _later(place, team)
-    await break_off(place, team, after=entries)
+    await break_off(place, team, page=_PAGE, after=entries)
     assert (await place.installation.verdict(team)).problems == []
 
     async with restored(place, databases) as again:
         # Once more, one tombstone further.
         assert await _run_ids(again) == {kept.run_id, later.run_id}
         assert (await place.installation.verdict(team)).problems == []
-        await break_off(again, team, after=1)
+        await break_off(again, team, page=_PAGE, after=1)
     async with restored(place, databases) as again:
         assert await _run_ids(again) == {kept.run_id, later.run_id}
         pending = await again.find(team, asked.id)
@@ -170,7 +142,7 @@ async def test_without_the_entry_that_says_what_was_asked_the_later_runs_would_b
     team = new_id()
     runs, _ = await _backed_up(place, team)
     await place.exclude(team, "plan", PLAN)
-    await break_off(place, team, after=1)
+    await break_off(place, team, page=_PAGE, after=1)
     async with restored(place, databases) as again:
         assert len(await _run_ids(again) & {run.run_id for run in runs}) == _RUNS - _PAGE
 
@@ -216,7 +188,7 @@ async def test_a_run_that_is_being_backed_up_when_it_is_asked_for_is_named_by_it
     with monkeypatch.context() as patch:
         patch.setattr(RetentionRepository, "lock", lock_late)
         asked = await place.exclude(team, "plan", PLAN)
-    await break_off(place, team, after=1)
+    await break_off(place, team, page=_PAGE, after=1)
     newest = max((place.directory / "backups" / "log" / str(team)).iterdir()).read_bytes()
     said = custodian_of(place.installation.settings).statements.read(newest, LogEntry, typ=LOG_ENTRY_TYPE).what
     assert isinstance(said, ExclusionAsked)
