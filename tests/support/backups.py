@@ -90,15 +90,16 @@ class MemoryStore:
 
 @dataclass
 class Installation:
-    """Settings with stores in directories of their own. `database` is the live one."""
+    """Settings with stores in directories of their own, or where `stores` says. `database` is the live one."""
 
     directory: Path
     database: ServiceDatabase
     tokens: Tokens = field(default_factory=Tokens)
+    stores: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.root_key = make_root_key(self.directory)
-        self._backups = backup_settings(self.directory)
+        self._backups = backup_settings(self.directory) | self.stores
         self.settings = self.settings_on(self.database)
 
     def settings_on(self, database: ServiceDatabase, **changes: Any) -> ResultsSettings:

@@ -1,13 +1,16 @@
 """Exclusions in tests: a service with backups, what an intruder finds there, and processes of it that die."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import pytest
+
 from coreo_results.backups.excluding import ExcludedBackups
+from coreo_results.backups.journal import Decide
 from coreo_results.backups.service import Backups, BackupStores
 from coreo_results.backups.wiring import custodian_of
 from coreo_results.chunks.rekey import Rekeying
@@ -28,7 +31,7 @@ from coreo_shared.crypto.statements import Statements
 from coreo_shared.db import Database
 from tests.support.attacker import Attacker, Copies, copy_database, copy_store
 from tests.support.backups import Installation
-from tests.support.crashes import Crasher, CrashingDatabase, CrashingStore
+from tests.support.crashes import Crash, Crasher, CrashingDatabase, CrashingStore
 from tests.support.postgres import ServiceDatabase
 from tests.support.results import ResultsService, RunClient, make_chunk, make_finding
 
@@ -44,7 +47,12 @@ class Custodians:
 
 
 def custodians_on(
-    database: Database, vault: Vault, backup_store: ObjectStore, ledger_store: ObjectStore, settings: ResultsSettings
+    database: Database,
+    vault: Vault,
+    backup_store: ObjectStore,
+    ledger_store: ObjectStore,
+    settings: ResultsSettings,
+    **options: int,
 ) -> Custodians:
     """As `opening` and `app` put them together."""
     keys, custodian = Keys(database, vault), custodian_of(settings)
@@ -52,7 +60,7 @@ def custodians_on(
     backups = Backups(database, keys, Life(database, keys), stores, custodian)
     turnovers = Turnovers(database, keys, vault, before_destroying=[backups.renew_ledger])
     excluded = ExcludedBackups(database, backups, stores, custodian)
-    worker = ExclusionWorker(database, vault, turnovers, Rekeying(database, keys), retention, excluded)
+    worker = ExclusionWorker(database, vault, turnovers, Rekeying(database, keys), retention, excluded, **options)
     return Custodians(backups, turnovers, retention, worker)
 
 
@@ -111,9 +119,9 @@ class Place:
         return await worker.work(team)
 
     @asynccontextmanager
-    async def process(self, crasher: Crasher) -> AsyncIterator[Custodians]:
+    async def process(self, crasher: Crasher, **options: int) -> AsyncIterator[Custodians]:
         """Another process of the service, that dies where the crasher says: Crash is raised then."""
-        conf = self.installation.settings
+        conf = self.installation.settings_on(self.database)
         database = CrashingDatabase(conf.database_url.get_secret_value(), crasher, pool_size=6)
         try:
             async with (
@@ -123,7 +131,7 @@ class Place:
                 open_store(str(conf.ledger_store)) as ledger,
             ):
                 stores = [CrashingStore(store, crasher) for store in (vault, backups, ledger)]
-                yield custodians_on(database, Vault(stores[0], roots), stores[1], stores[2], conf)
+                yield custodians_on(database, Vault(stores[0], roots), stores[1], stores[2], conf, **options)
         finally:
             await database.close()
 
@@ -140,3 +148,29 @@ class Place:
         assert answer.status_code == 200, answer.text
         signed = decode_json(answer.content, SignedReceipt).receipt
         return Statements(keys).read(signed.encode(), Receipt, typ=RECEIPT_TYPE)
+
+
+@contextmanager
+def dying_after(entries: int) -> Iterator[None]:
+    """What happens in it ends, as a process does that is killed, when so many entries of the log are stored."""
+    tell = ExcludedBackups.tell
+    told = 0
+
+    async def count(self: ExcludedBackups, team_id: UUID, decide: Decide) -> bool:
+        nonlocal told
+        done = await tell(self, team_id, decide)
+        told += done
+        if told == entries:
+            raise Crash
+        return done
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ExcludedBackups, "tell", count)
+        yield
+
+
+async def break_off(place: Place, team: UUID, *, page: int, after: int) -> None:
+    """A process works, naming so many runs in an entry of the log, and dies when so many entries are stored."""
+    with dying_after(after), pytest.raises(Crash):
+        async with place.process(Crasher(), runs_per_entry=page) as parts:
+            await parts.worker.work(team)

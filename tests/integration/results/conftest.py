@@ -6,6 +6,8 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from tests.support.backups import Installation
+from tests.support.exclusions import Place
 from tests.support.postgres import ServiceDatabase
 from tests.support.results import ResultsService, Tokens, backup_settings, make_root_key, make_settings, running
 
@@ -25,3 +27,12 @@ async def admin(results_database: ServiceDatabase) -> AsyncIterator[asyncpg.Conn
     connection = await asyncpg.connect(results_database.url("postgres").replace("+asyncpg", ""))
     yield connection
     await connection.close()
+
+
+@pytest.fixture
+async def place(results_database: ServiceDatabase, tmp_path: Path) -> AsyncIterator[Place]:
+    """Nothing happens in the background but when the tests say so."""
+    installation = Installation(tmp_path, results_database)
+    async with installation.serving(sweep_seconds=3600) as service:
+        service.app.state.services.exclusion_keeper.wake = lambda: None
+        yield Place(service, installation, results_database)

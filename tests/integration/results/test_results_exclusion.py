@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -20,7 +20,7 @@ from coreo_shared.contracts.exclusions import (
 )
 from coreo_shared.contracts.terms import ObjectKind
 from coreo_shared.ids import new_id
-from tests.support.backups import Installation, rows
+from tests.support.backups import rows
 from tests.support.crashes import Crash, Crasher
 from tests.support.deploy_runs import DeployClient
 from tests.support.exclusions import Place
@@ -35,15 +35,6 @@ from tests.support.results import (
     make_settings,
     running,
 )
-
-
-@pytest.fixture
-async def place(results_database: ServiceDatabase, tmp_path: Path) -> AsyncIterator[Place]:
-    """Nothing happens in the background but when the tests say so."""
-    installation = Installation(tmp_path, results_database)
-    async with installation.serving(sweep_seconds=3600) as service:
-        service.app.state.services.exclusion_keeper.wake = lambda: None
-        yield Place(service, installation, results_database)
 
 
 async def _nothing(*_: object, **__: object) -> None:

@@ -3,14 +3,11 @@
 import io
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID
 
 import asyncpg
 import pytest
-from alembic import command
-from alembic.config import Config
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError
@@ -37,28 +34,13 @@ from tests.support.results import (
     make_settings,
     running,
 )
-
-_NAME = "coreo_results_versions"
+from tests.support.versions import go_back, results_database_of_versions
 
 
 @pytest.fixture
 def database(postgres: Postgres) -> Iterator[ServiceDatabase]:
-    """A database of its own, as its schema goes back and forth."""
-    postgres.create_database(_NAME, "coreo_results")
-    database = ServiceDatabase(postgres, _NAME)
-    migrate(database.url("coreo_results_owner"))
-    yield database
-    postgres.drop_database(_NAME)
-
-
-def go_back(database: ServiceDatabase, revision: str) -> None:
-    """To the schema of an older version."""
-    config = Config()
-    config.set_main_option("script_location", "coreo_results:migrations")
-    config.set_main_option("path_separator", "os")
-    config.attributes["url"] = database.url("coreo_results_owner")
-    with ThreadPoolExecutor(max_workers=1) as thread:
-        thread.submit(command.downgrade, config, revision).result()
+    with results_database_of_versions(postgres) as made:
+        yield made
 
 
 async def ended_run(service: ResultsService, team_id: UUID, *statuses: FindingStatus) -> UUID:

@@ -24,8 +24,8 @@ PENDING: dict[str, Any] = {
     "requested_by": "ann",
     "state": "PENDING",
     "runs": 1,
-    "done": [{"step": "tombstone", "at": "2026-06-01T12:00:01+00:00"}],
-    "remaining": [step.value for step in ExclusionStep if step is not ExclusionStep.TOMBSTONE],
+    "done": [{"step": "intent", "at": "2026-06-01T12:00:01+00:00"}],
+    "remaining": [step.value for step in ExclusionStep if step is not ExclusionStep.INTENT],
     "problem": "the vault is away",
 }
 DONE = PENDING | {"state": "DONE", "done": [], "remaining": [], "problem": None}
@@ -43,6 +43,7 @@ RECEIPT = Receipt(
     runs=1,
     runs_sha256="0" * 64,
     run_ids=[UUID(RUN["id"])],
+    intent=Tombstone(seq=6, sha256="2" * 64),
     tombstones=[Tombstone(seq=7, sha256="1" * 64)],
     backups_deleted=1,
     display_rekeyed=1,
@@ -83,7 +84,7 @@ def test_what_is_asked_for_is_asked_about_first_and_watched_to_its_end(coreo: Cl
         "reason": "asked by legal",
     }
     assert "exclusion pending" in done.out
-    assert done.out.count("remains") == 5
+    assert done.out.count("remains") == 6
     assert "the vault is away" in done.out
     scripted_api.on("GET", f"/v1/exclusions/{ID}", DONE)
     done = coreo("custody", "exclude", "--run", RUN["id"], "--watch", "--yes")
@@ -110,7 +111,7 @@ def test_they_are_listed_and_shown(coreo: Cli, scripted_api: ScriptedApi) -> Non
     assert "PENDING" in coreo("custody", "exclusions").out
     assert coreo("custody", "exclusions", "-o", "json").json[0]["id"] == ID
     scripted_api.on("GET", f"/v1/exclusions/{ID}", PENDING)
-    assert "entry in the log of the backups" in coreo("custody", "exclusions", ID).out
+    assert "what was asked is in the log of the backups" in coreo("custody", "exclusions", ID).out
     assert coreo("custody", "exclusions", "x").code == 1
 
 

@@ -48,6 +48,26 @@ class RunsExpired(Message, frozen=True, kw_only=True, tag_field="kind", tag="exp
     why: str = "retention"
 
 
+class ExclusionAsked(Message, frozen=True, kw_only=True, tag_field="kind", tag="asked"):
+    """What an exclusion is about, before anything is done for it: no restore brings back any of these runs.
+
+    They are `run_ids` and, where those are fewer than `runs`, all of the plan or account that entries up to `until` say
+    are backed up. `runs_sha256`: as in the receipt.
+    """
+
+    exclusion_id: UUID
+    scope: str  # "run", "plan" or "cloud_account"
+    scope_id: UUID
+    display: str  # "keep" or "delete"
+    runs: int
+    runs_sha256: str
+    run_ids: list[UUID]
+    until: int
+    requested_at: str
+    requested_by: str
+    reason: str | None
+
+
 class RunsExcluded(Message, frozen=True, kw_only=True, tag_field="kind", tag="excluded"):
     """The tombstone: these must not be in any backup, whether they are now or not, and no restore brings them back."""
 
@@ -81,7 +101,7 @@ class ReceiptIssued(Message, frozen=True, kw_only=True, tag_field="kind", tag="r
     receipt: str
 
 
-Logged = RunsBackedUp | RunsExpired | RunsExcluded | RunsDeleted | RetentionChanged | ReceiptIssued
+Logged = RunsBackedUp | RunsExpired | ExclusionAsked | RunsExcluded | RunsDeleted | RetentionChanged | ReceiptIssued
 
 
 class LogEntry(Message, frozen=True, kw_only=True):

@@ -32,7 +32,8 @@ class ExclusionState(StrEnum):
 class ExclusionStep(StrEnum):
     """What has to be done, in this order."""
 
-    TOMBSTONE = "tombstone"  # the log of the team's backups says, signed, that these runs must not be in any
+    INTENT = "intent"  # the log of the team's backups says, signed, what was asked: also a restore goes on with it
+    TOMBSTONE = "tombstone"  # it says of each of these runs that it must not be in any backup
     DISPLAY = "display"  # readable copies are under new keys, or deleted
     BACKUPS = "backups"  # backup keys, and all versions of the objects, are deleted
     NEW_KEY = "new_key"  # the team has a new version of its key, and nothing can be stored under an older one
@@ -96,7 +97,7 @@ class CustodyKeys(Message, frozen=True, kw_only=True):
 
 
 class Tombstone(Message, frozen=True, kw_only=True):
-    """An entry of the log: its number, and the SHA-256 of it as it is stored."""
+    """An entry of the log about the runs: its number, and the SHA-256 of it as it is stored."""
 
     seq: int
     sha256: str
@@ -107,7 +108,9 @@ class Receipt(Message, frozen=True, kw_only=True):
 
     `runs_sha256`: over the runs' ids, sorted, one a line; `run_ids`: the same, unless there are more than LISTED_RUNS.
     `backups_deleted`: how many runs were in the backups. `display_rekeyed` and `display_deleted`: how many readable
-    copies got new keys, or were deleted. Versions of the team's key up to `key_destroyed` are gone; what is kept is
+    copies got new keys, or were deleted. `intent`: the entry that says what was asked; null where the log began before
+    there were such. Where the database was restored since, runs that were in no backup are not among `runs`: they went
+    with it. Versions of the team's key up to `key_destroyed` are gone; what is kept is
     under `key_now`. Both are null for a team that never stored anything.
     """
 
@@ -123,6 +126,7 @@ class Receipt(Message, frozen=True, kw_only=True):
     runs: int
     runs_sha256: str
     run_ids: list[UUID]
+    intent: Tombstone | None = None
     tombstones: list[Tombstone]
     backups_deleted: int
     display_rekeyed: int

@@ -55,10 +55,10 @@ class ExcludedBackups:
                 return
             await store.delete(entry.key)
 
-    async def tombstones(self, team_id: UUID, numbers: list[int]) -> list[Tombstone]:
-        """Entries of the log as they are stored. Raises NotStoredError."""
+    async def entries(self, team_id: UUID, numbers: list[int]) -> dict[int, Tombstone]:
+        """Entries of the log as they are stored, by number. Raises NotStoredError."""
         entries = [(seq, await self._stores.backups.get(entry_object(team_id, seq))) for seq in numbers]
-        return [Tombstone(seq=seq, sha256=entry_hash(entry)) for seq, entry in entries]
+        return {seq: Tombstone(seq=seq, sha256=entry_hash(entry)) for seq, entry in entries}
 
     def sign(self, receipt: Receipt) -> str:
         """The receipt as a compact JWS."""

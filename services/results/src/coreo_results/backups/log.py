@@ -10,6 +10,7 @@ from coreo_shared.contracts.backups import (
     LOG_ENTRY_TYPE,
     LOG_VERSION,
     BackedUpRun,
+    ExclusionAsked,
     LogEntry,
     Logged,
     ReceiptIssued,
@@ -41,11 +42,19 @@ class Deletion:
 
 @dataclass
 class LoggedExclusion:
-    """An exclusion as the log knows it. `entries`: (number, runs) of its tombstones; `receipt`: once it is through."""
+    """An exclusion as the log knows it.
 
-    first: RunsExcluded
+    `asked`: what was asked, with the entry's number; logs of before have none. `entries`: (number, runs) of its
+    tombstones; `untold`: runs that still have none. `stored`: those that were in the backups. `receipt`: once it is
+    through.
+    """
+
+    first: ExclusionAsked | RunsExcluded
     at: str
+    asked: tuple[int, ExclusionAsked] | None = None
     entries: list[tuple[int, list[UUID]]] = field(default_factory=list)
+    untold: set[UUID] = field(default_factory=set)
+    stored: set[UUID] = field(default_factory=set)
     receipt: str | None = None
 
 
@@ -60,6 +69,7 @@ class LogState:
     runs: dict[UUID, BackedUpRun] = field(default_factory=dict)  # those that must be there
     entries: dict[UUID, int] = field(default_factory=dict)  # which entry says so of each
     excluded: set[UUID] = field(default_factory=set)
+    doomed: set[UUID] = field(default_factory=set)  # to be excluded; keys and objects may be there until a tombstone is
     exclusions: dict[UUID, LoggedExclusion] = field(default_factory=dict)
     expired: set[UUID] = field(default_factory=set)
     deleted: dict[UUID, Deletion] = field(default_factory=dict)
@@ -90,18 +100,17 @@ class LogState:
             case RunsExpired():
                 self._take(what.run_ids, where)
                 self.expired.update(what.run_ids)
+            case ExclusionAsked():
+                self._doom(what, entry)
             case RunsExcluded():
-                self.excluded.update(what.run_ids)
-                self.exclusions.setdefault(what.exclusion_id, LoggedExclusion(what, entry.at)).entries.append(
-                    (entry.seq, what.run_ids)
-                )
-                for run_id in what.run_ids:
-                    self.runs.pop(run_id, None)  # it need not have been in any backup
+                self._bury(what, entry)
             case RunsDeleted():
                 self.deleted.update(dict.fromkeys(what.run_ids, Deletion(what.why, what.at, what.by)))
             case ReceiptIssued():
                 if what.exclusion_id not in self.exclusions:
                     raise LogError(f"{where}: a receipt for an exclusion that never began")
+                if untold := self.exclusions[what.exclusion_id].untold:
+                    raise LogError(f"{where}: a receipt for an exclusion of which {len(untold)} runs have no tombstone")
                 self.exclusions[what.exclusion_id].receipt = what.receipt
             case RetentionChanged():
                 pass
@@ -110,7 +119,7 @@ class LogState:
         if (what.findings, what.bytes) != (_sum(what.runs, "findings"), _sum(what.runs, "bytes")):
             raise LogError(f"{where}: its totals are not the sums of its runs")
         for run in what.runs:
-            if run.run_id in self.excluded:
+            if run.run_id in self.excluded or run.run_id in self.doomed:
                 raise LogError(f"{where}: run {run.run_id} was excluded from all backups before")
             if run.run_id in self.runs or run.run_id in self.expired:
                 raise LogError(f"{where}: run {run.run_id} was backed up before")
@@ -118,6 +127,31 @@ class LogState:
                 raise LogError(f"{where}: the counts of run {run.run_id} are not those of its findings")
             self.runs[run.run_id] = run
             self.entries[run.run_id] = seq
+
+    def _doom(self, what: ExclusionAsked, entry: LogEntry) -> None:
+        exclusion = self.exclusions.setdefault(what.exclusion_id, LoggedExclusion(what, entry.at))
+        if exclusion.asked is None:  # who forgot that it was said, says it again
+            exclusion.asked = entry.seq, what
+        runs = set(what.run_ids)
+        if len(runs) < what.runs:
+            name = "plan_id" if what.scope == "plan" else "cloud_account_id"
+            runs.update(
+                run_id
+                for run_id, run in self.runs.items()
+                if getattr(run, name) == what.scope_id and self.entries[run_id] <= what.until
+            )
+        exclusion.untold |= runs.difference(*(told for _, told in exclusion.entries))
+        self.doomed |= exclusion.untold - self.excluded
+
+    def _bury(self, what: RunsExcluded, entry: LogEntry) -> None:
+        exclusion = self.exclusions.setdefault(what.exclusion_id, LoggedExclusion(what, entry.at))
+        exclusion.entries.append((entry.seq, what.run_ids))
+        exclusion.untold.difference_update(what.run_ids)
+        exclusion.stored.update(self.runs.keys() & set(what.run_ids))
+        self.doomed.difference_update(what.run_ids)
+        self.excluded.update(what.run_ids)
+        for run_id in what.run_ids:
+            self.runs.pop(run_id, None)  # it need not have been in any backup
 
     def _take(self, run_ids: Iterable[UUID], where: str) -> None:
         for run_id in run_ids:

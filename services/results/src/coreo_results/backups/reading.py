@@ -5,7 +5,7 @@ Nothing here needs a database, so it is the same for a restore after everything 
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -41,9 +41,9 @@ class TeamBackups:
     leftover: list[str]
 
     @property
-    def runs(self) -> Iterable[BackedUpRun]:
-        """Runs that must be there."""
-        return self.log.runs.values()
+    def runs(self) -> list[BackedUpRun]:
+        """Runs that must be there, and that a restore brings back."""
+        return [run for run in self.log.runs.values() if run.run_id not in self.log.doomed]
 
 
 async def read_team(stores: BackupStores, team_id: UUID, statements: Statements) -> TeamBackups:
@@ -112,7 +112,7 @@ async def _get(store: ObjectStore, key: str) -> bytes:
 
 
 def _check_keys(ledger: Ledger, log: LogState) -> None:
-    without = log.runs.keys() - ledger.keys.keys()
+    without = log.runs.keys() - ledger.keys.keys() - log.doomed
     if without:
         raise BackupsRefusedError(
             f"the key ledger of team {log.team_id} has no key for {len(without)} runs that are in the log: "
@@ -131,6 +131,8 @@ def _check_objects(log: LogState, listed: dict[str, StoredObject]) -> tuple[list
     problems = []
     for run in log.runs.values():
         found = listed.pop(run.object, None)
+        if run.run_id in log.doomed:
+            continue  # it goes, or has gone
         if found is None:
             problems.append(f"{run.object}: it is missing")
         elif found.size != run.bytes:

@@ -23,10 +23,11 @@ def cycle_line(team_id: UUID, cycle: Cycle) -> str:
 
 def team_line(backups: TeamBackups) -> str:
     """What a team has."""
-    findings, size = sum(run.findings for run in backups.runs), sum(run.bytes for run in backups.runs)
+    runs = backups.runs
+    findings, size = sum(run.findings for run in runs), sum(run.bytes for run in runs)
     log, snapshot = backups.log, backups.ledger.snapshot
     return (
-        f"team {backups.team_id}: {_count(len(log.runs), 'run')}, {_count(findings, 'finding')}, {_size(size)}; "
+        f"team {backups.team_id}: {_count(len(runs), 'run')}, {_count(findings, 'finding')}, {_size(size)}; "
         f"log of {_count(log.seq, 'entry')} until {_time(log.at)}; key ledger {snapshot.number} of {_time(snapshot.at)}"
     )
 
@@ -49,6 +50,7 @@ def verdict_line(verdict: TeamVerdict) -> str:
         f"{_size(verdict.bytes)} are good; log of {_count(it.log_seq, 'entry')} until {_time(it.log_at)}; "
         f"key ledger {it.snapshot} of {_time(it.snapshot_at)}; "
         f"{it.excluded} runs excluded, {it.expired} expired, {it.deleted} deleted"
+        + (f", {it.pending} about to be excluded" if it.pending else "")
     )
 
 
@@ -81,9 +83,9 @@ def drill_text(report: DrillReport) -> str:
 def _verified(report: RestoreReport) -> list[str]:
     verdicts = report.verified.values()
     summaries = [each.summary for each in verdicts if each.summary is not None]
-    gone = [
-        f"{sum(getattr(each, name) for each in summaries)} {name}" for name in ("excluded", "expired", "deleted")
-    ]  # fmt: skip
+    gone = [f"{sum(getattr(each, name) for each in summaries)} {name}" for name in ("excluded", "expired", "deleted")]
+    if pending := sum(each.pending for each in summaries):
+        gone.append(f"{pending} about to be excluded")
     return _lines(
         "verified",
         f"{_count(len(verdicts), 'team')}, {_count(sum(each.log_seq for each in summaries), 'log entry')}, "

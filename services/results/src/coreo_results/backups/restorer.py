@@ -17,7 +17,7 @@ from coreo_results.backups.loader import Loader
 from coreo_results.backups.opening import LedgerKeys
 from coreo_results.backups.reading import BackupsRefusedError, TeamBackups, read_team
 from coreo_results.backups.restore import Restored, TeamRestore
-from coreo_results.backups.restored_exclusions import restore_exclusion
+from coreo_results.backups.restored_exclusions import restore_exclusions
 from coreo_results.backups.service import BackupStores
 from coreo_results.backups.verification import TeamVerdict, Verifier
 from coreo_results.keys.adoption import Adoption
@@ -126,8 +126,7 @@ class Restorer:
             for table in TABLES:
                 await loader.rows(table, bytes(settings.get(table, b"[]")))
             await HeadRepository(connection, team_id).put(_head(backups), snapshot.number)
-            for exclusion in backups.log.exclusions.values():
-                await restore_exclusion(connection, team_id, exclusion, self.statements)
+            await restore_exclusions(connection, backups.log, self.statements)
             detail: Detail = {"runs": done.runs, "snapshot": snapshot.number, "log_seq": backups.log.seq}
             await note(
                 connection, team_id, NewEntry(operator(), AccessAction.RESTORE, ObjectKind.TEAM, team_id, detail)

@@ -33,6 +33,7 @@ class TeamSummary:
     snapshot: int
     snapshot_at: str
     excluded: int
+    pending: int  # to be excluded: not read here, and not restored
     expired: int
     deleted: int
     unfinished: int
@@ -43,8 +44,8 @@ class TeamSummary:
         """Of these."""
         log, snapshot = backups.log, backups.ledger.snapshot
         return cls(
-            log.seq, log.at, snapshot.number, snapshot.at, len(log.excluded), len(log.expired), len(log.deleted),
-            len(backups.unfinished), len(backups.leftover),
+            log.seq, log.at, snapshot.number, snapshot.at, len(log.excluded), len(log.doomed), len(log.expired),
+            len(log.deleted), len(backups.unfinished), len(backups.leftover),
         )  # fmt: skip
 
 

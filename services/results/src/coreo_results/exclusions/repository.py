@@ -19,8 +19,9 @@ _SELECT = """
     FROM exclusions e WHERE e.team_id = :team
 """
 _ADD = text("""
-    INSERT INTO exclusions (team_id, exclusion_id, scope, scope_id, display, reason, requested_by, requested_by_id)
-    VALUES (:team, :id, :scope, :scope_id, :display, :reason, :by, :by_id)
+    INSERT INTO exclusions
+        (team_id, exclusion_id, scope, scope_id, display, reason, requested_by, requested_by_id, log_end)
+    VALUES (:team, :id, :scope, :scope_id, :display, :reason, :by, :by_id, :log_end)
 """)
 _ADD_RUNS = text("""
     INSERT INTO exclusion_runs (team_id, run_id, exclusion_id)
@@ -61,11 +62,19 @@ _RECEIPT = text(f"""
     RETURNING 1
 """)  # noqa: S608  constants
 _PROBLEM = text(f"UPDATE exclusions SET problem = :problem WHERE {_ONE} AND receipt_at IS NULL")  # noqa: S608  constants
+_LOG_END = text("SELECT seq + (pending IS NOT NULL)::int FROM backup_heads WHERE team_id = :team")
+_INTENDED = text(f"""
+    UPDATE exclusions SET intent_seq = :seq WHERE {_ONE} AND intent_seq IS NULL RETURNING coalesce(log_end, 0)
+""")  # noqa: S608  constants
+_STORED_BEHIND = text("""
+    SELECT r.run_id FROM exclusion_runs r JOIN backups b USING (team_id, run_id)
+    WHERE r.team_id = :team AND r.exclusion_id = :id AND b.state = 'STORED' AND b.log_seq > :until ORDER BY r.run_id
+""")
 _UNTOLD = text(f"""
     SELECT run_id FROM exclusion_runs WHERE {_ONE} AND log_seq IS NULL ORDER BY run_id LIMIT :limit
 """)  # noqa: S608  constants
 _TOLD = text(f"""
-    UPDATE exclusion_runs r SET log_seq = :seq, was_stored = EXISTS (
+    UPDATE exclusion_runs r SET log_seq = :seq, was_stored = was_stored OR EXISTS (
         SELECT FROM backups b WHERE b.team_id = r.team_id AND b.run_id = r.run_id AND b.state = 'STORED')
     WHERE {_ONE} AND run_id = ANY (CAST(:runs AS uuid[]))
 """)  # noqa: S608  constants
@@ -103,6 +112,7 @@ class Stored:
     requested_by_id: UUID | None
     runs: int
     passed: dict[ExclusionStep, datetime]
+    intent_seq: int | None
     key_old: int | None
     key_new: int | None
     receipt: str | None
@@ -141,12 +151,16 @@ class ExclusionRepository:
         row = (await self._connection.execute(_SAME, {**self._team, **values})).one_or_none()
         return None if row is None else _stored(row)
 
+    async def log_end(self) -> int:
+        """The number of the log's newest entry, stored or about to be. Asked before runs are locked: all are in it."""
+        return (await self._connection.execute(_LOG_END, self._team)).scalar_one_or_none() or 0
+
     async def add(
-        self, exclusion_id: UUID, wish: NewExclusion, runs: list[UUID], by: tuple[str, UUID | None]
+        self, exclusion_id: UUID, wish: NewExclusion, runs: list[UUID], by: tuple[str, UUID | None], log_end: int
     ) -> Stored:
-        """A new one, of locked runs. None of them is backed up from now on."""
+        """A new one, of locked runs, when the log ended there. None of them is backed up from now on."""
         values = {"scope": wish.scope, "scope_id": wish.scope_id, "display": wish.display, "reason": wish.reason}
-        values |= {"id": exclusion_id, "by": by[0], "by_id": by[1]}
+        values |= {"id": exclusion_id, "by": by[0], "by_id": by[1], "log_end": log_end}
         await self._connection.execute(_ADD, {**self._team, **values})
         await self._connection.execute(_ADD_RUNS, {**self._team, "id": exclusion_id, "runs": runs})
         await self._connection.execute(_NO_BACKUP, {**self._team, "runs": runs})
@@ -188,6 +202,16 @@ class ExclusionRepository:
     async def failed(self, exclusion_id: UUID, problem: str) -> None:
         """It does not get further now; for people to see."""
         await self._connection.execute(_PROBLEM, {**self._team, "id": exclusion_id, "problem": problem})
+
+    async def intended(self, exclusion_id: UUID, seq: int) -> int | None:
+        """That entry of the log says what was asked; where the log ended then, None if another entry says it."""
+        values = {**self._team, "id": exclusion_id, "seq": seq}
+        return (await self._connection.execute(_INTENDED, values)).scalar_one_or_none()
+
+    async def stored_behind(self, exclusion_id: UUID, until: int) -> list[UUID]:
+        """Runs that entries behind this one say are backed up."""
+        values = {**self._team, "id": exclusion_id, "until": until}
+        return list((await self._connection.execute(_STORED_BEHIND, values)).scalars())
 
     async def untold(self, exclusion_id: UUID, limit: int) -> list[UUID]:
         """Runs that no tombstone names yet."""
@@ -237,6 +261,7 @@ def _stored(row: Row[Any]) -> Stored:
         requested_by_id=row.requested_by_id,
         runs=row.runs,
         passed={step: at for step, at in times.items() if at is not None},
+        intent_seq=row.intent_seq,
         key_old=row.key_old,
         key_new=row.key_new,
         receipt=row.receipt,

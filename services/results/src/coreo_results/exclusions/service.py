@@ -51,15 +51,16 @@ class Exclusions:
             raise NoBackupsError
         scope = Scope(wish.scope, wish.scope_id)
         async with self._database.transaction(team_id) as connection:
+            repository = ExclusionRepository(connection, team_id)
+            log_end = await repository.log_end()
             locked = await RetentionRepository(connection, team_id).lock(scope)
             if not locked.runs:
                 raise not_found("run") if scope.kind is ObjectKind.RUN else NothingToExcludeError(_plain(scope.kind))
             if wish.display is Display.DELETE and not locked.have_ended:
                 raise RunAtWorkError if scope.kind is ObjectKind.RUN else RunsAtWorkError(scope.kind)
-            repository = ExclusionRepository(connection, team_id)
             stored = await repository.same(wish, locked.runs)
             if stored is None:
-                stored = await repository.add(new_id(), wish, locked.runs, (actor.name, actor.id))
+                stored = await repository.add(new_id(), wish, locked.runs, (actor.name, actor.id), log_end)
                 if scope.kind is ObjectKind.PLAN:
                     await CustodyRepository(connection, team_id).set_plan(scope.id, PlanCustodyPatch(backup=False))
                 elif scope.kind is ObjectKind.CLOUD_ACCOUNT:

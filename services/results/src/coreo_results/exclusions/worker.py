@@ -1,6 +1,7 @@
 """Does what exclusions take, step by step. Each step may be done again, and broken off anywhere it goes on from there.
 
-The order matters. The tombstone comes first: from then on no restore brings these runs back. Readable copies get new
+The order matters. First the log says what was asked, in one entry whatever the number of runs: from then on no restore
+brings these runs back, and each goes on with this. Then tombstones name the runs, some in each. Readable copies get new
 keys, and backup keys go, while the team's old key is still there; then the team gets a new one, everything that is kept
 is wrapped anew, and the old one is destroyed. After that no copy of the database, of the key ledger or of the backups
 that was taken before opens anything of these runs.
@@ -16,9 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from coreo_results.access.record import Detail, NewEntry, note
 from coreo_results.auth import Actor
 from coreo_results.backups.excluding import ExcludedBackups
+from coreo_results.backups.log import written
 from coreo_results.chunks.rekey import Rekeying
 from coreo_results.exclusions.errors import StillThereError
-from coreo_results.exclusions.proof import receipt_of
+from coreo_results.exclusions.proof import hash_of, receipt_of
 from coreo_results.exclusions.repository import ExclusionRepository, Stored
 from coreo_results.keys.errors import KeyDestroyedError, NoTeamKeyError
 from coreo_results.keys.repository import KeyRepository
@@ -26,7 +28,7 @@ from coreo_results.keys.seal import DamagedError
 from coreo_results.keys.turnover import Turnovers
 from coreo_results.keys.vault import Vault
 from coreo_results.retention.service import Retention
-from coreo_shared.contracts.backups import Logged, ReceiptIssued, RunsExcluded
+from coreo_shared.contracts.backups import ExclusionAsked, Logged, ReceiptIssued, RunsExcluded
 from coreo_shared.contracts.exclusions import LISTED_RUNS, Display, ExclusionStep
 from coreo_shared.contracts.terms import AccessAction
 from coreo_shared.db import Database
@@ -34,7 +36,6 @@ from coreo_shared.observability.logs import get_logger
 
 _log = get_logger(__name__)
 _TRY_LOCK = text("SELECT pg_try_advisory_xact_lock(hashtextextended(:key, 0))")
-_BATCH = LISTED_RUNS  # runs that one entry of the log names
 
 
 class ExclusionWorker:
@@ -48,6 +49,8 @@ class ExclusionWorker:
         rekeying: Rekeying,
         retention: Retention,
         backups: ExcludedBackups,
+        *,
+        runs_per_entry: int = LISTED_RUNS,
     ) -> None:
         self._database = database
         self._vault = vault
@@ -55,6 +58,7 @@ class ExclusionWorker:
         self._rekeying = rekeying
         self._retention = retention
         self._backups = backups
+        self._page = runs_per_entry
 
     async def work(self, team_id: UUID) -> bool:
         """Does all that is pending for the team; whether nothing is left. One process at a time is at it.
@@ -81,6 +85,8 @@ class ExclusionWorker:
 
     async def _begin(self, team_id: UUID, exclusion: Stored) -> None:
         """What each needs for itself."""
+        if not exclusion.is_through(ExclusionStep.INTENT):
+            await self._announce(team_id, exclusion)
         if not exclusion.is_through(ExclusionStep.TOMBSTONE):
             await self._bury(team_id, exclusion)
         if not exclusion.is_through(ExclusionStep.DISPLAY):
@@ -91,10 +97,35 @@ class ExclusionWorker:
             await self._backups.delete(team_id, [run.run_id for run in runs])
             await self._passed(team_id, exclusion.id, ExclusionStep.BACKUPS)
 
+    async def _announce(self, team_id: UUID, exclusion: Stored) -> None:
+        async def decide(connection: AsyncConnection, seq: int) -> Logged | None:
+            repository = ExclusionRepository(connection, team_id)
+            until = await repository.intended(exclusion.id, seq)
+            if until is None:
+                return None
+            run_ids = [run.run_id for run in await repository.runs(exclusion.id)]
+            is_short = len(run_ids) <= self._page
+            return ExclusionAsked(
+                exclusion_id=exclusion.id,
+                scope=exclusion.scope,
+                scope_id=exclusion.scope_id,
+                display=exclusion.display,
+                runs=len(run_ids),
+                runs_sha256=hash_of(run_ids),
+                run_ids=run_ids if is_short else await repository.stored_behind(exclusion.id, until),
+                until=until,
+                requested_at=written(exclusion.requested_at),
+                requested_by=exclusion.requested_by,
+                reason=exclusion.reason,
+            )
+
+        await self._backups.tell(team_id, decide)
+        await self._passed(team_id, exclusion.id, ExclusionStep.INTENT)
+
     async def _bury(self, team_id: UUID, exclusion: Stored) -> None:
         async def decide(connection: AsyncConnection, seq: int) -> Logged | None:
             repository = ExclusionRepository(connection, team_id)
-            runs = await repository.untold(exclusion.id, _BATCH)
+            runs = await repository.untold(exclusion.id, self._page)
             if not runs:
                 return None
             await repository.told(exclusion.id, runs, seq)
@@ -115,7 +146,7 @@ class ExclusionWorker:
     async def _see_to_display(self, team_id: UUID, exclusion: Stored) -> None:
         while True:
             async with self._database.transaction(team_id) as connection:
-                runs = await ExclusionRepository(connection, team_id).unseen(exclusion.id, _BATCH)
+                runs = await ExclusionRepository(connection, team_id).unseen(exclusion.id, self._page)
             if not runs:
                 break
             for run_id in runs:
@@ -167,14 +198,15 @@ class ExclusionWorker:
         await self._check_vault(team_id, exclusion.key_old)
         async with self._database.transaction(team_id) as connection:
             runs = await ExclusionRepository(connection, team_id).runs(exclusion.id)
-        tombstones = await self._backups.tombstones(team_id, sorted({run.log_seq for run in runs if run.log_seq}))
+        numbers = {run.log_seq for run in runs} | {exclusion.intent_seq}
+        entries = await self._backups.entries(team_id, sorted(number for number in numbers if number is not None))
 
         async def decide(connection: AsyncConnection, _: int) -> Logged | None:
             repository = ExclusionRepository(connection, team_id)
             left = await repository.left(exclusion)
             if left is not None:
                 raise StillThereError(f"{left} that must be gone are still there")
-            receipt = self._backups.sign(receipt_of(team_id, exclusion, runs, tombstones, by=self._backups.by))
+            receipt = self._backups.sign(receipt_of(team_id, exclusion, runs, entries, by=self._backups.by))
             if not await repository.finish(exclusion.id, receipt):
                 return None
             said: Detail = {"exclusion": str(exclusion.id), "runs": len(runs), "receipt": True}

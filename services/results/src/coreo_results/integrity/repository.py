@@ -27,7 +27,8 @@ _TEAMS = text("SELECT team_id FROM runs UNION SELECT team_id FROM team_keys ORDE
 _RUNS = text("""
     SELECT run_id, EXISTS (SELECT FROM run_keys k WHERE k.team_id = r.team_id AND k.run_id = r.run_id) AS has_key,
         EXISTS (SELECT FROM chunks c WHERE c.team_id = r.team_id AND c.run_id = r.run_id) AS has_chunks,
-        EXISTS (SELECT FROM run_documents d WHERE d.team_id = r.team_id AND d.run_id = r.run_id) AS has_documents
+        EXISTS (SELECT FROM run_documents d WHERE d.team_id = r.team_id AND d.run_id = r.run_id) AS has_documents,
+        r.deploy IS NOT NULL AS is_deploy
     FROM runs r WHERE team_id = :team AND run_id > :after AND purged_at IS NULL ORDER BY run_id LIMIT :limit
 """)
 # One statement, so that a chunk that is deleted meanwhile takes its groups along.
@@ -60,6 +61,26 @@ _SUMS = text("""
         WHERE t.findings IS DISTINCT FROM g.findings
     )
 """)
+# Names of what the run's state says is stored, and is not, or not whole. One statement, as workers go on meanwhile.
+_MISSING_DOCUMENTS = text("""
+    SELECT said.name FROM runs r
+    CROSS JOIN LATERAL jsonb_each_text(coalesce(r.deploy -> 'documents', '{}')) AS said (name, number)
+    CROSS JOIN LATERAL (
+        SELECT count(*) AS parts, coalesce(sum(p.items), 0) AS items, bool_and(p.part = p.number AND p.first = p.before)
+            AS in_order
+        FROM (
+            SELECT d.part, d.first, d.items, row_number() OVER places - 1 AS number,
+                coalesce(sum(d.items) OVER (places ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS before
+            FROM run_documents d WHERE d.team_id = r.team_id AND d.run_id = r.run_id AND d.name = said.name
+            WINDOW places AS (ORDER BY d.part)
+        ) AS p
+    ) AS stored
+    WHERE r.team_id = :team AND r.run_id = :run AND NOT (
+        coalesce(stored.in_order, false) AND CASE WHEN said.name = 'events'
+            THEN stored.items = said.number::int AND stored.parts = coalesce((r.deploy ->> 'parts')::int, 0)
+            ELSE stored.parts = 1 END)
+    ORDER BY said.name
+""")
 _SECRETS = text("SELECT name FROM team_secrets WHERE team_id = :team ORDER BY name")
 # What the texts of decisions are bound to, by table.
 DECISIONS = {
@@ -81,11 +102,11 @@ class IntegrityRepository:
         self._connection = connection
         self._team_id = team_id
 
-    async def runs(self, after: UUID, limit: int) -> list[tuple[UUID, bool, bool, bool]]:
-        """(run, whether it has a key, chunks, documents) of the next runs."""
+    async def runs(self, after: UUID, limit: int) -> list[tuple[UUID, bool, bool, bool, bool]]:
+        """(run, whether it has a key, chunks, documents, and is a deploy) of the next runs."""
         values = {"team": self._team_id, "after": after, "limit": limit}
         return [
-            (row.run_id, row.has_key, row.has_chunks, row.has_documents)
+            (row.run_id, row.has_key, row.has_chunks, row.has_documents, row.is_deploy)
             for row in await self._connection.execute(_RUNS, values)
         ]
 
@@ -113,6 +134,11 @@ class IntegrityRepository:
         """Whether the run's totals are not those of its findings."""
         found = await self._connection.execute(_SUMS, {"team": self._team_id, "run": run_id})
         return bool(found.scalar_one())
+
+    async def missing_documents(self, run_id: UUID) -> list[str]:
+        """Names of documents that the run should have, and has not, or not whole."""
+        values = {"team": self._team_id, "run": run_id}
+        return list((await self._connection.execute(_MISSING_DOCUMENTS, values)).scalars())
 
     async def secrets(self) -> list[str]:
         """Names of the team's secrets."""

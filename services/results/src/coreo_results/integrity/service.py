@@ -9,7 +9,7 @@ import msgspec
 
 from coreo_results.decisions.sealing import Opener, SealedText
 from coreo_results.documents.repository import DocumentRepository
-from coreo_results.documents.sealing import DocumentPlace, SealedDocument, unseal_document
+from coreo_results.documents.sealing import EVENTS, DocumentPlace, SealedDocument, unseal_document
 from coreo_results.integrity.chunk import StoredChunk, find_fault
 from coreo_results.integrity.repository import DECISIONS, IntegrityRepository, SealedThing, all_teams
 from coreo_results.keys.errors import KeyDestroyedError, KeyUnavailableError, NoRunKeyError
@@ -89,7 +89,7 @@ class Integrity:
             if not runs:
                 return
             after = runs[-1][0]
-            for run_id, has_key, has_chunks, has_documents in runs:
+            for run_id, has_key, has_chunks, has_documents, is_deploy in runs:
                 if (has_chunks or has_documents) and not has_key:
                     what = "findings" if has_chunks else "documents"
                     yield Fault(team_id=team_id, run_id=run_id, what=f"has {what}, and no key")
@@ -97,7 +97,7 @@ class Integrity:
                     self.checked.runs += 1
                     async for fault in self._in_run(team_id, run_id):
                         yield fault
-                    if has_documents:
+                    if is_deploy:
                         async for fault in self._in_documents(team_id, run_id):
                             yield fault
 
@@ -160,11 +160,13 @@ class Integrity:
             after = batch.after
 
     async def _in_documents(self, team_id: UUID, run_id: UUID) -> AsyncIterator[Fault]:
-        after = ("", -1)
+        after, missing = ("", -1), set[str]()
 
         async def look(key: RunKey) -> list[tuple[DocumentPlace, bool]]:
+            nonlocal missing
             async with self._database.transaction(team_id) as connection:
                 stored = await DocumentRepository(connection).batch(team_id, run_id, after, _CHUNKS)
+                missing = set(await IntegrityRepository(connection, team_id).missing_documents(run_id))
                 await self._keys.confirm(connection, team_id, run_id, key)
             return await asyncio.to_thread(_opened, stored, key)
 
@@ -179,6 +181,8 @@ class Integrity:
             except DamagedError:  # its key, as was said before
                 return
             if not looked_at:
+                for name in sorted(missing):
+                    yield Fault(team_id=team_id, run_id=run_id, what=f"document {name} is missing, or parts of it are")
                 return
             self.checked.documents += len(looked_at)
             for place, is_whole in looked_at:
@@ -211,10 +215,11 @@ def _opened(stored: list[SealedDocument], key: RunKey) -> list[tuple[DocumentPla
 
 def _is_whole(document: SealedDocument, key: RunKey) -> bool:
     try:
-        unseal_document(document.place, document.sealed, key)
+        content = unseal_document(document.place, document.sealed, key)
     except DamagedError:
         return False
-    return True
+    is_list = document.place.name == EVENTS
+    return not is_list or len(msgspec.json.decode(content, type=list[msgspec.Raw])) == document.items
 
 
 def _find_faults(stored: list[StoredChunk], key: RunKey) -> list[str | None]:

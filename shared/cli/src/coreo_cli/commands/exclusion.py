@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 _DONE = "DONE"
 _EVERY_SECONDS = 2.0
 _STEPS = {
-    "tombstone": "entry in the log of the backups",
+    "intent": "what was asked is in the log of the backups",
+    "tombstone": "so is each run, by name",
     "display": "readable copies under new keys, or deleted",
     "backups": "backup keys and objects deleted",
     "new_key": "a new key for the team",
@@ -157,6 +158,7 @@ def verify(
     if output is Output.JSON:
         write_line(encode_json({"key": checked.key, "receipt": receipt}).decode())
         return
+    entries = [*([] if receipt.intent is None else [receipt.intent]), *receipt.tombstones]
     version = (
         "-" if receipt.key_destroyed is None else f"up to {receipt.key_destroyed} destroyed; {receipt.key_now} now"
     )
@@ -172,7 +174,7 @@ def verify(
             ("backups deleted", str(receipt.backups_deleted)),
             ("readable copies", f"{receipt.display_rekeyed} under new keys, {receipt.display_deleted} deleted"),
             ("the team's key", version),
-            ("log entries", ", ".join(str(each.seq) for each in receipt.tombstones) or "-"),
+            ("log entries", ", ".join(str(each.seq) for each in entries) or "-"),
             ("issued", f"{local(receipt.issued_at)} by {receipt.by}"),
         ],
     )
