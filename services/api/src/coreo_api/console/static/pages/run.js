@@ -17,7 +17,7 @@ import { countTags } from "./findings.js";
 
 const SOON_MS = 40; // events that come together are shown together
 const DOCUMENTS = { preview: "What it would change", outputs: "Outputs", drift: "Drift", failure: "Why it failed" };
-const PLACES = ["trouble", "head", "gone", "outcome", "approval", "failure", "progress", "waits", "resources", "preview", "outputs", "drift", "findings", "decisions"];
+const PLACES = ["trouble", "head", "gone", "outcome", "approval", "failure", "progress", "waits", "outputs", "drift", "findings", "resources", "preview", "decisions"];
 
 export async function showRun(context) {
   const { api, id, signal } = context;
@@ -142,7 +142,7 @@ class RunPage {
       h("p", { class: "crumbs" }, h("a", { href: "#/plans" }, "Plans"), " / ",
         h("a", { href: `#/plans/${run.plan_id}` }, planWords(this.plans, run.plan_id)), " / ", h("span", { class: "mono" }, run.id)),
       this.context.titled(this.title, stateBadge(run), h("div", { class: "buttons" }, links)),
-      run.reason ? h("p", { class: "lead" }, withRunLinks(run.reason)) : null,
+      run.reason && run.state !== "AWAITING_APPROVAL" ? h("p", { class: "lead" }, withRunLinks(run.reason)) : null,
       run.deploy?.cancel_refused && !over ? notice("wait", "It cannot be canceled now", h("p", {}, run.deploy.cancel_refused)) : null,
     ];
   }

@@ -28,7 +28,7 @@ export function showSignIn({ main, titled, trouble, enter, done }) {
       await enter(value);
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      refuse(error);
+      refuse(error.status === 401 ? new Problem(401, error.code, "Coreo knows no such token: it is mistyped, was revoked, or has expired.") : error);
       return;
     } finally {
       submit.disabled = false;

@@ -27,7 +27,7 @@ export async function showStack(context) {
   const queueTable = (found, accounts, plans) => {
     const movable = found.runs.filter((run) => run.movable);
     return table({
-      caption: "The queue", columns: ["", "Run", "State", "Plan", "Since", "Waits for", "Order"],
+      caption: "The queue", columns: ["Place", "Run", "State", "Plan", "Since", "Waits for", "Order"],
       rows: found.runs.map((run, at) => [
         String(at + 1),
         h("a", { href: `#/runs/${run.run_id}`, class: "strong" }, ACTIONS[run.action], h("span", { class: "quiet mono" }, ` …${run.run_id.slice(-6)}`)),

@@ -2,7 +2,7 @@
 
 import { h } from "../core/dom.js";
 import { countsOf, plural, sortOf } from "../core/text.js";
-import { badge, code, notice, severityBadge, statusBadge, table, when } from "./ui.js";
+import { badge, code, notice, severityBadge, statusBadge, table, when, typeName } from "./ui.js";
 
 const OPERATIONS = { create: "makes the stack", update: "changes the stack", delete: "deletes the stack", none: "nothing to do" };
 const KINDS = { add: "good", change: "busy", replace: "bad", remove: "bad", keep: "quiet" };
@@ -48,7 +48,7 @@ function changeRow(change, hits) {
     [badge(change.action, KINDS[sort]), policy],
     [h("strong", {}, change.logical_id), change.physical_id ? h("div", { class: "quiet mono small" }, change.physical_id) : null,
       hits.map((hit) => h("div", {}, badge(hit.allowed ? "gate: let pass" : "gate: refused", hit.allowed ? "wait" : "bad")))],
-    h("span", { class: "mono small" }, change.type),
+    typeName(change.type),
     sort === "add" || sort === "remove" || sort === "keep" ? "–" : replaced,
     details(change),
   ];
@@ -101,8 +101,8 @@ function rulesPart(preview) {
       caption: "Rules on the template",
       columns: ["Status", "Severity", "Rule", "Resource", "Why"],
       rows: preview.findings.map((each) => [
-        statusBadge(each.status), severityBadge(each.severity), h("span", { class: "mono small" }, each.rule_id),
-        [h("strong", {}, each.logical_id), h("div", { class: "quiet mono small" }, each.type)], each.reason ?? each.message,
+        statusBadge(each.status), severityBadge(each.severity, each.status), h("span", { class: "mono small" }, each.rule_id),
+        [h("strong", {}, each.logical_id), h("div", { class: "quiet" }, typeName(each.type))], each.reason ?? each.message,
       ]),
     }),
     passed > 0 ? h("p", { class: "quiet" }, `${plural(passed, "check")} passed.`) : null,

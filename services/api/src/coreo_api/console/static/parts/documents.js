@@ -2,7 +2,7 @@
 
 import { h } from "../core/dom.js";
 import { plural } from "../core/text.js";
-import { badge, code, copyButton, facts, notice, table, when } from "./ui.js";
+import { badge, code, copyButton, facts, notice, table, when, typeName } from "./ui.js";
 
 export function outputsTable(outputs) {
   return [
@@ -26,8 +26,9 @@ export function failurePart(failure) {
       failure.denied_action ? h("p", {}, "Missing permission: ", code(failure.denied_action)) : null),
     failure.first ? facts([
       ["First cause", h("strong", {}, failure.first.logical_id)], ["Type", code(failure.first.type)],
-      ["Status", code(failure.first.status)], ["At", when(failure.first.at)], ["AWS says", failure.first.reason],
+      ["Status", code(failure.first.status)], ["At", when(failure.first.at)],
     ]) : null,
+    failure.first?.reason ? h("blockquote", {}, failure.first.reason) : null,
     failure.others.length > 0 ? h("details", {}, h("summary", {}, `${plural(failure.others.length, "failure")} that followed`), table({
       caption: "Failures that followed", columns: ["Resource", "Status", "AWS says"],
       rows: failure.others.map((each) => [each.logical_id, code(each.status), each.reason ?? ""]),
@@ -53,7 +54,7 @@ export function driftPart(drift) {
       rows: rows.map((each) => [
         badge(...(DRIFTS[each.status] ?? [each.status, "quiet"])),
         [h("strong", {}, each.logical_id), each.physical_id ? h("div", { class: "quiet mono small" }, each.physical_id) : null],
-        h("span", { class: "mono small" }, each.type),
+        typeName(each.type),
         each.differences.length > 0 ? h("ul", { class: "details" }, each.differences.map(difference)) : each.reason ?? "–",
       ]),
       empty: "The stack has no resources.",

@@ -2,7 +2,7 @@
 
 import { h } from "../core/dom.js";
 import { plural } from "../core/text.js";
-import { atClock, badge, table } from "./ui.js";
+import { atClock, badge, table, typeName } from "./ui.js";
 
 const MAX_SHOWN = 500;
 const STACK = "AWS::CloudFormation::Stack";
@@ -46,7 +46,7 @@ export class Resources {
       caption: "Resources",
       columns: ["State", "Resource", "Type", "Since", "AWS says"],
       rows: [...this.#rows].map(([name, row]) => [
-        badge(row.status, eventKind(row.status)), h("strong", {}, name), h("span", { class: "mono small" }, row.type),
+        badge(row.status, eventKind(row.status)), h("strong", {}, name), typeName(row.type),
         row.at ? atClock(row.at) : "–", row.reason ?? "",
       ]),
       empty: "CloudFormation has said nothing yet.",
@@ -62,7 +62,7 @@ export class Resources {
         columns: ["At", "Status", "Resource", "Type", "AWS says"],
         rows: shown.map((event) => [
           atClock(event.at), badge(event.status, eventKind(event.status)), nameOf(event),
-          h("span", { class: "mono small" }, event.type), event.reason ?? "",
+          typeName(event.type), event.reason ?? "",
         ]),
       }),
     ];

@@ -18,8 +18,9 @@ export function statusBadge(status) {
   return badge(...(STATUSES[status] ?? [status, "quiet"]));
 }
 
-export function severityBadge(severity) {
-  return badge(severity, `severity ${severity}`);
+/** Loud only for what failed. */
+export function severityBadge(severity, status = "FAIL") {
+  return badge(severity, `severity ${status === "FAIL" ? severity : "info"}`);
 }
 
 /** A time as people say it; the exact one is its title. */
@@ -38,6 +39,11 @@ export function atClock(iso) {
 
 export function code(text) {
   return h("code", {}, text);
+}
+
+/** A resource's type, which breaks between its parts alone. */
+export function typeName(type) {
+  return h("span", { class: "type mono small" }, type.split("::").flatMap((part, at) => at === 0 ? part : ["::", h("wbr"), part]));
 }
 
 /** Pairs of a label and what it says; a value that is null is left out. */
