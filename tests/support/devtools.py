@@ -1,32 +1,36 @@
-"""A headless Chromium that a test leads by the DevTools protocol, over pipes: it opens no port but to the page's server.
-
-https://chromedevtools.github.io/devtools-protocol/ ; messages are JSON, each ended by a zero byte.
-"""
+"""A headless Chromium that a test leads by the DevTools protocol (https://chromedevtools.github.io/devtools-protocol/)."""
 
 import asyncio
 import base64
 import json
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import re
+import signal
+import subprocess
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
 
 from tests.support.browser import browser
 
 _OPTIONS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage --remote-debugging-pipe"
+    "--disable-component-update --disable-sync --disable-dev-shm-usage --remote-debugging-port=0"
 )
 _MAX_MESSAGE = 64 * 1024 * 1024
 _SECONDS = 20.0
+_LISTENS = re.compile(rb"DevTools listening on (ws://127\.0\.0\.1:\S+)")
 
 
 class Page:
     """The browser's one tab. `said` is what stood on its console, `failed` what it could not load or refused to do."""
 
-    def __init__(self, reader: asyncio.StreamReader, send: asyncio.WriteTransport) -> None:
-        self._reader, self._send = reader, send
+    def __init__(self, connection: ClientConnection) -> None:
+        self._connection = connection
         self._number = 0
         self._session: str | None = None
         self._waiting: dict[int, asyncio.Future[Any]] = {}
@@ -35,12 +39,8 @@ class Page:
 
     async def listen(self) -> None:
         """Takes what the browser says, until it ends."""
-        while True:
-            try:
-                raw = await self._reader.readuntil(b"\0")
-            except asyncio.IncompleteReadError:
-                break
-            message = json.loads(raw[:-1])
+        async for raw in self._connection:
+            message = json.loads(raw)
             if (waiting := self._waiting.pop(message.get("id", 0), None)) is not None:
                 waiting.set_result(message)
             else:
@@ -67,14 +67,15 @@ class Page:
         if self._session is not None:
             message["sessionId"] = self._session
         waiting = self._waiting[self._number] = asyncio.get_running_loop().create_future()
-        self._send.write(json.dumps(message).encode() + b"\0")
+        await self._connection.send(json.dumps(message))
         answer = await asyncio.wait_for(waiting, _SECONDS)
         assert "error" not in answer, (method, answer["error"])
         return answer["result"]
 
     async def attach(self) -> None:
         """Makes the tab, and has it tell all that it can."""
-        target = (await self.ask("Target.createTarget", url="about:blank"))["targetId"]
+        context = (await self.ask("Target.createBrowserContext", disposeOnDetach=True))["browserContextId"]
+        target = (await self.ask("Target.createTarget", url="about:blank", browserContextId=context))["targetId"]
         self._session = (await self.ask("Target.attachToTarget", targetId=target, flatten=True))["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Audits"):
             await self.ask(f"{domain}.enable")
@@ -140,41 +141,43 @@ class Page:
         size = (await self.ask("Page.getLayoutMetrics"))["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": width, "height": size["height"], "scale": 1}
         taken = await self.ask("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
-        path.write_bytes(base64.b64decode(taken["data"]))
+        await asyncio.to_thread(path.write_bytes, base64.b64decode(taken["data"]))
+
+
+@contextmanager
+def started_browser(profile: Path) -> Iterator[str]:
+    """A browser with an empty profile, ended after the block: where it is to be spoken to, on this machine alone."""
+    program = browser()
+    assert program is not None
+    command = [program, *_OPTIONS.split(), f"--user-data-dir={profile}"]
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            assert process.stderr is not None
+            said = b""
+            while (found := _LISTENS.search(said)) is None:
+                line = process.stderr.readline()
+                assert line, f"the browser has ended: {said!r}"
+                said += line
+            draining = threading.Thread(target=process.stderr.read)  # else it would stop when the pipe is full
+            draining.start()
+            yield found[1].decode()
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)  # a session of its own: all its processes, and nobody else's
+            process.wait()
+            draining.join()
 
 
 @asynccontextmanager
-async def opened_browser(profile: Path) -> AsyncIterator[Page]:
-    """A browser with an empty profile, ended after the block."""
-    program = browser()
-    assert program is not None
-    to_read, theirs_to_write = os.pipe()
-    theirs_to_read, to_write = os.pipe()
-    # Chromium reads from 3 and writes to 4, which are free in nobody's process but a shell's that was just started.
-    shell = f'exec "$0" "$@" 3<&{theirs_to_read} 4>&{theirs_to_write}'
-    command = ["/bin/bash", "-c", shell, program, *_OPTIONS.split(), f"--user-data-dir={profile}"]
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=asyncio.subprocess.DEVNULL,
-        pass_fds=(theirs_to_read, theirs_to_write),
-        start_new_session=True,
-    )
-    os.close(theirs_to_read)
-    os.close(theirs_to_write)
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader(limit=_MAX_MESSAGE)
-    incoming, _ = await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(to_read, "rb"))
-    outgoing, _ = await loop.connect_write_pipe(asyncio.Protocol, os.fdopen(to_write, "wb"))
-    page = Page(reader, outgoing)
-    listening = asyncio.create_task(page.listen())
-    try:
-        await page.attach()
-        yield page
-    finally:
-        os.killpg(process.pid, 9)  # a session of its own: all its processes, and nobody else's
-        await process.wait()
-        await listening
-        incoming.close()
-        outgoing.close()
+async def opened_page(address: str) -> AsyncIterator[Page]:
+    """A tab that shares nothing with others; closed after the block."""
+    async with connect(address, max_size=_MAX_MESSAGE, compression=None) as connection:
+        page = Page(connection)
+        listening = asyncio.create_task(page.listen())
+        try:
+            await page.attach()
+            yield page
+        finally:
+            await connection.close()
+            await listening

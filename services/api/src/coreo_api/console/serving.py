@@ -23,21 +23,11 @@ _TYPES: Final = {
     "css": "text/css; charset=utf-8",
     "svg": "image/svg+xml",
 }
-# Text of customers' accounts is shown beside buttons that change infrastructure. So nothing runs but our own files, text
-# cannot become markup by mistake (trusted types, and no policy that makes any), and no other page has this one in a frame.
-_POLICY: Final = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "connect-src 'self'",
-        "img-src 'self'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
-        "base-uri 'none'",
-        "require-trusted-types-for 'script'",
-        "trusted-types 'none'",
-    )
+# Text of customers' accounts is shown beside buttons that change infrastructure. So nothing runs but our own files,
+# text cannot become markup by mistake (trusted types, and no policy that makes any), and no other page frames this one.
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; form-action 'none'; "
+    "frame-ancestors 'none'; base-uri 'none'; require-trusted-types-for 'script'; trusted-types 'none'"
 )
 HEADERS: Final[Mapping[str, str]] = MappingProxyType(
     {
@@ -98,7 +88,7 @@ class Console:
         file = self._files.get(path or _PAGE)
         if file is None:
             return answer(not_found("page of the console"), request)
-        # Modules are looked up anew at each visit, so that those of two versions never meet; unchanged ones are not sent.
+        # Modules are asked for anew at each visit, so that two versions never meet; unchanged ones are not sent.
         caching = "no-store" if file.media_type.startswith("text/html") else "no-cache"
         headers = {"ETag": file.etag, "Cache-Control": caching}
         if caching == "no-cache" and file.etag in _etags(request.headers.get("if-none-match", "")):
