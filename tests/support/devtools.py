@@ -101,7 +101,6 @@ class Page:
         )
         found = await self.run(wait)
         assert found, f"never: {condition}\n{await self.run('document.body.innerText')}\n{self.said}\n{self.failed}"
-        return found
 
     async def text(self, selector: str = "body") -> str:
         """The text that an element shows."""
