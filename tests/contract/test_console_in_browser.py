@@ -49,6 +49,10 @@ class Visit:
         assert len(self.page.failed) == refusals, self.page.failed
         assert await self.page.run("document.querySelectorAll('main img, main script, main iframe').length") == 0
         assert await self.page.run("document.title") != "hacked"
+        fields = "[...document.querySelectorAll('input, select, textarea')]"
+        assert await self.page.run(f"{fields}.filter((each) => each.labels.length === 0).length") == 0
+        ids = "[...document.querySelectorAll('[id]')].map((each) => each.id)"
+        assert await self.page.run(f"{ids}.length === new Set({ids}).size")
 
 
 @pytest.fixture(scope="module")
@@ -199,12 +203,16 @@ async def test_findings_say_what_was_suppressed_and_what_could_not_be_judged(
     await visit.sees("1 critical", "1 not evaluated", "1 suppressed", "1 pass", "Suppressed: a web site")
     await visit.sees("Missing: s3:GetBucketPolicy.", HOSTILE, "4 findings")
     await page.run(
-        "(() => { const status = document.getElementById('status'); status.value = 'NOT_EVALUATED';"
+        "(() => { const status = document.getElementById('status'); status.focus(); status.value = 'NOT_EVALUATED';"
         "status.dispatchEvent(new Event('change')); })()"
     )
     await visit.sees("1 finding")
     await page.until("document.querySelectorAll('tbody tr').length === 1")
     assert "status=NOT_EVALUATED" in await page.run("location.hash")
+    await page.until("document.activeElement.id === 'status'")  # whoever chooses stays where they were
+    await page.press("1 critical")
+    await page.until("document.querySelectorAll('tbody tr').length === 1")
+    await visit.sees("critical", HOSTILE)
     await visit.check()
 
 

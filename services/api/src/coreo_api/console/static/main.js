@@ -32,6 +32,7 @@ const LINKS = [["now", "#/", "Now"], ["plans", "#/plans", "Plans"], ["runs", "#/
 const main = document.getElementById("main");
 const live = document.getElementById("live");
 let leaving = new AbortController();
+let shown = null; // the path of the page that is there
 let session = null; // {api, names, token, team} of who is signed in
 
 async function open() {
@@ -43,6 +44,8 @@ async function open() {
   if (session === null && !(await signIn(signal))) return;
   if (signal.aborted) return;
   const [path, search = ""] = location.hash.slice(1).split("?");
+  const used = path === shown ? document.activeElement?.id : null; // another filter: whoever chose it stays there
+  shown = path;
   const found = PAGES.map(([pattern, page, at]) => ({ match: pattern.exec(path), page, at })).find(({ match }) => match);
   frame(found?.at);
   if (!found) {
@@ -71,7 +74,9 @@ async function open() {
   } finally {
     place.removeAttribute("aria-busy");
   }
-  if (!signal.aborted) main.querySelector("h1")?.focus({ preventScroll: true });
+  if (signal.aborted) return;
+  const kept = used ? document.getElementById(used) : null;
+  (kept ?? main.querySelector("h1"))?.focus({ preventScroll: true });
 }
 
 /** The page's heading, which is the window's title too. */

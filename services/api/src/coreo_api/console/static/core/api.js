@@ -64,7 +64,13 @@ export class Api {
 
   async #read(answer) {
     await this.#checked(answer);
-    return answer.status === 204 ? null : answer.json();
+    if (answer.status === 204) return null;
+    try {
+      return await answer.json();
+    } catch (error) {
+      if (error.name === "AbortError") throw error;
+      throw new Problem(0, "unreachable", "The answer was cut off, or is not Coreo's. Try again.");
+    }
   }
 
   async #checked(answer) {

@@ -38,20 +38,22 @@ export async function showFindings({ api, names, id, query, place, signal, title
   fill(place,
     h("p", { class: "crumbs" }, h("a", { href: `#/runs/${id}` }, runTitle(run, plans.get(run.plan_id)?.name)), " / findings"),
     titled("Findings"),
-    countTags(counts),
+    countTags(run, counts),
     run.ended_at ? null : notice("wait", "The run is at work", h("p", {}, "These are what is stored so far.")),
     run.state === "PARTIAL" ? notice("wait", "Not everything could be judged", h("p", {}, run.reason ?? "Some findings are not evaluated.")) : null,
     filters, h("section", { class: "card" }, list));
 }
 
-/** How many of each; what failed is told by severity. */
-export function countTags(counts) {
-  const failed = SEVERITIES.filter((severity) => counts.failed_by_severity[severity] > 0)
-    .map((severity) => badge(`${counts.failed_by_severity[severity].toLocaleString("en")} ${severity}`, `severity ${severity}`));
+/** How many of each, as links to those; what failed is told by severity. */
+export function countTags(run, counts) {
+  const link = (query, words, kind) => h("a", { class: `badge ${kind}`, href: `#/runs/${run.id}/findings?${new URLSearchParams(query)}` }, words);
+  const failed = SEVERITIES.filter((severity) => counts.failed_by_severity[severity] > 0).map((severity) =>
+    link({ status: "FAIL", severity }, `${counts.failed_by_severity[severity].toLocaleString("en")} ${severity}`, `severity ${severity}`));
   const others = Object.entries(STATUSES).filter(([status]) => status !== "FAIL" && counts.by_status[status] > 0)
-    .map(([status, [word, kind]]) => badge(`${counts.by_status[status].toLocaleString("en")} ${word}`, kind));
-  if (failed.length + others.length === 0) return h("p", { class: "empty" }, "There are no findings.");
-  return h("p", { class: "tags" }, failed, others);
+    .map(([status, [word, kind]]) => link({ status }, `${counts.by_status[status].toLocaleString("en")} ${word}`, kind));
+  if (failed.length + others.length > 0) return h("p", { class: "tags" }, failed, others);
+  const words = { true: run.state === "SUCCEEDED" ? "There are none." : "None are stored.", false: "None so far." };
+  return h("p", { class: "empty" }, words[run.ended_at !== null]);
 }
 
 function row(each) {

@@ -15,6 +15,7 @@ import { progress, steps } from "../parts/steps.js";
 import { Place, button, facts, notice, problemNotice, section, stateBadge, when } from "../parts/ui.js";
 import { countTags } from "./findings.js";
 
+const LOOK_MS = 5_000; // whose turn it is changes without a word of the run's own
 const SOON_MS = 40; // events that come together are shown together
 const DOCUMENTS = { preview: "What it would change", outputs: "Outputs", drift: "Drift", failure: "Why it failed" };
 const PLACES = ["trouble", "head", "gone", "outcome", "approval", "failure", "progress", "waits", "outputs", "drift", "findings", "resources", "preview", "decisions"];
@@ -59,6 +60,8 @@ class RunPage {
     };
     const trouble = (problem) => this.#places.trouble.show(problem?.message ?? null, () => problem === null ? []
       : notice("wait", "This is not the newest", h("p", {}, problem.message, " The run goes on; trying again …")));
+    const timer = setInterval(() => { if (!document.hidden) this.#renderWaits(); }, LOOK_MS);
+    signal.addEventListener("abort", () => clearInterval(timer), { once: true });
     try {
       await follow(api, id, { signal, hear, trouble });
     } catch (error) {
@@ -274,7 +277,7 @@ function runFacts({ run, accounts }) {
 }
 
 function findingsPart(run) {
-  return section("Findings", countTags(run.counts), h("p", {}, h("a", { href: `#/runs/${run.id}/findings`, class: "strong" }, "All findings of this run")));
+  return section("Findings", countTags(run, run.counts), h("p", {}, h("a", { href: `#/runs/${run.id}/findings`, class: "strong" }, "All findings of this run")));
 }
 
 function goneNotice(gone) {

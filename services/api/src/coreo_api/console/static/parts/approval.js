@@ -80,10 +80,17 @@ export function decisionList(decisions) {
     h("span", { class: "quiet" }, `, ${moment(each.at)}`))));
 }
 
-/** The run's decisions, if there can be any. */
+/** The run's decisions, oldest first: entries of the team's log that are not older than the run. */
 export async function loadDecisions(api, run) {
-  const { items } = await api.get("decisions", { kind: "deploy", limit: 200 });
-  return items.filter((each) => each.subject === run.id).reverse();
+  const found = [];
+  let cursor = null;
+  for (;;) {
+    const page = await api.get("decisions", { kind: "deploy", limit: 200, cursor });
+    found.push(...page.items.filter((each) => each.subject === run.id));
+    const oldest = page.items.at(-1);
+    if (page.next_cursor === null || Date.parse(oldest.at) < Date.parse(run.created_at)) return found.reverse();
+    cursor = page.next_cursor;
+  }
 }
 
 export function showDecisions(place, decisions) {
