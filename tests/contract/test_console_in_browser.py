@@ -5,16 +5,19 @@ Names are hostile throughout: what customers' accounts say is text, whatever it 
 
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
+import httpx
 import pytest
 
+from coreo_api.console import serving
 from coreo_shared.contracts.deploys import Change, ChangeDetail, Failure, Output, Outputs, StackEvent
 from coreo_shared.contracts.results import FinishRun, PutChunk
 from coreo_shared.contracts.terms import FindingStatus, Severity
 from tests.contract.test_api_and_results_deploys import STACK, World
-from tests.support.api import Api, ok, until
+from tests.support.api import Api, ApiFactory, ok, until
 from tests.support.browser import browser
 from tests.support.console import served
 from tests.support.deploy_runs import DeployClient, make_events, make_preview
@@ -29,8 +32,8 @@ TURNED = "bucket\u202egnp.exe"
 class Visit:
     """Somebody at the console, signed in with the team's first token."""
 
-    def __init__(self, page: Page, url: str, world: World) -> None:
-        self.page, self.url, self.world = page, url, world
+    def __init__(self, page: Page, world: World) -> None:
+        self.page, self.world = page, world
 
     async def go(self, place: str, condition: str) -> None:
         """To a place, until the page has what is waited for."""
@@ -61,18 +64,22 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture
-async def visit(api: Api, service: ResultsService, chromium: str) -> AsyncIterator[Visit]:
-    async with AsyncExitStack() as stack:
-        await stack.enter_async_context(api.running())
-        url = await stack.enter_async_context(served(api.app))
-        page = await stack.enter_async_context(opened_page(chromium))
+@asynccontextmanager
+async def visiting(api: Api, service: ResultsService, chromium: str) -> AsyncIterator[Visit]:
+    """A team's first token at the console of a running api."""
+    async with served(api.app) as url, opened_page(chromium) as page:
         world = await World.make(api, service)
         await page.open(f"{url}/console/")
         await page.write("#token", world.team.token)
         await page.key("Enter")
         await page.until("document.querySelector('nav') !== null")
-        yield Visit(page, url, world)
+        yield Visit(page, world)
+
+
+@pytest.fixture
+async def visit(api: Api, service: ResultsService, chromium: str) -> AsyncIterator[Visit]:
+    async with api.running(), visiting(api, service, chromium) as visit:
+        yield visit
 
 
 def hostile_preview(**changes: Any) -> Any:
@@ -247,6 +254,27 @@ async def test_the_browser_itself_would_stop_what_a_mistake_let_through(visit: V
     assert await page.run(markup) == "TypeError"
     assert await page.run("try { setTimeout('1'); 'ran' } catch (error) { error.name }") in {"TypeError", "EvalError"}
     assert [line for line in page.failed if "Content Security Policy" in line or "ContentSecurityPolicy" in line]
+
+
+async def test_without_its_guards_a_name_would_act(
+    monkeypatch: pytest.MonkeyPatch, make_api: ApiFactory, service: ResultsService, chromium: str
+) -> None:
+    """Else the tests above would pass whatever the console does with names."""
+    files = dict(serving.load_files())
+    safe = "child instanceof Node ? child : document.createTextNode(plain(child))"
+    text = files["core/dom.js"].content.decode()
+    assert safe in text
+    careless = text.replace(
+        safe, "child instanceof Node ? child : document.createRange().createContextualFragment(child)"
+    )
+    files["core/dom.js"] = replace(files["core/dom.js"], content=careless.encode())
+    monkeypatch.setattr(serving, "load_files", lambda: files)
+    monkeypatch.setattr(serving, "HEADERS", {})
+    api = make_api(results_transport=httpx.ASGITransport(service.app))
+    async with api.running(), visiting(api, service, chromium) as visit:
+        run = await visit.world.start("apply")
+        await to_approval(visit.world, run, hostile_preview())
+        await visit.go(f"#/runs/{run}", "document.title === 'hacked'")
 
 
 async def test_a_broken_stream_goes_on_where_it_broke(visit: Visit) -> None:
