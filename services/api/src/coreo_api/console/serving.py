@@ -9,14 +9,12 @@ from importlib.resources.abc import Traversable
 from types import MappingProxyType
 from typing import Final
 
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from fastapi import FastAPI, Request, Response
 
 from coreo_shared.web.problems import Problem, answer, not_found
 
 _PAGE: Final = "index.html"
+_METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")  # so that each is answered here
 _TYPES: Final = {
     "html": "text/html; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
@@ -67,17 +65,16 @@ def _read(folder: Traversable, prefix: str) -> list[tuple[str, File]]:
 
 
 class Console:
-    """An ASGI application. What it can send is in memory from the start: a path never becomes a file's name."""
+    """What it can send is in memory from the start: a path never becomes a file's name."""
 
     def __init__(self) -> None:
         self._files = load_files()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def answer(self, request: Request) -> Response:
         """Answers one request; each answer, a refusal too, has HEADERS."""
-        request = Request(scope)
-        response = self._answer(request, scope["path_params"].get("path"))
+        response = self._answer(request, request.path_params.get("path"))
         response.headers.update(HEADERS)
-        await response(scope, receive, send)
+        return response
 
     def _answer(self, request: Request, path: str | None) -> Response:
         if request.method not in {"GET", "HEAD"}:
@@ -103,7 +100,8 @@ def _etags(header: str) -> set[str]:
     return {each.strip().removeprefix("W/") for each in header.split(",")}
 
 
-def routes() -> list[Route]:
-    """Where the console is."""
+def add_console(app: FastAPI) -> None:
+    """Has the application serve it."""
     console = Console()
-    return [Route("/console", console), Route("/console/{path:path}", console)]
+    for path in ("/console", "/console/{path:path}"):
+        app.add_route(path, console.answer, methods=list(_METHODS), include_in_schema=False)
