@@ -303,3 +303,37 @@ async def test_a_broken_stream_goes_on_where_it_broke(visit: Visit) -> None:
     assert told["asked"] == [None, "2.1", "3.1"]
     assert told["heard"] == [["stack", 1], ["run", 2], ["run", 3]]
     assert told["troubles"] == [None, "The connection broke.", None]
+
+
+async def test_words_and_steps_say_what_is_so(visit: Visit) -> None:
+    script = """(async () => {
+      const at = (path) => import(new URL(path, location.href));
+      const { ago, countsOf, duration, isDestructive, plain } = await at("core/text.js");
+      const { stepOf } = await at("parts/steps.js");
+      const change = (action, replacement = null) => ({ action, replacement });
+      const gone = (operation, ...changes) => isDestructive({ operation, changes });
+      const step = (state, more = {}, over = null) => stepOf({ state, attempt: 1, ended_at: over,
+        deploy: { action: "apply", documents: {}, approved_by: [], ...more } });
+      const seen = { documents: { preview: 1 } };
+      return {
+        durations: [0, 59, 61, 3_600, 90_061, -5].map(duration),
+        ages: [ago("never"), ago(new Date(Date.now() - 7_300_000).toISOString())],
+        plain: plain("a\\u202eb\\u0007\\tc\\u200b"),
+        counts: countsOf([change("Add"), change("Modify", "Conditional"), change("Modify", "False"), change("Retain")]),
+        none: countsOf([]),
+        gone: [gone("update", change("Add")), gone("update", change("Modify", "True")), gone("update", change("Remove")),
+          gone("update", change("Dynamic")), gone("delete", change("Retain"))],
+        steps: [step("QUEUED"), step("RUNNING"), step("AWAITING_APPROVAL", seen), step("QUEUED", { ...seen, approved_by: ["x"] }),
+          step("APPLYING", seen), step("OUTCOME_UNKNOWN", seen), step("CANCELED", seen, "x"), step("SUCCEEDED", seen, "x")],
+      };
+    })()"""
+    told = await visit.page.run(script)
+    assert told == {
+        "durations": ["0 s", "59 s", "1 min 1 s", "1 h", "1 d 1 h", "0 s"],
+        "ages": ["never", "2 h ago"],
+        "plain": "a\\u202eb\\u0007\tc\\u200b",
+        "counts": "1 to add, 1 to change, 1 to replace, 1 kept",
+        "none": "no changes",
+        "gone": [False, True, True, True, True],
+        "steps": [1, 1, 2, 3, 3, 3, 2, 4],
+    }

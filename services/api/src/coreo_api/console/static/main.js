@@ -93,8 +93,8 @@ function failed(error, place) {
   }
   if (!(error instanceof Problem)) console.error(error);
   const problem = error instanceof Problem ? error : new Problem(0, "console", "The console made a mistake. Load the page anew; the command line does the same.");
-  fill(place, titled("Not to be shown"), problemNotice(problem, problem.status === 404 ? "Not found" : "This cannot be shown just now"),
-    button("Try again", open));
+  if (problem.status === 404) fill(place, titled("Not found"), h("p", {}, problem.message), h("p", {}, h("a", { href: "#/" }, "To what is going on now")));
+  else fill(place, titled("Not to be shown just now"), problemNotice(problem, "Why"), button("Try again", open));
 }
 
 /** Whether somebody is signed in; else the page where they can. */

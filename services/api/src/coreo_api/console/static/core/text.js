@@ -95,7 +95,7 @@ export function countsOf(changes) {
   return words.join(", ") || "no changes";
 }
 
-/** Whether what a preview shows takes something away that people may miss. */
-export function isDestructive(preview) {
-  return preview.operation === "delete" || preview.changes.some((each) => ["remove", "replace"].includes(sortOf(each)));
+/** Whether what a preview shows takes something away that people may miss, or AWS cannot tell what it does. */
+export function isDestructive({ operation, changes }) {
+  return operation === "delete" || changes.some((each) => each.action === "Dynamic" || ["remove", "replace"].includes(sortOf(each)));
 }

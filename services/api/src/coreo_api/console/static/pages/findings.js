@@ -59,7 +59,7 @@ export function countTags(run, counts) {
 function row(each) {
   const own = each.rule_severity && each.rule_severity !== each.severity ? h("div", { class: "quiet small" }, `the rule's own: ${each.rule_severity}`) : null;
   return [
-    [statusBadge(each.status), each.change && each.change !== "UNCHANGED" ? h("div", {}, badge(CHANGES[each.change] ?? each.change, "quiet")) : null],
+    [statusBadge(each.status), each.change && each.change !== "UNCHANGED" && each.status !== "PASS" ? h("div", {}, badge(CHANGES[each.change] ?? each.change, "quiet")) : null],
     [severityBadge(each.severity, each.status), own],
     [h("strong", {}, each.resource_id), h("div", { class: "quiet mono small" }, `${each.resource_type}, ${each.region}`)],
     [h("div", {}, each.message), h("div", { class: "quiet mono small" }, each.rule_id), why(each), more(each)],

@@ -34,6 +34,7 @@ class RunPage {
   #places = Object.fromEntries(PLACES.map((name) => [name, new Place()]));
   #documents = new Map(); // name -> {mark, value or problem}
   #announced = null;
+  #decisionsOf = null; // what had been decided when the log was read
   #timer = null;
   #anew = false;
 
@@ -217,11 +218,13 @@ class RunPage {
 
   async #renderDecisions() {
     const { run, context } = this;
-    const mark = run.deploy ? [run.state, run.deploy.approval?.approved_by, run.deploy.approved_by] : null;
-    if (mark === null || !["apply", "destroy"].includes(run.deploy.action)) return;
+    if (!["apply", "destroy"].includes(run.deploy?.action)) return;
+    const mark = JSON.stringify([run.state, run.deploy.approval?.approved_by, run.deploy.approved_by]);
+    if (mark === this.#decisionsOf) return;
     try {
       const decisions = await loadDecisions(context.api, run);
       if (run !== this.run) return;
+      this.#decisionsOf = mark;
       this.#places.decisions.show(decisions, () => { const made = h("div"); showDecisions(made, decisions); return made; });
     } catch (problem) {
       if (context.signal.aborted) return;

@@ -9,7 +9,7 @@ const SHAPE = /^coreo_[A-Za-z0-9_-]+$/;
 
 /** `enter(token)` raises a Problem for one that is not valid; `done()` goes on. */
 export function showSignIn({ main, titled, trouble, enter, done }) {
-  const said = h("div", { role: "alert" }, trouble);
+  const said = h("div", {}, trouble);
   const token = h("input", {
     id: "token", type: "password", autocomplete: "off", spellcheck: "false", required: true, placeholder: "coreo_…",
     "aria-describedby": "token-help",

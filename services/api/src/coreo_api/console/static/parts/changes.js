@@ -43,10 +43,11 @@ function gateNotice(hit) {
 function changeRow(change, hits) {
   const sort = sortOf(change);
   const replaced = { True: badge("yes", "bad"), Conditional: badge("perhaps", "bad") }[change.replacement] ?? "no";
-  const policy = change.policy_action ? h("span", { class: "quiet" }, ` ${change.policy_action}`) : null;
+  const policy = change.policy_action ? h("div", { class: "quiet small" }, change.policy_action.replace(/\B[A-Z]/g, " $&").toLowerCase()) : null;
   const cells = [
     [badge(change.action, KINDS[sort]), policy],
     [h("strong", {}, change.logical_id), change.physical_id ? h("div", { class: "quiet mono small" }, change.physical_id) : null,
+      change.nested_change_set_arn ? h("div", { class: "quiet small" }, "a stack of its own, changed by ", code(change.nested_change_set_arn)) : null,
       hits.map((hit) => h("div", {}, badge(hit.allowed ? "gate: let pass" : "gate: refused", hit.allowed ? "wait" : "bad")))],
     typeName(change.type),
     sort === "add" || sort === "remove" || sort === "keep" ? "–" : replaced,

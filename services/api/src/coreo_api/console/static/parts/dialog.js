@@ -17,7 +17,7 @@ export function ask({ title, body = [], confirm, kind = "primary", typed = null,
   const opener = document.activeElement;
   return new Promise((resolve) => {
     let result;
-    const said = h("div", { role: "status" });
+    const said = h("div");
     const name = typed === null ? null : h("input", {
       id: `typed-${number}`, type: "text", autocomplete: "off", spellcheck: "false", on: { input: () => check() },
     });

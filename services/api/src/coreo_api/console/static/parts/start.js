@@ -14,6 +14,11 @@ const WORDS = {
   destroy: "A list of what would be deleted is made, and waits for approval. Then the stack is deleted.",
 };
 
+const UNASKED = {
+  apply: "A preview is made, and what it finds is done at once.",
+  destroy: "The stack is deleted at once, with all that no policy keeps.",
+};
+
 /** Asks, starts the run, and goes to it. `action` is null for an audit. */
 export async function askToStart({ api }, { plan, accounts, action }) {
   const { spec } = plan;
@@ -26,8 +31,8 @@ export async function askToStart({ api }, { plan, accounts, action }) {
   const started = await ask({
     title: action === null ? `Run ${plan.name} now?` : `${ACTIONS[action]} ${spec.stack_name}?`,
     body: [
-      h("p", {}, WORDS[action] ?? "It reads the accounts with the rules of the plan, and changes nothing."),
-      unasked ? notice("bad", "Nobody will be asked", h("p", {}, "This plan needs no approval: what the preview finds is done at once.")) : null,
+      unasked ? notice("bad", "Nobody will be asked", h("p", {}, `This plan needs no approval. ${UNASKED[action]}`))
+        : h("p", {}, WORDS[action] ?? "It reads the accounts with the rules of the plan, and changes nothing."),
       which.element, where.element,
       gated ? field("Let pass this once", allow, "Logical ids of resources that the plan's gates would refuse, with spaces between. Leave it empty to let nothing pass.") : null,
     ],
