@@ -321,10 +321,11 @@ async def test_words_and_steps_say_what_is_so(visit: Visit) -> None:
         plain: plain("a\\u202eb\\u0007\\tc\\u200b"),
         counts: countsOf([change("Add"), change("Modify", "Conditional"), change("Modify", "False"), change("Retain")]),
         none: countsOf([]),
-        gone: [gone("update", change("Add")), gone("update", change("Modify", "True")), gone("update", change("Remove")),
-          gone("update", change("Dynamic")), gone("delete", change("Retain"))],
-        steps: [step("QUEUED"), step("RUNNING"), step("AWAITING_APPROVAL", seen), step("QUEUED", { ...seen, approved_by: ["x"] }),
-          step("APPLYING", seen), step("OUTCOME_UNKNOWN", seen), step("CANCELED", seen, "x"), step("SUCCEEDED", seen, "x")],
+        gone: [gone("update", change("Add")), gone("update", change("Modify", "True")),
+          gone("update", change("Remove")), gone("update", change("Dynamic")), gone("delete", change("Retain"))],
+        steps: [step("QUEUED"), step("RUNNING"), step("AWAITING_APPROVAL", seen),
+          step("QUEUED", { ...seen, approved_by: ["x"] }), step("APPLYING", seen), step("OUTCOME_UNKNOWN", seen),
+          step("CANCELED", seen, "x"), step("SUCCEEDED", seen, "x")],
       };
     })()"""
     told = await visit.page.run(script)

@@ -27,7 +27,10 @@ const PAGES = [
   [/^\/stacks$/, showStacks, "stacks"],
   [/^\/stacks\/(?<id>[0-9a-f-]{36})$/, showStack, "stacks"],
 ];
-const LINKS = [["now", "#/", "Now"], ["plans", "#/plans", "Plans"], ["runs", "#/runs", "Runs"], ["stacks", "#/stacks", "Stacks"]];
+const LINKS = [
+  ["now", "#/", "Now"], ["plans", "#/plans", "Plans"], ["runs", "#/runs", "Runs"], ["stacks", "#/stacks", "Stacks"],
+];
+const MISTAKE = "The console made a mistake. Load the page anew; the command line does the same.";
 
 const main = document.getElementById("main");
 const live = document.getElementById("live");
@@ -50,7 +53,7 @@ async function open() {
   frame(found?.at);
   if (!found) {
     document.title = "No such page - Coreo";
-    fill(main, h("h1", { tabindex: "-1" }, "No such page"), h("p", {}, h("a", { href: "#/" }, "To what is going on now")));
+    fill(main, h("h1", { tabindex: "-1" }, "No such page"), toNow());
     return;
   }
   const place = h("div", { "aria-busy": "true" }, h("p", { class: "empty" }, "Loading …"));
@@ -92,9 +95,13 @@ function failed(error, place) {
     return;
   }
   if (!(error instanceof Problem)) console.error(error);
-  const problem = error instanceof Problem ? error : new Problem(0, "console", "The console made a mistake. Load the page anew; the command line does the same.");
-  if (problem.status === 404) fill(place, titled("Not found"), h("p", {}, problem.message), h("p", {}, h("a", { href: "#/" }, "To what is going on now")));
+  const problem = error instanceof Problem ? error : new Problem(0, "console", MISTAKE);
+  if (problem.status === 404) fill(place, titled("Not found"), h("p", {}, problem.message), toNow());
   else fill(place, titled("Not to be shown just now"), problemNotice(problem, "Why"), button("Try again", open));
+}
+
+function toNow() {
+  return h("p", {}, h("a", { href: "#/" }, "To what is going on now"));
 }
 
 /** Whether somebody is signed in; else the page where they can. */
@@ -155,7 +162,7 @@ function mistaken(event) {
     event.preventDefault();
     return;
   }
-  const said = event.reason instanceof Problem ? event.reason : new Problem(0, "console", "The console made a mistake. Load the page anew; the command line does the same.");
+  const said = event.reason instanceof Problem ? event.reason : new Problem(0, "console", MISTAKE);
   const box = h("div", { class: "toast" }, problemNotice(said), button("Close", () => box.remove(), { kind: "small" }));
   document.body.append(box);
 }

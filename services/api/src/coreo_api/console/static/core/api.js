@@ -49,7 +49,8 @@ export class Api {
   async #send(method, path, { query = {}, body, headers = {}, signal }) {
     const url = new URL(path, BASE);
     for (const [name, value] of Object.entries(query)) {
-      for (const each of [value].flat()) if (each !== null && each !== undefined && each !== "") url.searchParams.append(name, each);
+      const given = [value].flat().filter((each) => each !== null && each !== undefined && each !== "");
+      for (const each of given) url.searchParams.append(name, each);
     }
     const sent = { Authorization: `Bearer ${this.#token}`, ...headers };
     if (body !== undefined) sent["Content-Type"] = "application/json";

@@ -5,7 +5,7 @@ import { Problem } from "./api.js";
 const SLOWEST_MS = 15_000;
 
 /** Events {name, data, id} of chunks of text, each as soon as the empty line after it is there. */
-export class EventReader {
+class EventReader {
   #rest = "";
   #name = "";
   #data = [];

@@ -97,5 +97,6 @@ export function countsOf(changes) {
 
 /** Whether what a preview shows takes something away that people may miss, or AWS cannot tell what it does. */
 export function isDestructive({ operation, changes }) {
-  return operation === "delete" || changes.some((each) => each.action === "Dynamic" || ["remove", "replace"].includes(sortOf(each)));
+  const isGrave = (change) => change.action === "Dynamic" || ["remove", "replace"].includes(sortOf(change));
+  return operation === "delete" || changes.some(isGrave);
 }

@@ -29,7 +29,8 @@ export async function showPlan(context) {
     h("div", { class: "buttons" }, buttons),
     mayStart ? null : h("p", { class: "quiet" }, "Your token has not the scope plan, which starting a run takes."),
     plan.enabled ? null : h("p", { class: "quiet" }, "The plan is turned off: it does not run."),
-    plan.last_tick_problem ? notice("wait", "Its schedule last started no run, or not all", h("p", {}, plan.last_tick_problem)) : null,
+    plan.last_tick_problem
+      ? notice("wait", "Its schedule last started no run, or not all", h("p", {}, plan.last_tick_problem)) : null,
     section("The plan", planFacts(plan, accounts), plan.kind === "deploy" ? lintTable(plan.lint) : null),
     section("Runs", runs));
 }
@@ -44,14 +45,19 @@ function planFacts(plan, accounts) {
   return facts([...common,
     ["Template", spec.template_url ?? `${plural(spec.template_bytes, "byte")}, SHA-256 ${spec.template_sha256.slice(0, 12)}…`],
     ["Approval", approvalWords(spec.approval)],
-    ["Gates", spec.gates.map((gate) => h("div", {}, h("code", {}, gate.resource_type), ` must not be ${gate.refuse.map((each) => `${each}d`).join(" or ")}`))],
+    ["Gates", spec.gates.map(gateWords)],
     ["Works with", spec.service_role ? `service role ${spec.service_role}` : plural(spec.permissions.length, "stated IAM action")],
     ["Judged by", [...spec.rule_sets, ...spec.rules, ...spec.rule_packs].join(", ")],
     ["Refused from", spec.refuse_severity ? `a failed rule of severity ${spec.refuse_severity}` : null],
   ].filter(([label, value]) => label !== "Gates" || value.length > 0));
 }
 
-export function approvalWords(approval) {
+function gateWords(gate) {
+  const refused = gate.refuse.map((each) => ({ replace: "replaced", remove: "removed" })[each]).join(" or ");
+  return h("div", {}, h("code", {}, gate.resource_type), ` must not be ${refused}`);
+}
+
+function approvalWords(approval) {
   if (approval.auto) return "nobody is asked: what a preview shows is applied";
   const who = approval.requester_may_approve ? "" : ", others than who started the run";
   return `${plural(approval.approvers, "token")} must approve${who}, within ${Math.round(approval.expires_seconds / 3600)} h`;

@@ -35,7 +35,8 @@ export function whatWords({ kind, spec }) {
 
 export function whereWords(plan, accounts) {
   const ids = plan.cloud_account_ids;
-  const named = ids.length <= MAX_NAMED ? ids.map((id) => accountWords(accounts, id)).join(", ") : plural(ids.length, "account");
+  const named = ids.length > MAX_NAMED ? plural(ids.length, "account")
+    : ids.map((id) => accountWords(accounts, id)).join(", ");
   return `${ids.length === 0 ? "no account" : named}; ${plan.spec.regions.join(", ")}`;
 }
 

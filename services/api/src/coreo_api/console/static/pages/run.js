@@ -5,7 +5,7 @@ import { fill, h, withRunLinks } from "../core/dom.js";
 import { follow } from "../core/events.js";
 import { accountWords, planWords } from "../core/names.js";
 import { FINAL, STATES, plural, runTitle } from "../core/text.js";
-import { approvalPanel, loadDecisions, showDecisions } from "../parts/approval.js";
+import { approvalPanel, decisionsPart, loadDecisions } from "../parts/approval.js";
 import { showPreview } from "../parts/changes.js";
 import { ask } from "../parts/dialog.js";
 import { driftPart, failurePart, outputsTable } from "../parts/documents.js";
@@ -18,12 +18,16 @@ import { countTags } from "./findings.js";
 const LOOK_MS = 5_000; // whose turn it is changes without a word of the run's own
 const SOON_MS = 40; // events that come together are shown together
 const DOCUMENTS = { preview: "What it would change", outputs: "Outputs", drift: "Drift", failure: "Why it failed" };
-const PLACES = ["trouble", "head", "gone", "outcome", "approval", "failure", "progress", "waits", "outputs", "drift", "findings", "resources", "preview", "decisions"];
+const PLACES = [
+  "trouble", "head", "gone", "outcome", "approval", "failure", "progress", "waits", "outputs", "drift", "findings", "resources",
+  "preview", "decisions",
+];
 
 export async function showRun(context) {
   const { api, id, signal } = context;
   const run = await api.get(`runs/${id}`, {}, { signal });
-  const [accounts, plans] = await Promise.all([context.names.accounts([run.cloud_account_id]), context.names.plans([run.plan_id])]);
+  const [accounts, plans] = await Promise.all([
+    context.names.accounts([run.cloud_account_id]), context.names.plans([run.plan_id])]);
   if (signal.aborted) return;
   const page = new RunPage(context, run, accounts, plans);
   await page.show();
@@ -117,7 +121,8 @@ class RunPage {
     const tokens = run.deploy?.approval || run.deploy?.approved_by.length
       ? await context.names.tokens([...(run.deploy.approval?.approved_by ?? []), ...run.deploy.approved_by]) : new Map();
     const places = this.#places;
-    places.head.show([run.state, run.reason, run.cancel_requested, run.deploy?.cancel_refused, run.deploy?.no_change], () => this.#head());
+    const head = [run.state, run.reason, run.cancel_requested, run.deploy?.cancel_refused, run.deploy?.no_change];
+    places.head.show(head, () => this.#head());
     places.gone.show(run.results_gone, () => run.results_gone && goneNotice(run.results_gone));
     const preview = this.#documents.get("preview")?.value ?? null;
     const waits = run.state === "AWAITING_APPROVAL" && run.deploy?.approval;
@@ -144,10 +149,12 @@ class RunPage {
     ];
     return [
       h("p", { class: "crumbs" }, h("a", { href: "#/plans" }, "Plans"), " / ",
-        h("a", { href: `#/plans/${run.plan_id}` }, planWords(this.plans, run.plan_id)), " / ", h("span", { class: "mono" }, run.id)),
+        h("a", { href: `#/plans/${run.plan_id}` }, planWords(this.plans, run.plan_id)), " / ",
+        h("span", { class: "mono" }, run.id)),
       this.context.titled(this.title, stateBadge(run), h("div", { class: "buttons" }, links)),
       run.reason && run.state !== "AWAITING_APPROVAL" ? h("p", { class: "lead" }, withRunLinks(run.reason)) : null,
-      run.deploy?.cancel_refused && !over ? notice("wait", "It cannot be canceled now", h("p", {}, run.deploy.cancel_refused)) : null,
+      run.deploy?.cancel_refused && !over
+        ? notice("wait", "It cannot be canceled now", h("p", {}, run.deploy.cancel_refused)) : null,
     ];
   }
 
@@ -158,8 +165,9 @@ class RunPage {
     if (changing && preview) resources.expect(preview.changes);
     const place = this.#places.resources;
     const isOpen = place.element.querySelector("details")?.open ?? false;
-    place.show(changing ? [events, preview?.hash] : null, () => !changing ? [] : section("Resources", resources.resourceTable(),
-      events > 0 ? h("details", { open: isOpen }, h("summary", {}, `All ${plural(events, "stack event")}`), resources.eventTable()) : null));
+    const all = () => h("details", { open: isOpen }, h("summary", {}, `All ${plural(events, "stack event")}`), resources.eventTable());
+    place.show(changing ? [events, preview?.hash] : null, () => !changing ? []
+      : section("Resources", resources.resourceTable(), events > 0 ? all() : null));
   }
 
   #renderDocument(name) {
@@ -171,7 +179,10 @@ class RunPage {
     const hidden = !found || (name === "failure" && state === "OUTCOME_UNKNOWN");
     this.#places[name].show(hidden ? null : [found.value ?? null, found.problem?.message, later], () => {
       if (hidden) return [];
-      const body = [found.problem ? problemNotice(found.problem, "This cannot be read just now") : null, found.value ? shows[name](found.value) : null];
+      const body = [
+        found.problem ? problemNotice(found.problem, "This cannot be read just now") : null,
+        found.value ? shows[name](found.value) : null,
+      ];
       const title = later ? "The preview" : DOCUMENTS[name];
       const wasOpen = this.#places.preview.element.querySelector("section > details")?.open ?? false;
       return section(title, later ? h("details", { open: wasOpen }, h("summary", {}, "What it was to change"), body) : body);
@@ -225,11 +236,12 @@ class RunPage {
       const decisions = await loadDecisions(context.api, run);
       if (run !== this.run) return;
       this.#decisionsOf = mark;
-      this.#places.decisions.show(decisions, () => { const made = h("div"); showDecisions(made, decisions); return made; });
+      this.#places.decisions.show(decisions, () => decisionsPart(decisions));
     } catch (problem) {
       if (context.signal.aborted) return;
       if (!(problem instanceof Problem)) throw problem;
-      this.#places.decisions.show(problem.message, () => section("Who decided", problemNotice(problem, "The log of decisions cannot be read just now")));
+      const title = "The log of decisions cannot be read just now";
+      this.#places.decisions.show(problem.message, () => section("Who decided", problemNotice(problem, title)));
     }
   }
 
@@ -280,12 +292,17 @@ function runFacts({ run, accounts }) {
 }
 
 function findingsPart(run) {
-  return section("Findings", countTags(run, run.counts), h("p", {}, h("a", { href: `#/runs/${run.id}/findings`, class: "strong" }, "All findings of this run")));
+  const all = h("a", { href: `#/runs/${run.id}/findings`, class: "strong" }, "All findings of this run");
+  return section("Findings", countTags(run, run.counts), h("p", {}, all));
 }
 
 function goneNotice(gone) {
-  const why = { expired: "their time was over", requested: `${gone.by ?? "somebody"} had them deleted`, account: "its cloud account was disconnected so" };
-  return notice("wait", "The results of this run are gone", h("p", {}, `Since `, when(gone.at), `: ${why[gone.why]}. What is left are its state and counts.`));
+  const why = {
+    expired: "their time was over", requested: `${gone.by ?? "somebody"} had them deleted`,
+    account: "so was said when its cloud account was disconnected",
+  };
+  return notice("wait", "The results of this run are gone",
+    h("p", {}, "Deleted ", when(gone.at), `: ${why[gone.why]}. What is left are its state and counts.`));
 }
 
 async function askToCancel(context, run) {
@@ -293,7 +310,8 @@ async function askToCancel(context, run) {
   await ask({
     title: "Cancel this run?",
     body: h("p", {}, applying
-      ? "CloudFormation is asked to cancel an update, and then puts the stack back. What it cannot cancel, such as the making or deleting of a stack, goes on, and this page says why."
+      ? "CloudFormation is asked to cancel an update, and then puts the stack back. What it cannot cancel, such as the making or "
+        + "deleting of a stack, goes on, and this page says why."
       : "It ends, and nothing is changed."),
     confirm: "Cancel the run",
     kind: "danger",

@@ -18,7 +18,7 @@ export async function showRuns({ api, names, query, place, signal, titled }) {
     location.hash = `#/runs?${next}`;
   };
   const named = (map) => [["", "All"], ...[...map.values()].map((each) => [each.id, each.name])];
-  const states = [["", "All"], ...Object.entries(GROUPS).map(([id, [label]]) => [id, label]), ...Object.entries(STATES).map(([id, [label]]) => [id, label])];
+  const states = [["", "All"], ...Object.entries({ ...GROUPS, ...STATES }).map(([id, [label]]) => [id, label])];
   const filters = h("div", { class: "filters", role: "search", "aria-label": "Runs" },
     field("State", choice("state", states, value("state"), to("state"))),
     field("Plan", choice("plan", named(plans), value("plan_id"), to("plan_id"))),

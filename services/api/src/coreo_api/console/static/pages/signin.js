@@ -5,6 +5,7 @@ import { fill, h } from "../core/dom.js";
 import { remember } from "../core/session.js";
 import { field, problemNotice } from "../parts/ui.js";
 
+const UNKNOWN = "Coreo knows no such token: it is mistyped, was revoked, or has expired.";
 const SHAPE = /^coreo_[A-Za-z0-9_-]+$/;
 
 /** `enter(token)` raises a Problem for one that is not valid; `done()` goes on. */
@@ -28,7 +29,7 @@ export function showSignIn({ main, titled, trouble, enter, done }) {
       await enter(value);
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      refuse(error.status === 401 ? new Problem(401, error.code, "Coreo knows no such token: it is mistyped, was revoked, or has expired.") : error);
+      refuse(error.status === 401 ? new Problem(401, error.code, UNKNOWN) : error);
       return;
     } finally {
       submit.disabled = false;
@@ -50,7 +51,7 @@ export function showSignIn({ main, titled, trouble, enter, done }) {
       h("p", { class: "quiet help", id: "token-help" },
         "An operator makes a team's first one; further ones: ", h("code", {}, "coreo token create --name NAME"), "."),
       h("div", { class: "check" }, keep, h("label", { for: "keep" }, "Keep it until this tab is closed")),
-      h("p", { class: "quiet help" }, "Otherwise it is forgotten when the page is loaded anew. It is sent to this server alone, and never stored on disk by Coreo."),
+      h("p", { class: "quiet help" }, "Otherwise it is forgotten when the page is loaded anew. It is sent to this server alone."),
       h("div", { class: "buttons" }, submit))));
   token.focus();
 }

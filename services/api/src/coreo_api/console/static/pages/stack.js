@@ -24,18 +24,21 @@ export async function showStack(context) {
     target = found.target;
     queue.show(found, () => queueTable(found, accounts, plans));
   };
+  const may = context.token.scopes.includes("plan");
   const queueTable = (found, accounts, plans) => {
     const movable = found.runs.filter((run) => run.movable);
     return table({
       caption: "The queue", columns: ["Place", "Run", "State", "Plan", "Since", "Waits for", "Order"],
       rows: found.runs.map((run, at) => [
         String(at + 1),
-        h("a", { href: `#/runs/${run.run_id}`, class: "strong" }, ACTIONS[run.action], h("span", { class: "quiet mono" }, ` …${run.run_id.slice(-6)}`)),
+        h("a", { href: `#/runs/${run.run_id}`, class: "strong" }, ACTIONS[run.action],
+          h("span", { class: "quiet mono" }, ` …${run.run_id.slice(-6)}`)),
         [stateBadge({ ...run, cancel_requested: false }), run.holds_target ? [" ", badge("its turn", "busy")] : null],
-        [h("a", { href: `#/plans/${run.plan_id}` }, planWords(plans, run.plan_id)), h("div", { class: "quiet" }, accountWords(accounts, run.cloud_account_id))],
+        [h("a", { href: `#/plans/${run.plan_id}` }, planWords(plans, run.plan_id)),
+          h("div", { class: "quiet" }, accountWords(accounts, run.cloud_account_id))],
         when(run.created_at), run.waits_for ? withRunLinks(run.waits_for) : "–",
-        run.movable && movable.length > 1 && movable[0].run_id !== run.run_id
-          ? button("Let this one go first", () => first(run, movable), { kind: "small", disabled: !context.token.scopes.includes("plan"), "data-run": run.run_id }) : "–",
+        run.movable && movable[0].run_id !== run.run_id
+          ? button("Let this one go first", () => first(run, movable), { kind: "small", disabled: !may, "data-run": run.run_id }) : "–",
       ]),
       empty: "Nobody waits for this stack.",
     });
@@ -44,7 +47,8 @@ export async function showStack(context) {
     const order = [run, ...movable.filter((each) => each.run_id !== run.run_id)].map((each) => each.run_id);
     await ask({
       title: "Let this one go first?",
-      body: h("p", {}, `The ${run.action} …${run.run_id.slice(-6)} goes before the others that no worker has been given yet. Who has its turn keeps it.`),
+      body: h("p", {}, `The ${run.action} …${run.run_id.slice(-6)} goes before the others that no worker has been given yet. `,
+        "Who has its turn keeps it."),
       confirm: "Let it go first",
       act: () => api.post(`deploy-targets/${id}/queue/reorder`, { run_ids: order }),
     });
@@ -61,8 +65,12 @@ export async function showStack(context) {
   });
   if (signal.aborted) return;
   fill(place, titled(`Stack ${target.stack_name}`), trouble,
-    facts([["AWS account", h("span", { class: "mono" }, target.account_id)], ["Region", target.region], ["Known since", when(target.created_at)]]),
-    section("Queue", h("p", { class: "quiet" }, "One at a time has its turn. A change that waits for approval is passed by previews and drift checks, and by no other change."), queue.element),
+    facts([
+      ["AWS account", h("span", { class: "mono" }, target.account_id)], ["Region", target.region],
+      ["Known since", when(target.created_at)],
+    ]),
+    section("Queue", h("p", { class: "quiet" }, "One at a time has its turn. A change that waits for approval is passed by previews and "
+      + "drift checks, and by no other change."), queue.element),
     section("All runs of this stack", past));
   const timer = setInterval(async () => {
     if (document.hidden || document.querySelector("dialog[open]")) return;

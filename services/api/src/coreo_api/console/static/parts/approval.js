@@ -1,16 +1,15 @@
 // A run that waits for approval: who has approved, how many are missing, and the two answers.
 
-import { fill, h } from "../core/dom.js";
+import { h } from "../core/dom.js";
 import { tokenWords } from "../core/names.js";
 import { isDestructive, moment, plural } from "../core/text.js";
 import { previewWords } from "./changes.js";
 import { ask, reasonField } from "./dialog.js";
-import { button, code, notice, when } from "./ui.js";
+import { button, code, notice, section, when } from "./ui.js";
 
 /** `anew`: the preview is another one than was shown before. */
 export function approvalPanel(context, { run, preview, tokens, anew }) {
   const { approval } = run.deploy;
-  const missing = approval.needed - approval.approved_by.length;
   const may = context.token.scopes.includes("approve");
   const mine = approval.approved_by.includes(context.token.id);
   const isShown = preview !== null && preview.hash === approval.hash;
@@ -20,14 +19,25 @@ export function approvalPanel(context, { run, preview, tokens, anew }) {
   const reject = button("Reject …", () => askToReject(context, run), { id: "reject", disabled: !may });
   return h("section", { class: "card wait-card", "aria-labelledby": "approval-title" },
     h("h2", { id: "approval-title" }, "Waits for approval"),
-    anew ? notice("wait", "This is another preview than before", h("p", {}, "The stack or the template has changed since, and what was approved before counts no more. Look at it again.")) : null,
-    h("p", {}, approval.approved_by.length === 0 ? "Nobody has approved it yet. " : ["Approved by ",
-      approval.approved_by.map((id, at) => [at > 0 ? ", " : "", h("strong", {}, tokenWords(tokens, id)), id === context.token.id ? " (you)" : ""]), ". "],
-    `${plural(missing, "approval")} ${missing === 1 ? "is" : "are"} missing${approval.needed > 1 ? ` of ${approval.needed}, each by another token` : ""}.`),
+    anew ? notice("wait", "This is another preview than before", h("p", {}, "The stack or the template has changed since, "
+      + "and what was approved before counts no more. Look at it again.")) : null,
+    h("p", {}, approvedWords(approval.approved_by, tokens, context.token.id), missingWords(approval)),
     h("p", { class: "quiet" }, "It expires ", when(approval.expires_at), "."),
     mine ? h("p", {}, "You have approved this; somebody else must too.") : null,
     may ? null : h("p", {}, "Your token has not the scope approve. Sign in with one that has to decide."),
     h("div", { class: "buttons" }, approve, reject));
+}
+
+function approvedWords(ids, tokens, mine) {
+  if (ids.length === 0) return "Nobody has approved it yet. ";
+  const names = ids.map((id, at) => [at > 0 ? ", " : "", h("strong", {}, tokenWords(tokens, id)), id === mine ? " (you)" : ""]);
+  return ["Approved by ", names, ". "];
+}
+
+function missingWords({ needed, approved_by: approved }) {
+  const missing = needed - approved.length;
+  const of = needed > 1 ? ` of ${needed}, each by another token` : "";
+  return `${plural(missing, "approval")} ${missing === 1 ? "is" : "are"} missing${of}.`;
 }
 
 /** Approves the preview that is shown while this is asked, and no other: its hash goes with the approval. */
@@ -38,8 +48,10 @@ async function askToApprove(context, run, preview) {
     title: `Approve this ${run.deploy.action}?`,
     body: [
       h("p", {}, "It ", h("strong", {}, previewWords(preview)), "."),
-      h("p", { class: "quiet" }, `${preview.stack_name} in ${preview.account_id}, ${preview.region}. Preview `, code(preview.hash.slice(0, 12)), "…"),
-      grave ? notice("bad", "Something is removed or replaced", h("p", {}, "What is in those resources may be lost. Coreo cannot bring it back.")) : null,
+      h("p", { class: "quiet" }, `${preview.stack_name} in ${preview.account_id}, ${preview.region}. Preview `,
+        code(preview.hash.slice(0, 12)), "…"),
+      grave ? notice("bad", "Something may be removed or replaced",
+        h("p", {}, "What is in those resources may be lost. Coreo cannot bring it back.")) : null,
     ],
     confirm: "Approve",
     kind: grave ? "danger" : "primary",
@@ -68,10 +80,12 @@ async function askToReject(context, run) {
   });
 }
 
-const WORDS = { APPROVED: "approved it", REJECTED: "rejected it", RECONCILED: "had a worker look again", SETTLED: "settled it" };
+const WORDS = {
+  APPROVED: "approved it", REJECTED: "rejected it", RECONCILED: "had a worker look again", SETTLED: "settled it",
+};
 
 /** Who decided what about the run: entries of the log of decisions, oldest first. */
-export function decisionList(decisions) {
+function decisionList(decisions) {
   return h("ul", { class: "plainlist" }, decisions.map((each) => h("li", {},
     h("strong", {}, each.author), ` ${WORDS[each.action] ?? each.action}`,
     each.details.outcome ? [" as ", code(each.details.outcome)] : "",
@@ -93,6 +107,7 @@ export async function loadDecisions(api, run) {
   }
 }
 
-export function showDecisions(place, decisions) {
-  fill(place, decisions.length === 0 ? null : h("section", { class: "card" }, h("h2", {}, "Who decided"), decisionList(decisions)));
+/** Nothing where nobody has decided anything. */
+export function decisionsPart(decisions) {
+  return decisions.length === 0 ? [] : section("Who decided", decisionList(decisions));
 }

@@ -2,10 +2,13 @@
 
 import { h } from "../core/dom.js";
 import { countsOf, plural, sortOf } from "../core/text.js";
-import { badge, code, notice, severityBadge, statusBadge, table, when, typeName } from "./ui.js";
+import { badge, code, notice, severityBadge, statusBadge, table, typeName, when } from "./ui.js";
 
-const OPERATIONS = { create: "makes the stack", update: "changes the stack", delete: "deletes the stack", none: "nothing to do" };
+const OPERATIONS = {
+  create: "makes the stack", update: "changes the stack", delete: "deletes the stack", none: "nothing to do",
+};
 const KINDS = { add: "good", change: "busy", replace: "bad", remove: "bad", keep: "quiet" };
+const WHOLE = { add: "all of it is new", remove: "all of it goes", keep: "it stays when the stack goes" };
 const MAX_DETAILS = 4;
 
 export function previewWords(preview) {
@@ -35,19 +38,25 @@ export function showPreview(preview) {
 
 function gateNotice(hit) {
   const verb = hit.effect === "replace" ? "replaced" : "removed";
-  const what = [h("strong", {}, hit.logical_id), ` (${hit.type}) would be ${verb}. The plan's gate on `, code(hit.resource_type)];
-  if (hit.allowed) return notice("wait", "A gate was told to let this pass", h("p", {}, what, " would refuse that; whoever started this run let it pass."));
-  return notice("bad", "A gate refuses this", h("p", {}, what, ` refuses that, so it is not applied. To let it pass once, start a run anew with “Let pass this once: ${hit.logical_id}”.`));
+  const change = [h("strong", {}, hit.logical_id), ` (${hit.type}) would be ${verb}. `];
+  const gate = ["The plan's gate on ", code(hit.resource_type)];
+  if (hit.allowed) {
+    return notice("wait", "A gate was told to let this pass",
+      h("p", {}, change, gate, " would refuse that; whoever started this run let it pass."));
+  }
+  return notice("bad", "A gate refuses this", h("p", {}, change, gate, " refuses that, so it is not applied. To let it pass once, "
+    + `start a run anew with “Let pass this once: ${hit.logical_id}”.`));
 }
 
 function changeRow(change, hits) {
   const sort = sortOf(change);
   const replaced = { True: badge("yes", "bad"), Conditional: badge("perhaps", "bad") }[change.replacement] ?? "no";
-  const policy = change.policy_action ? h("div", { class: "quiet small" }, change.policy_action.replace(/\B[A-Z]/g, " $&").toLowerCase()) : null;
+  const policy = change.policy_action?.replace(/\B[A-Z]/g, " $&").toLowerCase(); // ReplaceAndSnapshot, as words
   const cells = [
-    [badge(change.action, KINDS[sort]), policy],
-    [h("strong", {}, change.logical_id), change.physical_id ? h("div", { class: "quiet mono small" }, change.physical_id) : null,
-      change.nested_change_set_arn ? h("div", { class: "quiet small" }, "a stack of its own, changed by ", code(change.nested_change_set_arn)) : null,
+    [badge(change.action, KINDS[sort]), policy ? h("div", { class: "quiet small" }, policy) : null],
+    [h("strong", {}, change.logical_id),
+      change.physical_id ? h("div", { class: "quiet mono small" }, change.physical_id) : null,
+      change.nested_change_set_arn ? nestedWords(change.nested_change_set_arn) : null,
       hits.map((hit) => h("div", {}, badge(hit.allowed ? "gate: let pass" : "gate: refused", hit.allowed ? "wait" : "bad")))],
     typeName(change.type),
     sort === "add" || sort === "remove" || sort === "keep" ? "–" : replaced,
@@ -56,25 +65,29 @@ function changeRow(change, hits) {
   return { cells, class: sort === "remove" || sort === "replace" ? "grave" : null };
 }
 
-function details(change) {
-  const all = change.details.map(detail);
-  if (all.length === 0) return change.scope.length > 0 ? change.scope.join(", ") : h("span", { class: "quiet" }, wholeWords(change));
-  const first = h("ul", { class: "details" }, all.slice(0, MAX_DETAILS));
-  if (all.length <= MAX_DETAILS) return first;
-  return [first, h("details", {}, h("summary", {}, `and ${all.length - MAX_DETAILS} more`), h("ul", { class: "details" }, all.slice(MAX_DETAILS)))];
+function nestedWords(arn) {
+  return h("div", { class: "quiet small" }, "a stack of its own, changed by ", code(arn));
 }
 
-function wholeWords(change) {
-  return { add: "all of it is new", remove: "all of it goes", keep: "it stays when the stack goes" }[sortOf(change)] ?? "AWS does not say what";
+function details(change) {
+  const all = change.details.map(detail);
+  if (all.length === 0 && change.scope.length > 0) return change.scope.join(", ");
+  if (all.length === 0) return h("span", { class: "quiet" }, WHOLE[sortOf(change)] ?? "AWS does not say what");
+  const first = h("ul", { class: "details" }, all.slice(0, MAX_DETAILS));
+  if (all.length <= MAX_DETAILS) return first;
+  return [first, h("details", {},
+    h("summary", {}, `and ${all.length - MAX_DETAILS} more`), h("ul", { class: "details" }, all.slice(MAX_DETAILS)))];
 }
 
 function detail(each) {
   const name = each.path || [each.attribute, each.name].filter(Boolean).join(".");
   const causes = { Always: badge("replaces", "bad"), Conditionally: badge("may replace", "bad") };
   const told = each.before !== null || each.after !== null;
-  const unsure = each.evaluation === "Dynamic" ? h("span", { class: "quiet" }, " known only when it is done") : null;
+  const quiet = [
+    each.cause ? ` because of ${each.cause}` : "", each.evaluation === "Dynamic" ? " known only when it is done" : "",
+  ];
   return h("li", {},
-    h("div", {}, code(name), " ", causes[each.recreation], each.cause ? h("span", { class: "quiet" }, ` because of ${each.cause}`) : null, unsure),
+    h("div", {}, code(name), " ", causes[each.recreation], h("span", { class: "quiet" }, quiet)),
     told ? h("div", { class: "values" }, value("del", "before", each.before), value("ins", "after", each.after)) : null);
 }
 

@@ -2,7 +2,7 @@
 
 import { h } from "../core/dom.js";
 import { plural } from "../core/text.js";
-import { badge, code, copyButton, facts, notice, table, when, typeName } from "./ui.js";
+import { badge, code, copyButton, facts, items, notice, table, typeName, when } from "./ui.js";
 
 export function outputsTable(outputs) {
   return [
@@ -29,12 +29,16 @@ export function failurePart(failure) {
       ["Status", code(failure.first.status)], ["At", when(failure.first.at)],
     ]) : null,
     failure.first?.reason ? h("blockquote", {}, failure.first.reason) : null,
-    failure.others.length > 0 ? h("details", {}, h("summary", {}, `${plural(failure.others.length, "failure")} that followed`), table({
-      caption: "Failures that followed", columns: ["Resource", "Status", "AWS says"],
-      rows: failure.others.map((each) => [each.logical_id, code(each.status), each.reason ?? ""]),
-    })) : null,
-    failure.advice.length > 0 ? [h("h3", {}, "What to do"), h("ul", {}, failure.advice.map((each) => h("li", {}, each)))] : null,
+    failure.others.length > 0 ? followed(failure.others) : null,
+    failure.advice.length > 0 ? [h("h3", {}, "What to do"), items(failure.advice)] : null,
   ];
+}
+
+function followed(events) {
+  return h("details", {}, h("summary", {}, `${plural(events.length, "failure")} that followed`), table({
+    caption: "Failures that followed", columns: ["Resource", "Status", "AWS says"],
+    rows: events.map((each) => [each.logical_id, code(each.status), each.reason ?? ""]),
+  }));
 }
 
 const DRIFTS = {
@@ -42,12 +46,17 @@ const DRIFTS = {
   NOT_CHECKED: ["not checked", "quiet"], UNKNOWN: ["unknown", "unsure"],
 };
 
+const DRIFT_WORDS = {
+  IN_SYNC: "Nothing that could be compared has drifted.", DRIFTED: "The stack has drifted.",
+  UNKNOWN: "AWS cannot say whether the stack has drifted.",
+};
+
 export function driftPart(drift) {
   const rows = [...drift.resources].sort((one, two) => rank(two.status) - rank(one.status));
   const inSync = rows.filter((each) => each.status === "IN_SYNC").length;
-  const words = { IN_SYNC: "Nothing that could be compared has drifted.", DRIFTED: "The stack has drifted.", UNKNOWN: "AWS cannot say whether the stack has drifted." };
+  const share = ` ${inSync} of ${plural(rows.length, "resource")} in sync.`;
   return [
-    h("p", { class: "lead" }, words[drift.status], h("span", { class: "quiet" }, ` ${inSync} of ${plural(rows.length, "resource")} in sync.`)),
+    h("p", { class: "lead" }, DRIFT_WORDS[drift.status], h("span", { class: "quiet" }, share)),
     table({
       caption: "Resources beside the template",
       columns: ["State", "Resource", "Type", "Difference"],

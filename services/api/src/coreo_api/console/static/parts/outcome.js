@@ -2,7 +2,7 @@
 
 import { h } from "../core/dom.js";
 import { ask, reasonField } from "./dialog.js";
-import { button, choice, code, command, facts, field, notice, when } from "./ui.js";
+import { button, choice, code, command, facts, field, items, notice, when } from "./ui.js";
 
 const OUTCOMES = { SUCCEEDED: "it was done", ROLLED_BACK: "CloudFormation undid it", FAILED: "it was not done, or in part" };
 
@@ -11,18 +11,19 @@ export function outcomePart(context, page) {
   const look = button("Have a worker look again …", () => askToReconcile(context, page), {
     kind: "primary", id: "reconcile", disabled: !context.token.scopes.includes("plan"),
   });
-  const settle = (outcome) => button(`Settle as ${outcome} …`, () => askToSettle(context, page, outcome), { kind: "small", disabled: !may });
+  const settle = (outcome) => button(`Settle as ${outcome} …`, () => askToSettle(context, page, outcome),
+    { kind: "small", disabled: !may });
   return h("section", { class: "card alarm-card", "aria-labelledby": "outcome-title" },
     h("h2", { id: "outcome-title" }, "Nobody can say what became of this"),
-    notice("alarm", "The stack is locked", h("p", {}, "AWS may have been told to change it, and no answer says whether it did. No other run touches ",
-      h("strong", {}, page.stack_name), " until a worker has found out, or a person has looked and says so.")),
+    notice("alarm", "The stack is locked", h("p", {}, "AWS may have been told to change it, and no answer says whether it did. ",
+      "No other run touches ", h("strong", {}, page.stack_name), " until a worker has found out, or a person has looked and says so.")),
     facts([
       ["Action", page.action], ["Stack", `${page.stack_name} in ${page.account_id}, ${page.region}`],
       ["Stack ARN", page.stack_arn && code(page.stack_arn)], ["Change set", page.change_set_arn && code(page.change_set_arn)],
       ["Token in AWS's events", code(page.token)], ["AWS was told", page.applied_at && when(page.applied_at)],
-      ["In AWS", h("a", { href: page.console_url, target: "_blank", rel: "noreferrer noopener" }, "Open the stack in the AWS console")],
+      ["In AWS", h("a", { href: page.console_url, target: "_blank", rel: "noreferrer noopener" }, "The stack in the AWS console")],
     ]),
-    page.advice.length > 0 ? [h("h3", {}, "What the last worker left"), h("ul", {}, page.advice.map((each) => h("li", {}, each)))] : null,
+    page.advice.length > 0 ? [h("h3", {}, "What the last worker left"), items(page.advice)] : null,
     h("h3", {}, "1. Let a worker look"),
     h("p", {}, "If the account could not be reached and can be now, a worker finds out by itself. It changes nothing."),
     h("div", { class: "buttons" }, look),
@@ -54,7 +55,8 @@ async function askToReconcile(context, page) {
 }
 
 async function askToSettle(context, page, outcome) {
-  const said = choice("settle-outcome", Object.entries(OUTCOMES).map(([value, words]) => [value, `${value}: ${words}`]), outcome);
+  const options = Object.entries(OUTCOMES).map(([value, words]) => [value, `${value}: ${words}`]);
+  const said = choice("settle-outcome", options, outcome);
   const reason = reasonField("What you saw", "It is kept with the name of your token.");
   await ask({
     title: "Settle this run?",
@@ -65,6 +67,9 @@ async function askToSettle(context, page, outcome) {
     confirm: "Settle",
     kind: "danger",
     typed: page.stack_name,
-    act: async () => context.decided(await context.api.post(`runs/${page.run_id}/settle`, { outcome: said.value, reason: reason.control.value })),
+    act: async () => {
+      const body = { outcome: said.value, reason: reason.control.value };
+      return context.decided(await context.api.post(`runs/${page.run_id}/settle`, body));
+    },
   });
 }

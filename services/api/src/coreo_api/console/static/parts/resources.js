@@ -7,7 +7,7 @@ import { atClock, badge, table, typeName } from "./ui.js";
 const MAX_SHOWN = 500;
 const STACK = "AWS::CloudFormation::Stack";
 
-export function eventKind(status) {
+function eventKind(status) {
   if (status.endsWith("_FAILED")) return "bad";
   if (status.includes("ROLLBACK")) return "wait";
   if (status.endsWith("_COMPLETE")) return "good";
@@ -56,7 +56,9 @@ export class Resources {
   eventTable() {
     const shown = this.events.slice(-MAX_SHOWN).reverse();
     return [
-      this.events.length > MAX_SHOWN ? h("p", { class: "quiet" }, `The last ${MAX_SHOWN} of ${plural(this.events.length, "event")}; coreo deploy events has all.`) : null,
+      this.events.length > MAX_SHOWN
+        ? h("p", { class: "quiet" }, `The last ${MAX_SHOWN} of ${plural(this.events.length, "event")}; coreo deploy events has all.`)
+        : null,
       table({
         caption: "Stack events, newest first",
         columns: ["At", "Status", "Resource", "Type", "AWS says"],

@@ -34,7 +34,8 @@ export async function askToStart({ api }, { plan, accounts, action }) {
       unasked ? notice("bad", "Nobody will be asked", h("p", {}, `This plan needs no approval. ${UNASKED[action]}`))
         : h("p", {}, WORDS[action] ?? "It reads the accounts with the rules of the plan, and changes nothing."),
       which.element, where.element,
-      gated ? field("Let pass this once", allow, "Logical ids of resources that the plan's gates would refuse, with spaces between. Leave it empty to let nothing pass.") : null,
+      gated ? field("Let pass this once", allow, "Logical ids of resources that the plan's gates would refuse, with spaces "
+        + "between. Leave it empty to let nothing pass.") : null,
     ],
     confirm: action === null ? "Run now" : ACTIONS[action],
     kind: action === "destroy" || unasked ? "danger" : "primary",

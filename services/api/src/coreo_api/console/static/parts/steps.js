@@ -5,7 +5,11 @@ import { STATES, plural } from "../core/text.js";
 
 const CHANGES = ["Queued", "Preview", "Approval", "Changing the stack", "Done"];
 const LOOKS = ["Queued", "Working", "Done"];
-const ENDS = { SUCCEEDED: "good", PARTIAL: "unsure", FAILED: "bad", ROLLED_BACK: "bad", CANCELED: "quiet", EXPIRED: "quiet", OUTCOME_UNKNOWN: "alarm" };
+const ENDS = {
+  SUCCEEDED: "good", PARTIAL: "unsure", FAILED: "bad", ROLLED_BACK: "bad", CANCELED: "quiet", EXPIRED: "quiet",
+  OUTCOME_UNKNOWN: "alarm",
+};
+const CHANGING = ["APPLYING", "OUTCOME_UNKNOWN", "ROLLED_BACK"];
 
 function changesStack(run) {
   return run.deploy !== null && ["apply", "destroy"].includes(run.deploy.action);
@@ -20,7 +24,7 @@ export function stepOf(run) {
   }
   const { documents, approved_by: approved } = run.deploy;
   if (run.state === "SUCCEEDED") return 4;
-  if (run.state === "APPLYING" || run.state === "OUTCOME_UNKNOWN" || documents.events > 0 || run.state === "ROLLED_BACK") return 3;
+  if (CHANGING.includes(run.state) || documents.events > 0) return 3;
   if (run.state === "AWAITING_APPROVAL") return 2;
   if (approved.length > 0) return 3;
   if (over) return documents.preview ? 2 : run.attempt > 0 ? 1 : 0;
@@ -45,7 +49,9 @@ export function progress(run) {
   const total = run.units_total;
   const isAtWork = ["CLAIMED", "RUNNING", "APPLYING"].includes(run.state);
   if (total === null && !isAtWork) return null;
-  const words = total === null ? "At work; how much there is to do is not known yet." : `${run.units_done.toLocaleString("en")} of ${plural(total, things)} done`;
-  const bar = h("progress", { id: "progress", max: total === null ? null : Math.max(total, 1), value: total === null ? null : run.units_done });
+  const words = total === null ? "At work; how much there is to do is not known yet."
+    : `${run.units_done.toLocaleString("en")} of ${plural(total, things)} done`;
+  const known = total === null ? {} : { max: Math.max(total, 1), value: run.units_done };
+  const bar = h("progress", { id: "progress", ...known });
   return h("div", { class: "progress" }, h("label", { for: "progress" }, words), bar);
 }

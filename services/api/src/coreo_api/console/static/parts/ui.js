@@ -43,7 +43,13 @@ export function code(text) {
 
 /** A resource's type, which breaks between its parts alone. */
 export function typeName(type) {
-  return h("span", { class: "type mono small" }, type.split("::").flatMap((part, at) => at === 0 ? part : ["::", h("wbr"), part]));
+  const parts = type.split("::").flatMap((part, at) => at === 0 ? part : ["::", h("wbr"), part]);
+  return h("span", { class: "type mono small" }, parts);
+}
+
+/** A list of sentences. */
+export function items(texts) {
+  return h("ul", {}, texts.map((each) => h("li", {}, each)));
 }
 
 /** Pairs of a label and what it says; a value that is null is left out. */
@@ -61,7 +67,8 @@ export function table({ caption, columns, rows, empty = "There is nothing here."
   const head = h("tr", { role: "row" }, columns.map((label) => h("th", { scope: "col", role: "columnheader" }, label)));
   const body = rows.map((row) => {
     const cells = row.cells ?? row;
-    return h("tr", { role: "row", class: row.class }, cells.map((cell, at) => h("td", { role: "cell", "data-label": columns[at] }, h("div", {}, cell))));
+    return h("tr", { role: "row", class: row.class }, cells.map((cell, at) =>
+      h("td", { role: "cell", "data-label": columns[at] }, h("div", {}, cell))));
   });
   return h("table", { role: "table" },
     h("caption", { class: captionHidden ? "unseen" : null }, caption),
