@@ -2,9 +2,9 @@
 
 import { fill, h } from "../core/dom.js";
 import { AT_WORK, FINAL, FOR_PEOPLE, plural } from "../core/text.js";
-import { Problem } from "../core/api.js";
+import { lookAgain } from "../parts/polling.js";
 import { runTable } from "../parts/runs.js";
-import { Place, notice, section } from "../parts/ui.js";
+import { Place, section } from "../parts/ui.js";
 
 const LOOK_MS = 5_000;
 
@@ -22,30 +22,21 @@ export async function showNow(context) {
     const runs = lists.flatMap((list) => list.items);
     const [accounts, plans] = await Promise.all([
       context.names.accounts(runs.map((run) => run.cloud_account_id)), context.names.plans(runs.map((run) => run.plan_id))]);
-    const [people, work, over] = lists.map((list) => list.items);
-    const shown = (items, caption, empty) => () => runTable(items, { accounts, plans, caption, empty });
-    waiting.show(people, shown(people, "Runs that wait for somebody", "Nothing waits for anybody."));
-    working.show(work, shown(work, "Runs at work", "Nothing is at work."));
-    ended.show(over, shown(over, "Runs that ended last", "Nothing has run yet."));
-    if (waited !== null && people.length > waited) announce(`${plural(people.length, "run")} wait for somebody.`);
-    waited = people.length;
+    const show = (at, place, state, caption, empty) => place.show(lists[at], () => [
+      runTable(lists[at].items, { accounts, plans, caption, empty }),
+      lists[at].next_cursor === null ? null : h("p", {}, h("a", { href: `#/runs?state=${state}` }, "There are more")),
+    ]);
+    show(0, waiting, "people", "Runs that wait for somebody", "Nothing waits for anybody.");
+    show(1, working, "work", "Runs at work", "Nothing is at work.");
+    show(2, ended, "over", "Runs that ended last", "Nothing has run yet.");
+    const people = lists[0].items.length;
+    if (waited !== null && people > waited) announce(`${plural(people, "run")} ${people === 1 ? "waits" : "wait"} for somebody.`);
+    waited = people;
   };
 
   await look();
   if (signal.aborted) return;
   fill(place, titled("Now"), trouble,
     section("Waits for somebody", waiting.element), section("At work", working.element), section("Ended last", ended.element));
-  const timer = setInterval(async () => {
-    if (document.hidden) return;
-    try {
-      await look();
-      fill(trouble);
-    } catch (error) {
-      if (signal.aborted) return;
-      if (!(error instanceof Problem)) throw error;
-      if (error.status === 401) context.again();
-      else fill(trouble, notice("wait", "This is not the newest", h("p", {}, error.message)));
-    }
-  }, LOOK_MS);
-  signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+  lookAgain(context, look, LOOK_MS, trouble);
 }

@@ -1,13 +1,13 @@
 // A stack's queue: whose turn it is, who waits for what, and another order.
 
-import { Problem } from "../core/api.js";
 import { fill, h, withRunLinks } from "../core/dom.js";
 import { accountWords, planWords } from "../core/names.js";
 import { ACTIONS } from "../core/text.js";
 import { ask } from "../parts/dialog.js";
 import { listing } from "../parts/listing.js";
+import { lookAgain } from "../parts/polling.js";
 import { runTable } from "../parts/runs.js";
-import { Place, badge, button, facts, notice, section, stateBadge, table, when } from "../parts/ui.js";
+import { Place, badge, button, facts, section, stateBadge, table, when } from "../parts/ui.js";
 
 const LOOK_MS = 4_000;
 
@@ -72,17 +72,5 @@ export async function showStack(context) {
     section("Queue", h("p", { class: "quiet" }, "One at a time has its turn. A change that waits for approval is passed by previews and "
       + "drift checks, and by no other change."), queue.element),
     section("All runs of this stack", past));
-  const timer = setInterval(async () => {
-    if (document.hidden || document.querySelector("dialog[open]")) return;
-    try {
-      await look();
-      fill(trouble);
-    } catch (error) {
-      if (signal.aborted) return;
-      if (!(error instanceof Problem)) throw error;
-      if (error.status === 401) context.again();
-      else fill(trouble, notice("wait", "This is not the newest", h("p", {}, error.message)));
-    }
-  }, LOOK_MS);
-  signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+  lookAgain(context, look, LOOK_MS, trouble);
 }

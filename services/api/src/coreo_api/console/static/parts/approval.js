@@ -23,6 +23,7 @@ export function approvalPanel(context, { run, preview, tokens, anew }) {
       + "and what was approved before counts no more. Look at it again.")) : null,
     h("p", {}, approvedWords(approval.approved_by, tokens, context.token.id), missingWords(approval)),
     h("p", { class: "quiet" }, "It expires ", when(approval.expires_at), "."),
+    isShown ? null : h("p", {}, "It can be approved when the preview that waits is shown below."),
     mine ? h("p", {}, "You have approved this; somebody else must too.") : null,
     may ? null : h("p", {}, "Your token has not the scope approve. Sign in with one that has to decide."),
     h("div", { class: "buttons" }, approve, reject));
