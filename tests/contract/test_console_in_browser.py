@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI
 
 from coreo_api.console import serving
 from coreo_shared.contracts.deploys import Change, ChangeDetail, Failure, Output, Outputs, StackEvent
@@ -80,6 +81,17 @@ async def visiting(api: Api, service: ResultsService, chromium: str) -> AsyncIte
 async def visit(api: Api, service: ResultsService, chromium: str) -> AsyncIterator[Visit]:
     async with api.running(), visiting(api, service, chromium) as visit:
         yield visit
+
+
+@pytest.fixture
+async def page(chromium: str) -> AsyncIterator[Page]:
+    """The console's files alone, with no api behind them."""
+    app = FastAPI()
+    serving.add_console(app)
+    async with served(app) as url, opened_page(chromium) as page:
+        await page.open(f"{url}/console/")
+        await page.until("document.getElementById('token') !== null")
+        yield page
 
 
 def hostile_preview(**changes: Any) -> Any:
@@ -247,9 +259,8 @@ async def test_a_bad_token_is_refused_and_a_good_one_goes_when_it_is_revoked(vis
     assert await page.run("sessionStorage.length") == 0
 
 
-async def test_the_browser_itself_would_stop_what_a_mistake_let_through(visit: Visit) -> None:
+async def test_the_browser_itself_would_stop_what_a_mistake_let_through(page: Page) -> None:
     """And the other tests would hear of it: it is told where they look."""
-    page = visit.page
     markup = "try { document.querySelector('main').innerHTML = '<b>x</b>'; 'made' } catch (error) { error.name }"
     assert await page.run(markup) == "TypeError"
     assert await page.run("try { setTimeout('1'); 'ran' } catch (error) { error.name }") in {"TypeError", "EvalError"}
@@ -277,7 +288,7 @@ async def test_without_its_guards_a_name_would_act(
         await visit.go(f"#/runs/{run}", "document.title === 'hacked'")
 
 
-async def test_a_broken_stream_goes_on_where_it_broke(visit: Visit) -> None:
+async def test_a_broken_stream_goes_on_where_it_broke(page: Page) -> None:
     script = """(async () => {
       const { follow } = await import(new URL("core/events.js", location.href));
       const encoder = new TextEncoder();
@@ -299,13 +310,13 @@ async def test_a_broken_stream_goes_on_where_it_broke(visit: Visit) -> None:
         trouble: (problem) => troubles.push(problem === null ? null : problem.message) });
       return { asked, heard, troubles };
     })()"""
-    told = await visit.page.run(script)
+    told = await page.run(script)
     assert told["asked"] == [None, "2.1", "3.1"]
     assert told["heard"] == [["stack", 1], ["run", 2], ["run", 3]]
     assert told["troubles"] == [None, "The connection broke.", None]
 
 
-async def test_words_and_steps_say_what_is_so(visit: Visit) -> None:
+async def test_words_and_steps_say_what_is_so(page: Page) -> None:
     script = """(async () => {
       const at = (path) => import(new URL(path, location.href));
       const { ago, countsOf, duration, isDestructive, plain } = await at("core/text.js");
@@ -328,7 +339,7 @@ async def test_words_and_steps_say_what_is_so(visit: Visit) -> None:
           step("CANCELED", seen, "x"), step("SUCCEEDED", seen, "x")],
       };
     })()"""
-    told = await visit.page.run(script)
+    told = await page.run(script)
     assert told == {
         "durations": ["0 s", "59 s", "1 min 1 s", "1 h", "1 d 1 h", "0 s"],
         "ages": ["never", "2 h ago"],
