@@ -100,7 +100,8 @@ def run_demo(*, check: bool) -> int:
         status = max(status, _deploy(stack, customer, Path(directory), console))
         if check:
             return status
-        console.print(f"\nAPI [link]{api.url}/docs[/]   team token {token}", highlight=False, soft_wrap=True)
+        console.print(f"\nConsole  {api.url}/console/   team token {token}", highlight=False, soft_wrap=True)
+        console.print(f"API      {api.url}/openapi.json", highlight=False, soft_wrap=True)
         console.print(f"Go on in another shell:  export COREO_URL={api.url} COREO_TOKEN={token}", soft_wrap=True)
         console.print("Everything stays up until Ctrl-C.")
         with suppress(KeyboardInterrupt):

@@ -15,6 +15,7 @@ from coreo_api import health, openapi, signals
 from coreo_api.accounts import endpoints as accounts
 from coreo_api.bootstrap import endpoints as bootstrap
 from coreo_api.compliance import endpoints as compliance
+from coreo_api.console.serving import add_console
 from coreo_api.context import Clock, Context, utc_now
 from coreo_api.custody import endpoints as custody
 from coreo_api.custody import exclusions
@@ -117,6 +118,8 @@ def create_app(
     for feature in (*features, health):
         app.include_router(feature.router)
     app.include_router(plans.templates)
+    if settings.console:
+        add_console(app)
     openapi.describe(app)
     return app
 

@@ -45,6 +45,7 @@ class ApiSettings(DatabaseSettings):
     aws_region: Annotated[str | None, Field(validation_alias="AWS_REGION")] = None
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    console: bool = True  # whether the web console is served, at /console/
     job_ttl_seconds: Annotated[int, Field(ge=60)] = 6 * 3600  # a run that no worker has taken by then is expired
     team_max_active_runs: Annotated[int, Field(ge=1)] = 50  # handed to workers and not ended; others wait their turn
 

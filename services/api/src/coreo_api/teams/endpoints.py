@@ -20,6 +20,12 @@ async def show_team(session: TeamSession) -> TeamView:
     return TeamView.model_validate(await repository.find_team(session.connection, session.team_id))
 
 
+@router.get("/token")
+async def show_token(session: TeamSession) -> TokenView:
+    """The token that asks: its name, and what it may do."""
+    return TokenView.model_validate(await repository.find_token(session.connection, session.team_id, session.token_id))
+
+
 @router.post("/tokens", status_code=201)
 async def create_token(session: OwnerSession, body: CreateToken) -> NewTokenView:
     """Make a token. The answer shows it, and nothing ever shows it again."""

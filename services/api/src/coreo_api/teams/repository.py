@@ -65,6 +65,12 @@ async def list_tokens(connection: AsyncConnection, team_id: UUID, before: UUID, 
     return (await connection.execute(statement, {"team": team_id, "before": before, "limit": limit})).all()
 
 
+async def find_token(connection: AsyncConnection, team_id: UUID, token_id: UUID) -> Row[Any]:
+    """The public columns of a token that was just identified."""
+    statement = text(f"SELECT {_TOKEN_COLUMNS} FROM tokens WHERE team_id = :team AND id = :id")  # noqa: S608  constants
+    return (await connection.execute(statement, {"team": team_id, "id": token_id})).one()
+
+
 async def lock_tokens(connection: AsyncConnection, team_id: UUID) -> None:
     """One at a time revokes tokens of a team, until the transaction ends."""
     await connection.execute(text("SELECT pg_advisory_xact_lock(hashtextextended(:team, 1))"), {"team": str(team_id)})
