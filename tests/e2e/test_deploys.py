@@ -183,6 +183,73 @@ async def test_cloudformation_works_with_its_own_role_where_the_plan_has_one(off
     assert event.state is RunState.SUCCEEDED
 
 
+async def test_template_in_s3_is_fetched_by_the_run_and_fixed_by_its_preview(office: Desk) -> None:
+    """In a bucket of the account, by both forms of its address; what is put there after the preview is not executed."""
+    s3, name = office.client("s3"), "from-s3"
+    s3.create_bucket(Bucket="templates-1", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+
+    def put(*topics: str) -> None:
+        body = json.dumps(template(**{title: topic(f"{name}-{title}") for title in topics}))
+        s3.put_object(Bucket="templates-1", Key="net/web.json", Body=body)
+
+    fields: dict[str, Any] = {"name": name, "permissions": ["sns:*"]}  # nothing of S3: the URL says what may be read
+    put("One")
+    url = "https://templates-1.s3.eu-west-1.amazonaws.com/net/web.json"
+    run_id, event = await office.carry_out(make_spec(None, PREVIEW, template_url=url, **fields))
+    assert (event.state, event.reason) == (RunState.SUCCEEDED, None)
+    path_style = "https://s3.eu-west-1.amazonaws.com/templates-1/net/web.json"
+    run_id = office.start(make_spec(None, template_url=path_style, **fields))
+    await office.until(run_id, RunState.AWAITING_APPROVAL)
+    put("One", "Two")
+    await office.approve(run_id)
+    assert (await office.until(run_id)).state is RunState.SUCCEEDED
+    preview = await office.document(run_id, "preview")
+    assert isinstance(preview, Preview)
+    assert [change.logical_id for change in preview.changes] == ["One"]
+    made = office.cloudformation.list_stack_resources(StackName=name)["StackResourceSummaries"]
+    assert [one["LogicalResourceId"] for one in made] == ["One"]
+    run_id, event = await office.carry_out(make_spec(None, template_url=url, **fields))
+    assert (event.state, event.units_total) == (RunState.SUCCEEDED, 1)  # the one that was put there since
+
+
+async def test_template_that_the_role_may_not_read_is_named(office: Desk) -> None:
+    """Whatever the role may otherwise: denied by its own policy, by another account's bucket, or not there at all."""
+    s3, other = office.client("s3"), office.stack.simulator.root_client("s3", "222222220008", "eu-west-1")
+    where: Any = {"CreateBucketConfiguration": {"LocationConstraint": "eu-west-1"}}
+    for client, bucket in ((s3, "closed-1"), (other, "foreign-1")):
+        client.create_bucket(Bucket=bucket, **where)
+        client.put_object(Bucket=bucket, Key="t.json", Body=json.dumps(template(Topic=topic("unread"))))
+    deny = {"Effect": "Deny", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::closed-1/*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": deny})
+    office.client("iam").put_role_policy(RoleName=ROLE_NAME, PolicyName="closed", PolicyDocument=policy)
+
+    async def end(name: str, item: str) -> tuple[str | None, Failure]:
+        url = f"https://{item.replace('/', '.s3.eu-west-1.amazonaws.com/', 1)}"
+        spec = make_spec(None, PREVIEW, name=name, template_url=url, permissions=["sns:*"])
+        run_id, event = await office.carry_out(spec)
+        assert event.state is RunState.FAILED
+        return event.reason, await failure_of(office, run_id)
+
+    items = ("closed-1/t.json", "foreign-1/t.json", "foreign-1/none.json", "nobodys-1/t.json")
+    ends = await asyncio.gather(*(end(f"unread-{number}", item) for number, item in enumerate(items)))
+    for item, (reason, failure) in zip(items, ends, strict=True):
+        is_there = item != "nobodys-1/t.json"
+        assert (failure.code, failure.denied_action) == ("template_unreadable", "s3:GetObject" if is_there else None)
+        assert f"s3://{item}" in (reason or "")
+        assert "s3:GetObject" in (reason or "")
+    ours = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+    allow = {
+        "Effect": "Allow",
+        "Principal": ours,
+        "Action": "s3:GetObject",
+        "Resource": "arn:aws:s3:::foreign-1/t.json",
+    }
+    other.put_bucket_policy(Bucket="foreign-1", Policy=json.dumps({"Version": "2012-10-17", "Statement": allow}))
+    url = "https://foreign-1.s3.eu-west-1.amazonaws.com/t.json"
+    _, event = await office.carry_out(make_spec(None, PREVIEW, name="foreign", template_url=url))
+    assert event.state is RunState.SUCCEEDED
+
+
 async def test_answers_that_do_not_come_change_nothing_twice(office: Desk) -> None:
     name, before = "lost-answers", len(office.stack.simulator.requests)
 
@@ -283,13 +350,11 @@ async def test_each_fault_of_the_input_has_a_clear_end(office: Desk) -> None:
         StackName="busy", TemplateBody=json.dumps(template(Topic=topic("b"), **waiting()))
     )
     taken = template(Bucket={"Type": "AWS::S3::Bucket", "Properties": {"BucketName": "taken-1"}})
-    url = "https://nobodys-bucket.s3.eu-west-1.amazonaws.com/t.yaml"
     cases: dict[str, tuple[dict[str, Any], RunState, str]] = {
         "invalid": ({"template": "Resources: {X: {Type: AWS::No::Such}}"}, RunState.FAILED, "template_invalid"),
         "capability": ({"template": template(R=role), "capabilities": []}, RunState.FAILED, "capability_missing"),
         "parameter": ({"template": bounded, "parameters": {"P": "b"}}, RunState.FAILED, "parameter_invalid"),
         "secret": ({"template": secret, "parameters": {"P": "plain"}}, RunState.FAILED, "secret_in_plain"),
-        "url": ({"template": None, "template_url": url}, RunState.FAILED, "template_unreadable"),
         "taken": ({"template": taken}, RunState.ROLLED_BACK, "resource_failed"),
         "busy": ({"template": template(Topic=topic("b2"))}, RunState.FAILED, "stack_busy"),
     }

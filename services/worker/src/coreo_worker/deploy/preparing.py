@@ -10,7 +10,7 @@ import msgspec
 
 from coreo_shared.cloudformation.permissions import template_object
 from coreo_shared.cloudformation.resolving import Place
-from coreo_shared.contracts.deploys import Checkpoint, DeployAction, Preview
+from coreo_shared.contracts.deploys import Checkpoint, DeployAction, DeploySpec, Preview
 from coreo_shared.templates import TemplateError, unpack
 from coreo_worker.aws.stacks import (
     ChangeSet,
@@ -23,7 +23,7 @@ from coreo_worker.deploy.judging import TemplateJudge
 from coreo_worker.deploy.operation import first_cause
 from coreo_worker.deploy.plain_secrets import check_no_plain_secret
 from coreo_worker.deploy.previews import Judged, Subject, preview_of_changes, refusal
-from coreo_worker.deploy.problems import Problem, ProblemError, of_refusal
+from coreo_worker.deploy.problems import Problem, ProblemError, of_refusal, template_unreadable
 from coreo_worker.deploy.protocol import Ended
 from coreo_worker.deploy.run import DeployRun, parked, seconds_of
 from coreo_worker.deploy.statuses import is_there, obstacle, operation_for
@@ -95,7 +95,7 @@ class Preparation:
             except StackRefusalError as refused:
                 found = await run.stacks.change_set(run.spec.stack_name, run.change_set_name)
                 if found is None:
-                    raise ProblemError(_in_words(refused)) from None
+                    raise ProblemError(_in_words(refused, run.spec)) from None
                 return found
             return await self._found()
         raise AssertionError("the last try returns or raises")
@@ -251,10 +251,13 @@ def _prepared(checkpoint: Checkpoint, preview: Preview) -> Checkpoint:
     return msgspec.structs.replace(checkpoint, step=PREPARED, hash=preview.hash, facts=facts)
 
 
-def _in_words(refused: StackRefusalError) -> Problem:
+def _in_words(refused: StackRefusalError, spec: DeploySpec) -> Problem:
     if refused.code.startswith("AlreadyExists"):
         return Problem(
             "stack_name_taken",
             "Somebody made a stack of this name meanwhile. Start the run again for a preview of what it would change.",
         )
-    return of_refusal(refused)
+    problem = of_refusal(refused)
+    if problem.code == "template_unreadable" and spec.template_url is not None:
+        return template_unreadable(problem, spec.template_url)
+    return problem
