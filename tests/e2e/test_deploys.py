@@ -3,6 +3,7 @@ with the permissions of the run's session, or of the role that it handed over.
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -164,6 +165,49 @@ async def test_session_may_do_what_the_plan_states_and_nothing_else(office: Desk
 
     run_id, event = await office.carry_out(make_spec(both, name="states", permissions=[*stated, "sqs:*"]))
     assert (event.state, (await failure_of(office, run_id)).code) == (RunState.FAILED, "stack_not_updatable")
+
+
+async def test_stack_whose_rollback_failed_is_said_and_left_alone(office: Desk) -> None:
+    """The role loses what it would take to undo the update: only people can go on from there."""
+    name, before = "half", template(One=topic("half-1"))
+    more = template(One=topic("half-1", DisplayName="x"), **waiting("One"))
+    _, event = await office.carry_out(make_spec(before, name=name))
+    assert event.state is RunState.SUCCEEDED
+    run_id = office.start(make_spec(more, name=name))
+    await office.approve(run_id)
+    await office.until_event(run_id, lambda event: event.units_done > 1)  # the topic, and the wait's handle
+    deny = {"Effect": "Deny", "Action": "sns:SetTopicAttributes", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": deny})
+    office.client("iam").put_role_policy(RoleName=ROLE_NAME, PolicyName="half", PolicyDocument=policy)
+    try:
+        signal(office, name, "FAILURE")
+        event = await office.until(run_id)
+    finally:
+        office.client("iam").delete_role_policy(RoleName=ROLE_NAME, PolicyName="half")
+    failure = await failure_of(office, run_id)
+    assert (event.state, failure.stack_status) == (RunState.FAILED, "UPDATE_ROLLBACK_FAILED")
+    assert failure.first is not None
+    assert failure.first.logical_id == "Wait"
+    assert "continue-update-rollback" in " ".join(failure.advice)
+
+    run_id, event = await office.carry_out(make_spec(more, name=name))
+    assert (event.state, (await failure_of(office, run_id)).code) == (RunState.FAILED, "stack_not_updatable")
+    assert "UPDATE_ROLLBACK_FAILED" in (event.reason or "")
+
+
+async def test_throttling_is_waited_out(office: Desk) -> None:
+    """At each call that changes something, and at the looks in between; what was asked for happens once."""
+    name, before = "throttled", len(office.stack.simulator.requests)
+    with contextlib.ExitStack() as faults:
+        throttles = [
+            faults.enter_context(
+                office.stack.simulator.fault(kind="throttle", operation=operation, containing=name, times=times)
+            )
+            for operation, times in (("DescribeStacks", 2), ("CreateChangeSet", 2), ("ExecuteChangeSet", 1))
+        ]
+        _, event = await office.carry_out(make_spec(template(Topic=topic(name)), name=name))
+    assert (event.state, [fault.hits for fault in throttles]) == (RunState.SUCCEEDED, [2, 2, 1])
+    assert [one.status for one in office.calls("ExecuteChangeSet", before) if one.status == 200] == [200]
 
 
 async def test_cloudformation_works_with_its_own_role_where_the_plan_has_one(office: Desk) -> None:
