@@ -78,7 +78,7 @@ def signal(desk: Desk, stack: str, status: str = "SUCCESS") -> None:
 
 
 async def test_life_of_a_stack(office: Desk) -> None:
-    """Previewed, made, found unchanged, updated, drifted, compared and destroyed: each seen as it was."""
+    """Previewed, made, found unchanged, protected, drifted, compared and destroyed: each seen as it was."""
     name, role = (
         "life",
         {"Type": "AWS::IAM::Role", "Properties": {"RoleName": "life-1", "AssumeRolePolicyDocument": TRUST}},
@@ -114,6 +114,14 @@ async def test_life_of_a_stack(office: Desk) -> None:
 
     run_id, event = await office.carry_out(make_spec(template(**resources), name=name, tags={"team": "web"}))
     assert (event.state, event.deploy is not None and event.deploy.no_change) == (RunState.SUCCEEDED, True)
+
+    protected = make_spec(template(**resources), name=name, tags={"team": "web"}, termination_protection=True)
+    run_id, event = await office.carry_out(protected)
+    assert (event.state, event.deploy is not None and event.deploy.approved_by != []) == (RunState.SUCCEEDED, True)
+    assert office.cloudformation.describe_stacks(StackName=name)["Stacks"][0]["EnableTerminationProtection"]
+    run_id, event = await office.carry_out(make_spec(None, DESTROY, name=name))
+    assert (event.state, (await failure_of(office, run_id)).code) == (RunState.FAILED, "stack_protected")
+    office.cloudformation.update_termination_protection(StackName=name, EnableTerminationProtection=False)
 
     office.client("iam").update_assume_role_policy(
         RoleName="life-1", PolicyDocument=json.dumps(TRUST).replace("ec2", "lambda")

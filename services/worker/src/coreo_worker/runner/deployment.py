@@ -17,7 +17,6 @@ from coreo_shared.cloudformation.permissions import PermissionsError, changing_p
 from coreo_shared.contracts.deploys import (
     BeginApply,
     Checkpoint,
-    DeployAction,
     DeployClaim,
     DeploySpec,
     PutDocument,
@@ -314,8 +313,8 @@ class Deployment:
         return Parked(msgspec.structs.replace(checkpoint, facts=facts), after_trouble(troubles), cause)
 
     async def _nobody_knows(self, cause: str) -> Ending:
-        problem = outcome_unknown(is_destroy=self._spec.action is DeployAction.DESTROY, cause=cause)
         known = self._known()
+        problem = outcome_unknown(self._spec.action, known, cause=cause)
         failure = problem.failure(stack_arn=known.stack_arn, change_set_arn=known.change_set_arn)
         put = PutDocument(fence=self._claimed.claim.fence, document=failure)
         await self._say(lambda: self._claimed.channel.put_document(put), "document")
