@@ -34,7 +34,7 @@ TRUST = {"Version": "2012-10-17", "Statement": [EC2]}
 
 @pytest.fixture(scope="module")
 def worker(desk: Desk) -> Iterator[Process]:
-    process = desk.worker(max_runs="6", hold_seconds="4")
+    process = desk.worker(max_runs="6", hold_seconds="2")
     yield process
     process.stop()
 

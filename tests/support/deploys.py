@@ -102,7 +102,7 @@ class Desk:
 
     def worker(self, **settings: str) -> Process:
         """A worker of the pool that notices losses within seconds."""
-        return self.stack.start_worker("deploy", **{"visibility_seconds": "4", "hold_seconds": "5", **settings})
+        return self.stack.start_worker("deploy", **{"visibility_seconds": "4", "hold_seconds": "5", "park_seconds": "1", **settings})
 
     def calls(self, operation: str, since: int = 0) -> list[AwsRequest]:
         """What runs asked CloudFormation for with sessions in the customer's account."""

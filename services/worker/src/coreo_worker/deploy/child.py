@@ -6,7 +6,7 @@ As an audit's it first gives up what it does not need, and only then imports wha
 import asyncio
 import sys
 
-from coreo_worker.runner.child import MEGABYTE, take_pipes
+from coreo_worker.runner.child import MEGABYTE, importing, take_pipes
 from coreo_worker.runner.hardening import harden_run
 
 
@@ -16,8 +16,9 @@ def main() -> None:
     missing = harden_run(parent=int(parent), memory_bytes=int(memory) * MEGABYTE)
     incoming, outgoing = take_pipes()
 
-    from coreo_shared.observability.logs import configure_logging, get_logger  # noqa: PLC0415  after hardening
-    from coreo_worker.deploy.serving import serve  # noqa: PLC0415  after hardening
+    with importing():
+        from coreo_shared.observability.logs import configure_logging, get_logger  # noqa: PLC0415  after hardening
+        from coreo_worker.deploy.serving import serve  # noqa: PLC0415  after hardening
 
     configure_logging("worker-deploy", level)
     if missing:

@@ -120,6 +120,7 @@ def _run(begin: Begin, clients: ClientFactory, voice: PipeVoice) -> DeployRun:
         stacks=SdkStacks(clients, begin.spec.region),
         voice=voice,
         hold_seconds=begin.hold_seconds,
+        park_seconds=begin.park_seconds,
     )
     if begin.cancel:
         run.canceled.set()

@@ -87,11 +87,14 @@ class DeployProcess(Protocol):
 
 @dataclass(frozen=True)
 class DeployTools:
-    """What a deploy is done with. `hold_seconds`: how long a run waits for CloudFormation before it is parked."""
+    """What a deploy is done with. `hold_seconds`: how long a run waits for CloudFormation before it is parked; `park_seconds`:
+    for how long then, at first.
+    """
 
     roles: RoleGate
     open_process: Callable[[], AbstractAsyncContextManager[DeployProcess]]
     hold_seconds: float
+    park_seconds: float
 
 
 class Deployment:
@@ -162,6 +165,7 @@ class Deployment:
             claim=self._claim,
             changes=changes,
             hold_seconds=self._tools.hold_seconds,
+            park_seconds=self._tools.park_seconds,
             credentials=session,
             cancel=self._claimed.claim.cancel_requested,
         )
