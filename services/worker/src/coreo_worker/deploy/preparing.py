@@ -19,7 +19,6 @@ from coreo_worker.aws.stacks import (
     StackRefusalError,
     StackTroubleError,
 )
-from coreo_worker.deploy.judging import TemplateJudge
 from coreo_worker.deploy.operation import first_cause
 from coreo_worker.deploy.plain_secrets import check_no_plain_secret
 from coreo_worker.deploy.previews import Judged, Subject, preview_of_changes, refusal
@@ -215,6 +214,10 @@ class Preparation:
                 raise
             text = own
         check_no_plain_secret(text, spec.parameters)
+        if not spec.rules:
+            return Judged()
+        from coreo_worker.deploy.judging import TemplateJudge  # noqa: PLC0415  the rules take a while to load
+
         return TemplateJudge(spec).judge(text, place)
 
     async def _call_off(self) -> Ended:

@@ -47,6 +47,7 @@ from coreo_worker.deploy.protocol import (
 )
 from coreo_worker.deploy.unknown import outcome_unknown
 from coreo_worker.runner import planning
+from coreo_worker.runner.patience import persistently
 from coreo_worker.runner.planning import (
     Canceled,
     Completed,
@@ -63,7 +64,7 @@ from coreo_worker.runner.planning import (
 )
 from coreo_worker.runner.protocol import Credentials
 from coreo_worker.runner.results import ResultsRefusedError
-from coreo_worker.runner.tasks import first_of, happens_within, persistently
+from coreo_worker.runner.tasks import first_of, happens_within
 from coreo_worker.runner.work import ClaimedRun, ending_of, stopped
 
 DEPLOY_MODULE: Final = "coreo_worker.deploy.child"
@@ -87,8 +88,9 @@ class DeployProcess(Protocol):
 
 @dataclass(frozen=True)
 class DeployTools:
-    """What a deploy is done with. `hold_seconds`: how long a run waits for CloudFormation before it is parked; `park_seconds`:
-    for how long then, at first.
+    """What a deploy is done with.
+
+    `hold_seconds`: how long a run waits for CloudFormation before it is parked; `park_seconds`: for how long, at first.
     """
 
     roles: RoleGate
