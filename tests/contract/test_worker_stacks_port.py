@@ -255,7 +255,12 @@ async def test_refusals_are_told_in_aws_words(aws: Simulator, new_account: Calla
             (
                 replace(order, template=None, template_url="https://none.s3.amazonaws.com/t"),
                 "ValidationError",
-                "TemplateURL",
+                "S3 error: The specified bucket does not exist",
+            ),
+            (
+                replace(order, template=None, template_url="https://example.com/none/t"),
+                "ValidationError",
+                "TemplateURL must be a supported URL.",
             ),
         ):
             with pytest.raises(StackRefusalError) as raised:

@@ -1,14 +1,14 @@
 """A deploy worker is killed at each step of an apply: AWS executes once, and the run ends as it truly did.
 
-All of it happens at once: a run for each step, each with a stack of its own, in the hands of a few workers with one run
-each. Whoever has the run when it comes to its step is killed. Then each test looks at what became of its run.
+All of it happens at once: runs with a stack of their own, in the hands of a few workers with one run each. A run loses
+its worker at one step before the approval and at one after it. Then each test looks at what became of its step's run.
 """
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import zip_longest
 from uuid import UUID
 
 import pytest
@@ -75,72 +75,87 @@ def lost(desk: Desk) -> dict[str, Lost]:
 
 
 async def _lose_all(desk: Desk, gate: Gate) -> dict[str, Lost]:
-    workers: list[Process] = []
-
-    async def start_worker() -> None:
-        settings = {"results_url": gate.url, "max_runs": "1", "visibility_seconds": "3"}
-        workers.append(await asyncio.to_thread(desk.worker, **settings))
-
+    first = [name for name, step in STEPS.items() if not step.part]
+    second = [name for name, step in STEPS.items() if step.part]
+    pairs = [[name for name in pair if name] for pair in zip_longest(first, second)]
+    losses = Losses(desk, gate)
     try:
-        await asyncio.gather(*(start_worker() for _ in range(WORKERS)))
+        await asyncio.gather(*(losses.start_worker() for _ in range(WORKERS)))
         places = asyncio.Semaphore(WORKERS)
 
-        async def lose(name: str, step: Step) -> Lost:
+        async def lose(number: int, names: Sequence[str]) -> dict[str, Lost]:
             async with places:
-                return await _lose(desk, gate, step, f"lost-{list(STEPS).index(name)}", workers, start_worker)
+                lost = await losses.lose([STEPS[name] for name in names], f"lost-{number}")
+            return dict.fromkeys(names, lost)
 
         async with desk.following():
-            ends = await asyncio.gather(*(lose(name, step) for name, step in STEPS.items()))
-        return dict(zip(STEPS, ends, strict=True))
+            ends = await asyncio.gather(*(lose(number, names) for number, names in enumerate(pairs)))
+        return {name: lost for end in ends for name, lost in end.items()}
     finally:
-        for worker in workers:
+        for worker in losses.workers:
             worker.stop()
 
 
-async def _lose(
-    desk: Desk, gate: Gate, step: Step, stack_name: str, workers: list[Process], start_worker: Callable[[], Any]
-) -> Lost:
-    template = {"Resources": {"Topic": {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": stack_name}}}}
-    template["Outputs"] = {"Topic": {"Value": {"Ref": "Topic"}}}
-    spec = make_spec(template, name=stack_name, termination_protection=True)
+class Losses:
+    """Workers that are killed, and others that come instead."""
 
-    async def kill(run_id: UUID) -> None:
+    def __init__(self, desk: Desk, gate: Gate) -> None:
+        self.desk, self.gate = desk, gate
+        self.workers: list[Process] = []
+        self.kills = len(STEPS)  # still to come
+
+    async def start_worker(self) -> None:
+        """One more."""
+        settings = {"results_url": self.gate.url, "max_runs": "1", "visibility_seconds": "3"}
+        self.workers.append(await asyncio.to_thread(self.desk.worker, **settings))
+
+    async def lose(self, steps: Sequence[Step], stack_name: str) -> Lost:
+        """What becomes of a run whose worker is killed at each of the steps."""
+        desk = self.desk
+        template = {"Resources": {"Topic": {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": stack_name}}}}
+        template["Outputs"] = {"Topic": {"Value": {"Ref": "Topic"}}}
+        run_id = desk.reserve(make_spec(template, name=stack_name, termination_protection=True))
+        first, last = steps[0], steps[-1]
+        if first.part:
+            desk.send(run_id, 0)
+        else:
+            killing = asyncio.create_task(self._kill(run_id, stack_name, first))
+            await asyncio.sleep(0)
+            desk.send(run_id, 0)
+            await killing
+        await desk.until(run_id, RunState.AWAITING_APPROVAL)
+        if last.part:
+            await self._kill(run_id, stack_name, last)
+        else:
+            await desk.approve(run_id)
+        event = await desk.until(run_id)
+        preview, outputs = await desk.document(run_id, "preview"), await desk.document(run_id, "outputs")
+        assert isinstance(preview, Preview)
+        assert isinstance(outputs, Outputs), (event, await desk.document(run_id, "failure"))
+        return Lost(run_id, stack_name, event, preview, outputs)
+
+    async def _kill(self, run_id: UUID, stack_name: str, step: Step) -> None:
         if step.path:
-            hold = gate.hold(f"{run_id}{step.path}", "after" if step.done else "before", step.body)
+            hold = self.gate.hold(f"{run_id}{step.path}", "after" if step.done else "before", step.body)
             reached, stack = hold.reached.is_set, None
         else:
             text = run_id.hex if step.operation == "AssumeRole" else stack_name
-            stack = desk.stack.simulator.fault(
+            stack = self.desk.stack.simulator.fault(
                 kind="mute" if step.done else "hang", operation=step.operation, containing=text, times=1
             )
             fault = stack.__enter__()
             reached = lambda: fault.hits > 0  # noqa: E731
         if step.part:
-            await desk.approve(run_id)
+            await self.desk.approve(run_id)
         await _until(reached, f"{step} of {stack_name}")
-        victim = _holder(workers, run_id)
+        victim = _holder(self.workers, run_id)
         await asyncio.to_thread(victim.kill)
-        workers.remove(victim)
+        self.workers.remove(victim)
+        self.kills -= 1
         if stack is not None:
             stack.__exit__(None, None, None)
-        await start_worker()
-
-    if step.part:
-        run_id = desk.start(spec)
-        await desk.until(run_id, RunState.AWAITING_APPROVAL)
-        await kill(run_id)
-    else:
-        run_id = desk.reserve(spec)
-        killing = asyncio.create_task(kill(run_id))
-        await asyncio.sleep(0)
-        desk.send(run_id, 0)
-        await killing
-        await desk.approve(run_id)
-    event = await desk.until(run_id)
-    preview, outputs = await desk.document(run_id, "preview"), await desk.document(run_id, "outputs")
-    assert isinstance(preview, Preview)
-    assert isinstance(outputs, Outputs), (event, await desk.document(run_id, "failure"))
-    return Lost(run_id, stack_name, event, preview, outputs)
+        if len(self.workers) <= self.kills:  # else there are enough for what is still to come
+            await self.start_worker()
 
 
 def _holder(workers: list[Process], run_id: UUID) -> Process:

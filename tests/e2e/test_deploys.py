@@ -3,6 +3,7 @@ with the permissions of the run's session, or of the role that it handed over.
 """
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -33,7 +34,7 @@ TRUST = {"Version": "2012-10-17", "Statement": [EC2]}
 
 @pytest.fixture(scope="module")
 def worker(desk: Desk) -> Iterator[Process]:
-    process = desk.worker(max_runs="6", hold_seconds="4")
+    process = desk.worker(max_runs="6", hold_seconds="2")
     yield process
     process.stop()
 
@@ -77,7 +78,7 @@ def signal(desk: Desk, stack: str, status: str = "SUCCESS") -> None:
 
 
 async def test_life_of_a_stack(office: Desk) -> None:
-    """Previewed, made, found unchanged, updated, drifted, compared and destroyed: each seen as it was."""
+    """Previewed, made, found unchanged, protected, drifted, compared and destroyed: each seen as it was."""
     name, role = (
         "life",
         {"Type": "AWS::IAM::Role", "Properties": {"RoleName": "life-1", "AssumeRolePolicyDocument": TRUST}},
@@ -113,6 +114,14 @@ async def test_life_of_a_stack(office: Desk) -> None:
 
     run_id, event = await office.carry_out(make_spec(template(**resources), name=name, tags={"team": "web"}))
     assert (event.state, event.deploy is not None and event.deploy.no_change) == (RunState.SUCCEEDED, True)
+
+    protected = make_spec(template(**resources), name=name, tags={"team": "web"}, termination_protection=True)
+    run_id, event = await office.carry_out(protected)
+    assert (event.state, event.deploy is not None and event.deploy.approved_by != []) == (RunState.SUCCEEDED, True)
+    assert office.cloudformation.describe_stacks(StackName=name)["Stacks"][0]["EnableTerminationProtection"]
+    run_id, event = await office.carry_out(make_spec(None, DESTROY, name=name))
+    assert (event.state, (await failure_of(office, run_id)).code) == (RunState.FAILED, "stack_protected")
+    office.cloudformation.update_termination_protection(StackName=name, EnableTerminationProtection=False)
 
     office.client("iam").update_assume_role_policy(
         RoleName="life-1", PolicyDocument=json.dumps(TRUST).replace("ec2", "lambda")
@@ -166,6 +175,49 @@ async def test_session_may_do_what_the_plan_states_and_nothing_else(office: Desk
     assert (event.state, (await failure_of(office, run_id)).code) == (RunState.FAILED, "stack_not_updatable")
 
 
+async def test_stack_whose_rollback_failed_is_said_and_left_alone(office: Desk) -> None:
+    """The role loses what it would take to undo the update: only people can go on from there."""
+    name, before = "half", template(One=topic("half-1"))
+    more = template(One=topic("half-1", DisplayName="x"), **waiting("One"))
+    _, event = await office.carry_out(make_spec(before, name=name))
+    assert event.state is RunState.SUCCEEDED
+    run_id = office.start(make_spec(more, name=name))
+    await office.approve(run_id)
+    await office.until_event(run_id, lambda event: event.units_done > 1)  # the topic, and the wait's handle
+    deny = {"Effect": "Deny", "Action": "sns:SetTopicAttributes", "Resource": "*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": deny})
+    office.client("iam").put_role_policy(RoleName=ROLE_NAME, PolicyName="half", PolicyDocument=policy)
+    try:
+        signal(office, name, "FAILURE")
+        event = await office.until(run_id)
+    finally:
+        office.client("iam").delete_role_policy(RoleName=ROLE_NAME, PolicyName="half")
+    failure = await failure_of(office, run_id)
+    assert (event.state, failure.stack_status) == (RunState.FAILED, "UPDATE_ROLLBACK_FAILED")
+    assert failure.first is not None
+    assert failure.first.logical_id == "Wait"
+    assert "continue-update-rollback" in " ".join(failure.advice)
+
+    run_id, event = await office.carry_out(make_spec(more, name=name))
+    assert (event.state, (await failure_of(office, run_id)).code) == (RunState.FAILED, "stack_not_updatable")
+    assert "UPDATE_ROLLBACK_FAILED" in (event.reason or "")
+
+
+async def test_throttling_is_waited_out(office: Desk) -> None:
+    """At each call that changes something, and at the looks in between; what was asked for happens once."""
+    name, before = "throttled", len(office.stack.simulator.requests)
+    with contextlib.ExitStack() as faults:
+        throttles = [
+            faults.enter_context(
+                office.stack.simulator.fault(kind="throttle", operation=operation, containing=name, times=times)
+            )
+            for operation, times in (("DescribeStacks", 2), ("CreateChangeSet", 2), ("ExecuteChangeSet", 1))
+        ]
+        _, event = await office.carry_out(make_spec(template(Topic=topic(name)), name=name))
+    assert (event.state, [fault.hits for fault in throttles]) == (RunState.SUCCEEDED, [2, 2, 1])
+    assert [one.status for one in office.calls("ExecuteChangeSet", before) if one.status == 200] == [200]
+
+
 async def test_cloudformation_works_with_its_own_role_where_the_plan_has_one(office: Desk) -> None:
     iam = office.client("iam")
     trust = json.dumps(TRUST).replace("ec2", "cloudformation")
@@ -180,6 +232,73 @@ async def test_cloudformation_works_with_its_own_role_where_the_plan_has_one(off
     assert made == ["Topic"]
     destroy = make_spec(None, DESTROY, name="own", service_role_arn=arn, permissions=[])
     _, event = await office.carry_out(destroy)
+    assert event.state is RunState.SUCCEEDED
+
+
+async def test_template_in_s3_is_fetched_by_the_run_and_fixed_by_its_preview(office: Desk) -> None:
+    """In a bucket of the account, by both forms of its address; what is put there after the preview is not executed."""
+    s3, name = office.client("s3"), "from-s3"
+    s3.create_bucket(Bucket="templates-1", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+
+    def put(*topics: str) -> None:
+        body = json.dumps(template(**{title: topic(f"{name}-{title}") for title in topics}))
+        s3.put_object(Bucket="templates-1", Key="net/web.json", Body=body)
+
+    fields: dict[str, Any] = {"name": name, "permissions": ["sns:*"]}  # nothing of S3: the URL says what may be read
+    put("One")
+    url = "https://templates-1.s3.eu-west-1.amazonaws.com/net/web.json"
+    run_id, event = await office.carry_out(make_spec(None, PREVIEW, template_url=url, **fields))
+    assert (event.state, event.reason) == (RunState.SUCCEEDED, None)
+    path_style = "https://s3.eu-west-1.amazonaws.com/templates-1/net/web.json"
+    run_id = office.start(make_spec(None, template_url=path_style, **fields))
+    await office.until(run_id, RunState.AWAITING_APPROVAL)
+    put("One", "Two")
+    await office.approve(run_id)
+    assert (await office.until(run_id)).state is RunState.SUCCEEDED
+    preview = await office.document(run_id, "preview")
+    assert isinstance(preview, Preview)
+    assert [change.logical_id for change in preview.changes] == ["One"]
+    made = office.cloudformation.list_stack_resources(StackName=name)["StackResourceSummaries"]
+    assert [one["LogicalResourceId"] for one in made] == ["One"]
+    run_id, event = await office.carry_out(make_spec(None, template_url=url, **fields))
+    assert (event.state, event.units_total) == (RunState.SUCCEEDED, 1)  # the one that was put there since
+
+
+async def test_template_that_the_role_may_not_read_is_named(office: Desk) -> None:
+    """Whatever the role may otherwise: denied by its own policy, by another account's bucket, or not there at all."""
+    s3, other = office.client("s3"), office.stack.simulator.root_client("s3", "222222220008", "eu-west-1")
+    where: Any = {"CreateBucketConfiguration": {"LocationConstraint": "eu-west-1"}}
+    for client, bucket in ((s3, "closed-1"), (other, "foreign-1")):
+        client.create_bucket(Bucket=bucket, **where)
+        client.put_object(Bucket=bucket, Key="t.json", Body=json.dumps(template(Topic=topic("unread"))))
+    deny = {"Effect": "Deny", "Action": "s3:GetObject", "Resource": "arn:aws:s3:::closed-1/*"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": deny})
+    office.client("iam").put_role_policy(RoleName=ROLE_NAME, PolicyName="closed", PolicyDocument=policy)
+
+    async def end(name: str, item: str) -> tuple[str | None, Failure]:
+        url = f"https://{item.replace('/', '.s3.eu-west-1.amazonaws.com/', 1)}"
+        spec = make_spec(None, PREVIEW, name=name, template_url=url, permissions=["sns:*"])
+        run_id, event = await office.carry_out(spec)
+        assert event.state is RunState.FAILED
+        return event.reason, await failure_of(office, run_id)
+
+    items = ("closed-1/t.json", "foreign-1/t.json", "foreign-1/none.json", "nobodys-1/t.json")
+    ends = await asyncio.gather(*(end(f"unread-{number}", item) for number, item in enumerate(items)))
+    for item, (reason, failure) in zip(items, ends, strict=True):
+        is_there = item != "nobodys-1/t.json"
+        assert (failure.code, failure.denied_action) == ("template_unreadable", "s3:GetObject" if is_there else None)
+        assert f"s3://{item}" in (reason or "")
+        assert "s3:GetObject" in (reason or "")
+    ours = {"AWS": f"arn:aws:iam::{ACCOUNT}:root"}
+    allow = {
+        "Effect": "Allow",
+        "Principal": ours,
+        "Action": "s3:GetObject",
+        "Resource": "arn:aws:s3:::foreign-1/t.json",
+    }
+    other.put_bucket_policy(Bucket="foreign-1", Policy=json.dumps({"Version": "2012-10-17", "Statement": allow}))
+    url = "https://foreign-1.s3.eu-west-1.amazonaws.com/t.json"
+    _, event = await office.carry_out(make_spec(None, PREVIEW, name="foreign", template_url=url))
     assert event.state is RunState.SUCCEEDED
 
 
@@ -283,13 +402,11 @@ async def test_each_fault_of_the_input_has_a_clear_end(office: Desk) -> None:
         StackName="busy", TemplateBody=json.dumps(template(Topic=topic("b"), **waiting()))
     )
     taken = template(Bucket={"Type": "AWS::S3::Bucket", "Properties": {"BucketName": "taken-1"}})
-    url = "https://nobodys-bucket.s3.eu-west-1.amazonaws.com/t.yaml"
     cases: dict[str, tuple[dict[str, Any], RunState, str]] = {
         "invalid": ({"template": "Resources: {X: {Type: AWS::No::Such}}"}, RunState.FAILED, "template_invalid"),
         "capability": ({"template": template(R=role), "capabilities": []}, RunState.FAILED, "capability_missing"),
         "parameter": ({"template": bounded, "parameters": {"P": "b"}}, RunState.FAILED, "parameter_invalid"),
         "secret": ({"template": secret, "parameters": {"P": "plain"}}, RunState.FAILED, "secret_in_plain"),
-        "url": ({"template": None, "template_url": url}, RunState.FAILED, "template_unreadable"),
         "taken": ({"template": taken}, RunState.ROLLED_BACK, "resource_failed"),
         "busy": ({"template": template(Topic=topic("b2"))}, RunState.FAILED, "stack_busy"),
     }

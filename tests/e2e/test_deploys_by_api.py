@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ def firm() -> Iterator[Firm]:
                 account = _connected(http, account["id"])
                 onboarding.stop()
             for _ in range(2):
-                stack.start_worker("deploy", visibility_seconds="4", max_runs="5")
+                stack.start_worker("deploy", visibility_seconds="4", max_runs="5", hold_seconds="5", park_seconds="1")
             yield Firm(stack, api.url, team["token"], account)
     finally:
         shutil.rmtree(directory)
@@ -103,18 +103,23 @@ async def coreo(firm: Firm, directory: Path, *words: str) -> Done:
     return Done(int(process.returncode or 0), out.decode(), err.decode())
 
 
-async def make_plan(http: httpx.AsyncClient, firm: Firm, stack: str, resources: Mapping[str, Any]) -> str:
+async def make_plan(http: httpx.AsyncClient, firm: Firm, stack: str, **fields: Any) -> str:
     """The id of a plan whose changes are applied without asking."""
-    spec = {
-        "stack_name": stack,
-        "regions": [REGION],
-        "template": template(**resources),
-        "permissions": PERMISSIONS,
-        "approval": {"auto": True},
-    }
+    usual = {"regions": [REGION], "permissions": PERMISSIONS, "approval": {"auto": True}}
+    spec = {"stack_name": stack, **usual, **fields}
     body = {"name": stack, "kind": "deploy", "spec": spec, "cloud_account_ids": [firm.account["id"]]}
     plan_id: str = _done(await http.post("/v1/plans", json=body))["id"]
     return plan_id
+
+
+async def plans_of_one_template(http: httpx.AsyncClient, firm: Firm, stacks: Sequence[str]) -> list[str]:
+    """Plans that have their template from S3, each with a topic that is called after its stack."""
+    s3: Any = firm.stack.simulator.root_client("s3", ACCOUNT, REGION)
+    s3.create_bucket(Bucket="templates-2", CreateBucketConfiguration={"LocationConstraint": REGION})
+    body = {"Parameters": {"Name": {"Type": "String"}}, "Resources": {"Topic": topic({"Ref": "Name"})}}
+    s3.put_object(Bucket="templates-2", Key="topic.json", Body=json.dumps(body))
+    url = f"https://templates-2.s3.{REGION}.amazonaws.com/topic.json"
+    return [await make_plan(http, firm, stack, template_url=url, parameters={"Name": stack}) for stack in stacks]
 
 
 def template(**resources: Any) -> str:
@@ -136,7 +141,7 @@ async def reached(http: httpx.AsyncClient, run: Mapping[str, Any], *states: str,
     return await until(look, what=f"run {run['id']}", seconds=seconds)
 
 
-def topic(name: str) -> dict[str, Any]:
+def topic(name: Any) -> dict[str, Any]:
     return {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": name}}
 
 
@@ -172,7 +177,7 @@ async def test_a_directory_from_its_start_to_the_end_of_its_stack(firm: Firm, tm
 
 
 async def test_a_stack_that_changed_in_between_makes_an_approval_worthless(firm: Firm, http: httpx.AsyncClient) -> None:
-    plan_id = await make_plan(http, firm, "between", {"One": topic("between-1")})
+    plan_id = await make_plan(http, firm, "between", template=template(One=topic("between-1")))
     assert (await reached(http, await start(http, plan_id)))["state"] == "SUCCEEDED"
     more = template(One=topic("between-1"), Two=topic("between-2"))
     spec = {"stack_name": "between", "regions": [REGION], "template": more, "permissions": PERMISSIONS}
@@ -204,10 +209,8 @@ async def test_a_stack_that_changed_in_between_makes_an_approval_worthless(firm:
 async def test_applies_of_one_stack_come_one_by_one_and_those_of_many_together(
     firm: Firm, http: httpx.AsyncClient
 ) -> None:
-    one = await make_plan(http, firm, "one", {"Topic": topic("one")})
-    many = [
-        await make_plan(http, firm, f"many-{number}", {"Topic": topic(f"many-{number}")}) for number in range(COUNT)
-    ]
+    one = await make_plan(http, firm, "one", template=template(Topic=topic("one")))
+    many = await plans_of_one_template(http, firm, [f"many-{number}" for number in range(COUNT)])
     started = time.monotonic()
     apart = await asyncio.gather(*(start(http, plan_id) for plan_id in many))
     ends = await asyncio.gather(*(reached(http, run, seconds=60 + 10 * COUNT) for run in apart))

@@ -76,6 +76,7 @@ class Story:
             stacks=self.stacks,
             voice=self,
             hold_seconds=self.hold_seconds,
+            park_seconds=10.0,
             clock=lambda: self.now,
             sleep=self._sleep,
         )

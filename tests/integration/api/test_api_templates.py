@@ -64,6 +64,11 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"template_url": "https://templates.s3.amazonaws.com/x"}, "body.spec"),
     ({"template": None, "template_url": "https://example.com/x"}, "body.spec.template_url"),
     ({"template": None, "template_url": "http://templates.s3.amazonaws.com/x"}, "body.spec.template_url"),
+    ({"template": None, "template_url": "https://templates.s3.amazonaws.com/"}, "body.spec.template_url"),
+    (
+        {"template": None, "template_url": "https://templates.s3.amazonaws.com/x?X-Amz-Signature=1"},
+        "body.spec.template_url",
+    ),
     ({"template": "a\x00b"}, "body.spec.template"),
     ({"stack_name": "1x"}, "body.spec.stack_name"),
     ({"regions": ["all"]}, "body.spec.regions.0"),
@@ -107,6 +112,16 @@ async def test_what_is_not_right_beside_the_template_is_named(api: Api, monkeypa
     ok(await team.http.post("/v1/plans", json=plan()), 201)
     missing = {"name": "x", "kind": "deploy", "spec": {"stack_name": "x"}}
     problem(await team.http.post("/v1/plans", json=missing), 422, "body.spec.regions")
+
+
+@pytest.mark.parametrize("size", [51_201, 200_000])
+async def test_template_that_is_too_large_is_refused_with_the_way_out(api: Api, size: int) -> None:
+    large = TEMPLATE + "#" * (size - len(TEMPLATE))
+    team = await api.team()
+    said = problem(await team.http.post("/v1/plans", json=plan(template=large)), 422, "body.spec.template")
+    message = said["errors"][0]["message"]
+    assert f"{size:,} bytes" in message
+    assert "give template_url" in message
 
 
 async def _checked(template: str) -> Any:

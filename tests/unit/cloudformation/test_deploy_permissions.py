@@ -117,6 +117,13 @@ def test_macros_may_be_used_by_who_says_so() -> None:
         ("http://b-1.s3.amazonaws.com/t.yaml", None),
         ("https://b-1.s3.amazonaws.com/", None),
         ("https://b-1.s3.amazonaws.com/*", None),
+        ("https://b-1.s3.amazonaws.com/t%3F", None),  # in a policy any one character
+        ("https://b-1.s3.amazonaws.com/$%7Baws:username%7D", None),
+        ("https://b-1.s3.amazonaws.com/t%0A.yaml", None),
+        ("https://b-1.s3.amazonaws.com/t.yaml?versionId=", None),
+        ("https://b-1.s3.amazonaws.com/t.yaml?X-Amz-Signature=1", None),
+        ("https://b-1.s3.amazonaws.com/t.yaml?versionId=1&X-Amz-Signature=1", None),
+        ("https://b-1.s3.amazonaws.com/t.yaml#a", None),
         ("https://b-1.s3.amazonaws.com.example.com/t.yaml", None),
         ("https://me@b-1.s3.amazonaws.com/t.yaml", None),
         ("https://example.com/s3.amazonaws.com/t.yaml", None),

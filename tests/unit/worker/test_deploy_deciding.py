@@ -229,18 +229,18 @@ def test_every_status_has_one_meaning(status: str) -> None:
         assert obstacle(DeployAction.APPLY, status) is None
 
 
-@given(st.floats(0, 100), st.floats(0, 100), st.floats(0, 1e6), st.integers(0, 1_000))
+@given(st.floats(0, 100), st.floats(0, 100), st.floats(0.1, 120), st.floats(0, 1e6), st.integers(0, 1_000))
 def test_waiting_holds_a_place_for_a_while_and_then_costs_little(
-    held: float, hold: float, waited: float, looks_so_far: int
+    held: float, hold: float, park: float, waited: float, looks_so_far: int
 ) -> None:
-    step = next_look(held=held, hold_seconds=hold, waited=waited, looks=looks_so_far)
+    step = next_look(held=held, hold_seconds=hold, park_seconds=park, waited=waited, looks=looks_so_far)
 
     if isinstance(step, Hold):
         assert 0 < step.seconds <= 5
         assert held + step.seconds <= hold
     else:
         assert isinstance(step, Park)
-        assert 10 <= step.seconds <= 120
+        assert park <= step.seconds <= 120
 
 
 @given(st.integers(0, 10_000))

@@ -126,7 +126,7 @@ class World:
     @asynccontextmanager
     async def worker(self) -> AsyncIterator[None]:
         """A worker at work."""
-        tools = DeployTools(self.roles, self._open, hold_seconds=5)
+        tools = DeployTools(self.roles, self._open, hold_seconds=5, park_seconds=10)
         handler = JobHandler(
             "w1",
             gate=JobGate([public_jwk(self.jobs.tokens.api_jwk)], Pool.DEPLOY),

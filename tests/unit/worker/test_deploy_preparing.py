@@ -168,6 +168,7 @@ INVALID = "ValidationError"
         (INVALID, "parameter_invalid", "Parameters: [Size] must have values", "parameter"),
         (INVALID, "template_invalid", "Template format error: unsupported structure.", "template"),
         (INVALID, "template_invalid", "Template Validation Error: x", "template"),
+        (INVALID, "template_invalid", "Template may not exceed 1000000 bytes in size.", "template"),
         (INVALID, "template_unreadable", "S3 error: Access Denied", "s3:GetObject"),
         (INVALID, "template_unreadable", "TemplateURL must be a supported URL.", "s3:GetObject"),
         (INVALID, "service_role_unusable", "Role arn:x is invalid or cannot be assumed", "service role"),
@@ -350,6 +351,31 @@ async def test_url_whose_template_nobody_may_see_is_refused() -> None:
     story.stacks.faults["template"] = [denial]
     assert (await story.part()).outcome == "prepared"  # the job has the template, and the rules judge that one
     assert len(story.preview.findings) == 1
+
+
+@pytest.mark.parametrize(
+    ("said", "denied"),
+    [
+        ("S3 error: Access Denied\nFor more information check http://docs.aws.amazon.com/", True),
+        ("S3 error: User: arn:x is not authorized to perform: s3:GetObject on resource: arn:y", True),
+        ("S3 error: The specified key does not exist.", False),
+        ("S3 error: The specified bucket does not exist", False),
+    ],
+)
+@pytest.mark.parametrize(("query", "action"), [("", "s3:GetObject"), ("?versionId=3", "s3:GetObjectVersion")])
+async def test_template_that_cannot_be_fetched_is_named_with_what_it_takes(
+    said: str, query: str, action: str, *, denied: bool
+) -> None:
+    story = Story(fields={"template_url": f"https://b-1.s3.amazonaws.com/a/t.json{query}"})
+    story.stacks.faults["make_change_set"] = [refused(INVALID, said, "cloudformation:CreateChangeSet")]
+
+    ended = await story.part()
+
+    assert (ended.outcome, story.failure.code) == ("failed", "template_unreadable")
+    assert story.failure.denied_action == (action if denied else None)
+    assert "s3://b-1/a/t.json" in (ended.reason or "")
+    assert action in (ended.reason or "")
+    assert "arn:" not in (ended.reason or "")
 
 
 @pytest.mark.parametrize(

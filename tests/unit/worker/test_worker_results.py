@@ -11,6 +11,7 @@ from coreo_shared.contracts.base import decode_msgpack
 from coreo_shared.contracts.results import FinishRun, PutChunk, ReleaseRun, RunHeartbeat
 from coreo_shared.crypto.jose import Signer, generate_key
 from coreo_shared.ids import new_id
+from coreo_worker.runner.patience import persistently
 from coreo_worker.runner.results import (
     HttpResults,
     ResultsRefusedError,
@@ -20,7 +21,6 @@ from coreo_worker.runner.results import (
     RunOverError,
     StaleFenceError,
 )
-from coreo_worker.runner.tasks import persistently
 from tests.support.results import make_chunk
 
 RUN = new_id()
@@ -139,8 +139,8 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         made.append(seconds)
         await sleep(0)
 
-    monkeypatch.setattr("coreo_worker.runner.tasks.asyncio.sleep", pause)
-    monkeypatch.setattr("coreo_worker.runner.tasks.monotonic", lambda: 1000 + sum(made))
+    monkeypatch.setattr("coreo_worker.runner.patience.asyncio.sleep", pause)
+    monkeypatch.setattr("coreo_worker.runner.patience.monotonic", lambda: 1000 + sum(made))
     return made
 
 

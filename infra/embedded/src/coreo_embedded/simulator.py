@@ -90,7 +90,8 @@ class Simulator:
             self._proxy.stop()
             self._proxy = None
         if self._process is not None:
-            processes.stop(self._process)
+            # Its state is gone with it; threads that wait for a stack's signals would hold up a polite end for minutes.
+            processes.stop(self._process, seconds=1)
             self._process = None
         self._socket.unlink(missing_ok=True)
 

@@ -46,6 +46,9 @@ class WorkerSettings(ServiceSettings):
     hold_seconds: Annotated[float, Field(ge=0, le=3600)] = (
         20  # of the deploy pool: how long a run waits for CloudFormation here; then it gives its place to others
     )
+    park_seconds: Annotated[float, Field(gt=0, le=120)] = (
+        10  # of the deploy pool: until another job looks what CloudFormation has done, at first; later less often
+    )
     run_memory_mb: Annotated[int, Field(ge=128)] = 768  # of one run's process
     trust_settle_seconds: Annotated[float, Field(ge=0, le=120)] = (
         20  # of the onboard pool: a role that refuses Coreo may be so new that AWS does not know it everywhere yet

@@ -111,17 +111,28 @@ def session_policy(spec: DeploySpec, *, partition: str, account_id: str) -> str:
 def template_object(url: str, partition: str) -> tuple[str, bool] | None:
     """ARN of the S3 object that a template's URL names, and whether it names a version; None where it names none.
 
-    Source: S3 user guide, "Virtual hosting of buckets".
+    Nothing else may be in the URL: it is kept in clear, and a presigned one is a secret. Nor may the ARN mean more than
+    one object where a policy names it. Source: S3 user guide, "Virtual hosting of buckets".
     """
     parts = urlsplit(url)
     host, path = parts.hostname or "", unquote(parts.path).lstrip("/")
     found = re.fullmatch(r"(?:(?P<bucket>.+)\.)?s3[.-](?:[a-z0-9.-]+\.)?amazonaws\.com(?:\.cn)?", host)
-    if parts.scheme != "https" or found is None or parts.username is not None:
+    if parts.scheme != "https" or found is None or parts.username is not None or parts.fragment:
+        return None
+    query = parse_qs(parts.query, keep_blank_values=True)
+    if query and (query.keys() != {"versionId"} or not all(query["versionId"])):
         return None
     bucket, key = (found["bucket"], path) if found["bucket"] else path.partition("/")[::2]
-    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket) or not key or len(key) > 1_024 or "*" in key:
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", bucket) or not key or len(key) > 1_024:
         return None
-    return f"arn:{partition}:s3:::{bucket}/{key}", "versionId" in parse_qs(parts.query)
+    if not key.isprintable() or any(sign in key for sign in "*?$"):
+        return None
+    return f"arn:{partition}:s3:::{bucket}/{key}", bool(query)
+
+
+def fetching_action(*, has_version: bool) -> str:
+    """The IAM action by which CloudFormation fetches a template from S3."""
+    return "s3:GetObjectVersion" if has_version else "s3:GetObject"
 
 
 def _stated(spec: DeploySpec) -> list[str]:
@@ -165,8 +176,7 @@ def _fetching(url: str, partition: str) -> tuple[list[str], str]:
     found = template_object(url, partition)
     if found is None:
         raise PermissionsError("template_url", "must be the https address of an object in S3")
-    arn, has_version = found
-    return ["s3:GetObjectVersion" if has_version else "s3:GetObject"], arn
+    return [fetching_action(has_version=found[1])], found[0]
 
 
 def _allow(actions: Sequence[str], resource: str) -> dict[str, Any]:

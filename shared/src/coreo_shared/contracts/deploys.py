@@ -271,6 +271,11 @@ class Checkpoint(Message, frozen=True, kw_only=True):
     applied_at: Time | None = None  # when AWS was told to execute
     facts: dict[str, str | int | float | bool | None] = {}
 
+    @property
+    def protects_alone(self) -> bool:
+        """Of an apply: the stack's termination protection is all that it changes, and there is no change set."""
+        return bool(self.facts.get("protects_alone"))
+
 
 class DeployClaim(Message, frozen=True, kw_only=True):
     """What a claim of a deploy run tells beside the fence. `applying`: look what became of it before anything else."""

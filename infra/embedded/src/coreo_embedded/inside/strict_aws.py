@@ -4,15 +4,20 @@ ministack checks whoever calls CloudFormation, and then makes any resource of an
 caller (IAM user guide, "Forward access sessions") or as the role handed to it, so that the role's policies and the
 session policy decide about every resource. Here each resource takes the one action that makes, changes or deletes it.
 
+It also takes a template's URL for a path, /BUCKET/KEY, whatever its host, and reads any object. AWS takes S3's own
+addresses alone, and reads as the caller: who may not get the object gets no change set.
+
 This module is run by the interpreter that has ministack, and by no other: `hypercorn strict_aws:app`.
 """
 
 import re
 from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from ministack.app import app
 from ministack.core import iam_evaluator
-from ministack.core.responses import get_account_id, get_region
+from ministack.core.responses import get_account_id, get_region, request_scope
+from ministack.services import s3
 from ministack.services.cloudformation import handlers, helpers, stacks
 
 __all__ = ["app"]
@@ -121,6 +126,53 @@ def _may_pass(role: str) -> Any:
     return helpers._error("AccessDenied", text, 403)
 
 
+def _resolve_document(params: dict[str, Any], body_key: str, url_key: str, label: str) -> Any:
+    """As `helpers._resolve_document`: (text, None) or (None, error); an object in S3 is fetched as AWS does it."""
+    url = helpers._p(params, url_key)
+    if helpers._p(params, body_key) or not url:
+        return _resolve_before(params, body_key, url_key, label)
+    parts = urlsplit(url)
+    path = unquote(parts.path).lstrip("/")
+    host = re.fullmatch(r"(?:(.+)\.)?s3[.-](?:[a-z0-9.-]+\.)?amazonaws\.com(?:\.cn)?", parts.hostname or "")
+    bucket, key = ("", "") if host is None else (host[1], path) if host[1] else path.partition("/")[::2]
+    if parts.scheme != "https" or not bucket or not key:
+        return None, helpers._error("ValidationError", f"{url_key} must be a supported URL.")
+    found = _object(bucket, key, parse_qs(parts.query).get("versionId", [None])[0])
+    if isinstance(found, str):
+        more = "For more information check http://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html"
+        return None, helpers._error("ValidationError", f"S3 error: {found}\n{more}")
+    if body_key == "TemplateBody" and len(found) > helpers.TEMPLATE_URL_MAX_BYTES:
+        text = f"{label} may not exceed {helpers.TEMPLATE_URL_MAX_BYTES} bytes in size."
+        return None, helpers._error("ValidationError", text)
+    return found.decode(), None
+
+
+def _object(bucket: str, key: str, version: str | None) -> bytes | str:
+    """The object's bytes, or as text why S3 does not give them to the caller.
+
+    S3 tells that there is no such object only to who may list the bucket.
+    """
+    arn, account, caller = f"arn:aws:s3:::{bucket}", get_account_id(), iam_evaluator._verified_key.get()
+
+    def may(action: str, resource: str) -> bool:  # an account's root may all
+        return not caller or iam_evaluator.enforce(caller, action, "s3", get_region(), resource_arn=resource) is None
+
+    owner = s3._bucket_owner_account(bucket)
+    if owner is None:
+        return "The specified bucket does not exist"
+    query = {"versionId": version} if version else {}
+    is_let = owner == account or s3._foreign_bucket_allows(owner, bucket, key, "GET", query, account)
+    if not is_let or not may("s3:GetObjectVersion" if version else "s3:GetObject", f"{arn}/{key}"):
+        return "Access Denied"
+    with request_scope(owner, get_region()):
+        found: bytes | None = s3._get_object_data(bucket, key, version)
+    if found is not None:
+        return found
+    return "The specified key does not exist." if may("s3:ListBucket", arn) else "Access Denied"
+
+
+_resolve_before = helpers._resolve_document
+helpers._resolve_document = _resolve_document
 _provision_before, _update_before, _delete_before = (
     stacks._provision_resource,
     stacks._update_resource,

@@ -18,7 +18,10 @@ _CONSOLES: Final = {
 
 @dataclass(frozen=True)
 class Unknown:
-    """A change of unknown outcome. ARNs are None where no worker came to know them."""
+    """A change of unknown outcome. ARNs are None where no worker came to know them.
+
+    `protects_alone`: it was to set the stack's termination protection, and nothing else.
+    """
 
     run_id: UUID
     action: DeployAction
@@ -28,6 +31,7 @@ class Unknown:
     stack_arn: str | None
     change_set_arn: str | None
     applied_at: str | None
+    protects_alone: bool = False
 
     @property
     def stack(self) -> str:
@@ -46,6 +50,8 @@ def console_url(unknown: Unknown) -> str:
 
 def checks(unknown: Unknown) -> list[CheckView]:
     """What to look at, in this order."""
+    if unknown.protects_alone:
+        return [_protection(unknown)]
     found = [
         CheckView(
             question="Did CloudFormation begin it? Events that the run began have its id as their token.",
@@ -107,6 +113,21 @@ def checks(unknown: Unknown) -> list[CheckView]:
     return found
 
 
+def _protection(unknown: Unknown) -> CheckView:
+    return CheckView(
+        question="Is the stack there, and is its termination protection as the plan says?",
+        command=_aws(
+            unknown,
+            "cloudformation",
+            "describe-stacks",
+            "--stack-name",
+            unknown.stack,
+            "--query",
+            "Stacks[0].[StackStatus,EnableTerminationProtection]",
+        ),
+    )
+
+
 def verdicts(unknown: Unknown) -> list[VerdictView]:
     """What follows from what was seen."""
     settle = f"POST /v1/runs/{unknown.run_id}/settle"
@@ -115,6 +136,12 @@ def verdicts(unknown: Unknown) -> list[VerdictView]:
     reached = VerdictView(
         seen="Coreo could not reach the account (role gone, permission missing), and can now.", do=f"{again}."
     )
+    if unknown.protects_alone:
+        return [
+            VerdictView(seen="The protection is as the plan says.", do=f'{settle} {{"outcome": "SUCCEEDED"}}'),
+            VerdictView(seen="It is not, or the stack is gone.", do=f'{settle} {{"outcome": "FAILED"}}'),
+            reached,
+        ]
     if unknown.action is DeployAction.DESTROY:
         return [
             VerdictView(

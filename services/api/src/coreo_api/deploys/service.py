@@ -95,6 +95,7 @@ async def show_outcome(context: Context, caller: Caller, run_id: UUID) -> Outcom
         stack_arn=_told("stack_arn", failure, checkpoint),
         change_set_arn=_told("change_set_arn", failure, checkpoint),
         applied_at=None if checkpoint is None else checkpoint.applied_at,
+        protects_alone=checkpoint is not None and checkpoint.protects_alone,
     )
     return OutcomeView(
         run_id=run_id,

@@ -64,7 +64,11 @@ class DeploySpec(Body):
         tuple[_CatalogueName, ...], Field(min_length=1, max_length=30, description="The stack is in each of them.")
     ]
     template: Annotated[
-        str | None, Field(max_length=2 * _MAX_TEMPLATE, description=f"YAML or JSON, {_MAX_TEMPLATE:,} bytes at most.")
+        str | None,
+        Field(
+            description=f"YAML or JSON, {_MAX_TEMPLATE:,} bytes at most.",
+            json_schema_extra={"maxLength": _MAX_TEMPLATE},
+        ),
     ] = None
     template_url: Annotated[
         str | None,
@@ -135,7 +139,15 @@ class DeploySpec(Body):
     @field_validator("template")
     @classmethod
     def _storable(cls, value: str | None) -> str | None:
-        return None if value is None else _storable(value)
+        if value is None:
+            return None
+        size = len(_storable(value).encode("utf-8", "surrogatepass"))
+        if size > _MAX_TEMPLATE:
+            raise ValueError(
+                f"has {size:,} bytes, and CloudFormation takes {_MAX_TEMPLATE:,} by value: put it into S3 and give "
+                "template_url"
+            )
+        return value
 
     @model_validator(mode="after")
     def _one_template(self) -> Self:

@@ -167,7 +167,10 @@ def _region_errors(catalogue: Catalogue, partition: str, spec: DeploySpec) -> It
 
 def _other_errors(spec: DeploySpec, partition: str) -> Iterator[FieldError]:
     if spec.template_url is not None and template_object(spec.template_url, partition) is None:
-        message = "must be the https address of an object in S3: https://BUCKET.s3.REGION.amazonaws.com/KEY"
+        message = (
+            "must be the https address of an object in S3: https://BUCKET.s3.REGION.amazonaws.com/KEY, with nothing "
+            "more than ?versionId=VERSION"
+        )
         yield FieldError(f"{_FIELD}.template_url", message)
     if spec.service_role is not None and spec.permissions:
         yield FieldError(

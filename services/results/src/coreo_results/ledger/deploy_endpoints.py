@@ -1,12 +1,14 @@
 """What a deploy's worker says beside what all workers do; and what people decide about it, as the api passes it on."""
 
-from typing import Annotated
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Response
 
 from coreo_results.auth import ByActor, RunToken, TeamToken
 from coreo_results.bodies import check_text, json_answer, json_body
+from coreo_results.ledger.deploying import Deploys
 from coreo_results.services import Wired
 from coreo_shared.contracts.base import encode_json
 from coreo_shared.contracts.deploys import (
@@ -21,13 +23,15 @@ from coreo_shared.contracts.deploys import (
     RejectRun,
     SettleRun,
 )
+from coreo_shared.contracts.results import RunAnswer
 from coreo_shared.contracts.terms import AccessAction
 from coreo_shared.web import StrictRoute
 from coreo_shared.web.problems import invalid
 
 router = APIRouter(prefix="/internal/v1/runs/{run_id}", route_class=StrictRoute)
 _MAX_REASON = 2_000
-_MAX_AUTHOR = 100
+_TEXTS = {"author": 100, "reason": _MAX_REASON}  # of what people decide
+T = TypeVar("T")
 
 
 @router.post("/park")
@@ -64,43 +68,25 @@ async def refuse_cancel(
     return json_answer(await services.deploys.refuse_cancel(capability.team_id, capability.run_id, word))
 
 
-@router.post("/approve")
-async def approve(
-    run_id: UUID, team_id: TeamToken, word: Annotated[ApproveRun, Depends(json_body(ApproveRun))], services: Wired
-) -> Response:
-    """A contracts.results.RunAnswer; 409 not_awaiting_approval or approval_expired, 412 hash_differs,
-    403 requester_may_not_approve."""
-    check_text("body.author", word.author, _MAX_AUTHOR)
-    return json_answer(await services.deploys.approve(team_id, run_id, word))
+def _add_decision(path: str, kind: type[T], decide: Callable[[Deploys, UUID, UUID, T], Awaitable[RunAnswer]]) -> None:
+    """Adds the route of what a person decides about a run, told as `kind`; it answers a contracts.results.RunAnswer."""
+
+    async def endpoint(
+        run_id: UUID, team_id: TeamToken, word: Annotated[Any, Depends(json_body(kind))], services: Wired
+    ) -> Response:
+        for name, longest in _TEXTS.items():
+            if hasattr(word, name):
+                check_text(f"body.{name}", getattr(word, name), longest)
+        return json_answer(await decide(services.deploys, team_id, run_id, word))
+
+    router.post(path, name=path.strip("/"))(endpoint)
 
 
-@router.post("/reject")
-async def reject(
-    run_id: UUID, team_id: TeamToken, word: Annotated[RejectRun, Depends(json_body(RejectRun))], services: Wired
-) -> Response:
-    """A contracts.results.RunAnswer; 409 not_awaiting_approval."""
-    check_text("body.author", word.author, _MAX_AUTHOR)
-    check_text("body.reason", word.reason, _MAX_REASON)
-    return json_answer(await services.deploys.reject(team_id, run_id, word))
-
-
-@router.post("/reconcile")
-async def reconcile(
-    run_id: UUID, team_id: TeamToken, word: Annotated[ReconcileRun, Depends(json_body(ReconcileRun))], services: Wired
-) -> Response:
-    """A contracts.results.RunAnswer; 409 not_unknown."""
-    check_text("body.author", word.author, _MAX_AUTHOR)
-    return json_answer(await services.deploys.reconcile(team_id, run_id, word))
-
-
-@router.post("/settle")
-async def settle(
-    run_id: UUID, team_id: TeamToken, word: Annotated[SettleRun, Depends(json_body(SettleRun))], services: Wired
-) -> Response:
-    """A contracts.results.RunAnswer; 409 not_unknown."""
-    check_text("body.author", word.author, _MAX_AUTHOR)
-    check_text("body.reason", word.reason, _MAX_REASON)
-    return json_answer(await services.deploys.settle(team_id, run_id, word))
+# 409 not_awaiting_approval or approval_expired, 412 hash_differs, 403 requester_may_not_approve
+_add_decision("/approve", ApproveRun, Deploys.approve)
+_add_decision("/reject", RejectRun, Deploys.reject)  # 409 not_awaiting_approval
+_add_decision("/reconcile", ReconcileRun, Deploys.reconcile)  # 409 not_unknown
+_add_decision("/settle", SettleRun, Deploys.settle)  # 409 not_unknown
 
 
 @router.get("/deploy")

@@ -67,6 +67,8 @@ class Changing:
             if ended is not None:
                 return ended
             self.is_applying = self._alone = True
+        if self.checkpoint.protects_alone:
+            return await self._protect()
         return await self._follow()
 
     async def after_trouble(self, cause: str, *, limit: int) -> Ended:
@@ -75,7 +77,7 @@ class Changing:
         self._remember(troubles=troubles)
         if troubles < limit:
             return parked(self.checkpoint, after_trouble(troubles), f"{cause} Coreo looks again.")
-        problem = outcome_unknown(is_destroy=self._is_destroy, cause=cause)
+        problem = outcome_unknown(self.run.spec.action, self.checkpoint, cause=cause)
         await self.run.store_failure(problem, self.checkpoint)
         return Ended(outcome="unknown", reason=problem.reason)
 
@@ -127,8 +129,21 @@ class Changing:
         now = stack.updated_at if stack is not None and is_there(stack.status) else None
         if now != before or stack is None or stack.status == DELETED or is_busy(stack.status):
             return deciding.stack_changed()
+        if self.checkpoint.protects_alone:
+            return None
         made = await run.stacks.change_set(run.spec.stack_name, self.checkpoint.change_set_arn or run.change_set_name)
         return None if made is not None and made.execution == "AVAILABLE" else deciding.stack_changed()
+
+    async def _protect(self) -> Ended:
+        """Sets it. Whoever takes the run over does it again: that changes nothing more, so no trace is looked for."""
+        stack = await self.run.stacks.find(self._stack)
+        if self.run.canceled.is_set() and stack is not None and self._ends.must_protect(stack):
+            return Ended(outcome="canceled", reason="Canceled on request, before anything was changed.")
+        return await self._ends.protected(stack)
+
+    @property
+    def _ends(self) -> Ends:
+        return Ends(self.run, self.checkpoint, self._stack)
 
     async def _follow(self) -> Ended:
         """Looks and does what that asks for, until the operation is over or the run gives up its place."""
@@ -218,11 +233,11 @@ class Changing:
             case NotDone(problem):
                 return await self._not_done(problem, stack)
             case Over(status):
-                return await Ends(self.run, self.checkpoint, self._stack).over(status, stack)
+                return await self._ends.over(status, stack)
             case Wait():
                 pass
             case _:
-                problem = outcome_unknown(is_destroy=self._is_destroy)
+                problem = outcome_unknown(self.run.spec.action, self.checkpoint)
                 await self.run.store_failure(problem, self.checkpoint, None if stack is None else stack.status)
                 return Ended(outcome="unknown", reason=problem.reason)
         return None

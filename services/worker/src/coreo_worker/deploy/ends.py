@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from coreo_shared.contracts.deploys import Checkpoint, DeployAction, Outputs, StackEvent
 from coreo_worker.aws.stacks import Stack, StackRefusalError
 from coreo_worker.deploy.operation import Operation, first_cause, is_of_stack
-from coreo_worker.deploy.problems import of_refusal
+from coreo_worker.deploy.problems import Problem, of_refusal
 from coreo_worker.deploy.protocol import Ended
 from coreo_worker.deploy.run import DeployRun, events_since
 from coreo_worker.deploy.statuses import DELETED, ended_badly, is_rolled_back, is_success
@@ -28,22 +28,39 @@ class Ends:
             return await self._succeeded(status, stack)
         return await self._failed(status)
 
+    async def protected(self, stack: Stack | None) -> Ended:
+        """Termination protection as the plan has it, where that is all there is to change. Raises StackTroubleError."""
+        if stack is None or stack.status == DELETED:
+            return await self.run.fail(ended_badly(DELETED), self.checkpoint, DELETED)
+        problem = await self._protect(stack)
+        if problem is not None:
+            return await self.run.fail(problem, self.checkpoint, stack.status)
+        return await self._store_outputs(stack.status, stack)
+
+    def must_protect(self, stack: Stack) -> bool:
+        """Whether the stack's termination protection is not as the plan has it."""
+        return self.run.spec.termination_protection not in {None, stack.is_protected}
+
     async def _succeeded(self, status: str, stack: Stack | None) -> Ended:
-        reason = await self._protect(stack)
+        problem = None if stack is None else await self._protect(stack)
+        reason = None
+        if problem is not None:
+            reason = f"The stack is as it should be, but not its termination protection. {problem.reason}"
+        return await self._store_outputs(status, stack, reason)
+
+    async def _store_outputs(self, status: str, stack: Stack | None, reason: str | None = None) -> Ended:
         outputs = list(stack.outputs) if stack is not None else []
         await self.run.voice.store(Outputs(stack_arn=self.stack_arn, stack_status=status, outputs=outputs))
         return Ended(outcome="completed", reason=reason)
 
-    async def _protect(self, stack: Stack | None) -> str | None:
-        """Termination protection as the plan has it; a sentence where that could not be done."""
-        wanted = self.run.spec.termination_protection
-        if wanted is None or stack is None or stack.is_protected is wanted:
+    async def _protect(self, stack: Stack) -> Problem | None:
+        """Termination protection as the plan has it; why it could not be done."""
+        if not self.must_protect(stack):
             return None
         try:
-            await self.run.stacks.protect(self.run.spec.stack_name, on=wanted)
+            await self.run.stacks.protect(self.run.spec.stack_name, on=bool(self.run.spec.termination_protection))
         except StackRefusalError as refused:
-            problem = of_refusal(refused)
-            return f"The stack is as it should be, but not its termination protection. {problem.reason}"
+            return of_refusal(refused)
         return None
 
     async def _failed(self, status: str) -> Ended:

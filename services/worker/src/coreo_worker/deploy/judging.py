@@ -34,8 +34,6 @@ class TemplateJudge:
 
     def judge(self, text: str, place: Place) -> Judged:
         """What the rules say of the template's resources."""
-        if not self.spec.rules:
-            return Judged()
         try:
             template = read_template(text)
         except TemplateTextError as error:

@@ -10,7 +10,7 @@ import msgspec
 
 from coreo_shared.cloudformation.permissions import template_object
 from coreo_shared.cloudformation.resolving import Place
-from coreo_shared.contracts.deploys import Checkpoint, DeployAction, Preview
+from coreo_shared.contracts.deploys import Checkpoint, DeployAction, DeploySpec, Preview
 from coreo_shared.templates import TemplateError, unpack
 from coreo_worker.aws.stacks import (
     ChangeSet,
@@ -19,14 +19,13 @@ from coreo_worker.aws.stacks import (
     StackRefusalError,
     StackTroubleError,
 )
-from coreo_worker.deploy.judging import TemplateJudge
 from coreo_worker.deploy.operation import first_cause
 from coreo_worker.deploy.plain_secrets import check_no_plain_secret
 from coreo_worker.deploy.previews import Judged, Subject, preview_of_changes, refusal
-from coreo_worker.deploy.problems import Problem, ProblemError, of_refusal
+from coreo_worker.deploy.problems import Problem, ProblemError, of_refusal, template_unreadable
 from coreo_worker.deploy.protocol import Ended
 from coreo_worker.deploy.run import DeployRun, parked, seconds_of
-from coreo_worker.deploy.statuses import is_there, obstacle, operation_for
+from coreo_worker.deploy.statuses import obstacle, operation_for
 
 PREPARED: Final = "prepared"
 MAKING: Final = "making"
@@ -95,7 +94,7 @@ class Preparation:
             except StackRefusalError as refused:
                 found = await run.stacks.change_set(run.spec.stack_name, run.change_set_name)
                 if found is None:
-                    raise ProblemError(_in_words(refused)) from None
+                    raise ProblemError(_in_words(refused, run.spec)) from None
                 return found
             return await self._found()
         raise AssertionError("the last try returns or raises")
@@ -161,12 +160,13 @@ class Preparation:
             problem = await self._why_not_made(made)
             await self._drop()
             return await run.fail(problem, checkpoint, None if before is None else before.status)
-        preview = await self._preview(before, made)
-        checkpoint = _prepared(checkpoint, preview)
+        preview = await self._preview(before, made, is_empty=is_empty)
+        checkpoint = _prepared(checkpoint, preview, is_empty=is_empty)
         await run.voice.store(preview, checkpoint)
         if is_empty:
             await self._drop()
-            return await self._no_change(before)
+        if not preview.changes and is_empty:
+            return Ended(outcome="completed", no_change=True, reason="NO_CHANGE: the stack is as the plan says.")
         refused = refusal(preview, run.spec)
         if refused is not None:
             await self._drop()
@@ -188,7 +188,7 @@ class Preparation:
             return problem
         return replace(first_cause(errors, made.stack_arn), code="template_invalid")
 
-    async def _preview(self, before: Stack | None, made: ChangeSet) -> Preview:
+    async def _preview(self, before: Stack | None, made: ChangeSet, *, is_empty: bool) -> Preview:
         run = self.run
         # What a URL leads to only CloudFormation can tell; a template that came with the job was looked at already.
         needs_template = run.spec.rules or run.spec.template is None
@@ -196,7 +196,7 @@ class Preparation:
         return preview_of_changes(
             Subject(run.account_id, run.spec, before),
             stack_arn=made.stack_arn,
-            change_set_arn=made.arn,
+            change_set_arn=None if is_empty else made.arn,
             changes=made.changes,
             judged=judged,
             made_at=run.now,
@@ -214,17 +214,11 @@ class Preparation:
                 raise
             text = own
         check_no_plain_secret(text, spec.parameters)
-        return TemplateJudge(spec).judge(text, place)
+        if not spec.rules:
+            return Judged()
+        from coreo_worker.deploy.judging import TemplateJudge  # noqa: PLC0415  the rules take a while to load
 
-    async def _no_change(self, before: Stack | None) -> Ended:
-        """The stack is as the template says. Protecting it is no change of it, and needs nobody's approval."""
-        run = self.run
-        reason = "NO_CHANGE: the stack is as the template says."
-        if run.spec.action is DeployAction.APPLY and before is not None and is_there(before.status):
-            wanted = run.spec.termination_protection
-            if wanted is not None and wanted is not before.is_protected:
-                reason += " Its termination protection is not as the plan says; the next change of the stack sets it."
-        return Ended(outcome="completed", no_change=True, reason=reason)
+        return TemplateJudge(spec).judge(text, place)
 
     async def _call_off(self) -> Ended:
         await self._drop()
@@ -242,19 +236,24 @@ def _with(checkpoint: Checkpoint, made: ChangeSet) -> Checkpoint:
     return msgspec.structs.replace(checkpoint, stack_arn=made.stack_arn, change_set_arn=made.arn)
 
 
-def _prepared(checkpoint: Checkpoint, preview: Preview) -> Checkpoint:
+def _prepared(checkpoint: Checkpoint, preview: Preview, *, is_empty: bool) -> Checkpoint:
     facts = checkpoint.facts | {
         "operation": preview.operation,
         "stack_updated_at": preview.stack_updated_at,
-        "total": len(preview.changes),
+        "total": sum(change.physical_id != preview.stack_arn for change in preview.changes),  # what has events
+        "protects_alone": is_empty,
     }
-    return msgspec.structs.replace(checkpoint, step=PREPARED, hash=preview.hash, facts=facts)
+    arn = None if is_empty else checkpoint.change_set_arn
+    return msgspec.structs.replace(checkpoint, step=PREPARED, change_set_arn=arn, hash=preview.hash, facts=facts)
 
 
-def _in_words(refused: StackRefusalError) -> Problem:
+def _in_words(refused: StackRefusalError, spec: DeploySpec) -> Problem:
     if refused.code.startswith("AlreadyExists"):
         return Problem(
             "stack_name_taken",
             "Somebody made a stack of this name meanwhile. Start the run again for a preview of what it would change.",
         )
-    return of_refusal(refused)
+    problem = of_refusal(refused)
+    if problem.code == "template_unreadable" and spec.template_url is not None:
+        return template_unreadable(problem, spec.template_url)
+    return problem

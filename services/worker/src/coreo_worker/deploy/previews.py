@@ -9,6 +9,7 @@ import msgspec
 
 from coreo_shared.contracts.deploys import (
     Change,
+    ChangeDetail,
     DeploySpec,
     Gate,
     GateHit,
@@ -18,6 +19,7 @@ from coreo_shared.contracts.deploys import (
 from coreo_shared.contracts.terms import FindingStatus
 from coreo_shared.templates import preview_hash
 from coreo_worker.aws.stacks import Stack, StackResource
+from coreo_worker.deploy.operation import STACK_TYPE
 from coreo_worker.deploy.problems import Problem
 from coreo_worker.deploy.statuses import is_there
 
@@ -59,11 +61,18 @@ class Subject:
 
 
 def preview_of_changes(
-    subject: Subject, *, stack_arn: str, change_set_arn: str, changes: Sequence[Change], judged: Judged, made_at: str
+    subject: Subject,
+    *,
+    stack_arn: str,
+    change_set_arn: str | None,
+    changes: Sequence[Change],
+    judged: Judged,
+    made_at: str,
 ) -> Preview:
-    """The preview of an apply."""
+    """The preview of an apply. `change_set_arn`: None where CloudFormation itself has nothing to do."""
     spec = subject.spec
     notes = [*judged.notes, *_notes_on(spec, changes)]
+    changes = [*changes, *protection_changes(subject)]
     operation: Literal["create", "update", "none"] = "create" if subject.status is None else "update"
     return _sized(
         Preview(
@@ -84,6 +93,25 @@ def preview_of_changes(
             made_at=made_at,
         )
     )
+
+
+def protection_changes(subject: Subject) -> list[Change]:
+    """The change of a stack's termination protection that the plan asks for; it is none of a change set's."""
+    wanted, before = subject.spec.termination_protection, subject.before
+    if wanted is None or before is None or subject.status is None or wanted is before.is_protected:
+        return []
+    words = ("true", "false") if before.is_protected else ("false", "true")
+    detail = ChangeDetail(attribute="EnableTerminationProtection", recreation="Never", before=words[0], after=words[1])
+    return [
+        Change(
+            action="Modify",
+            logical_id=before.name,
+            physical_id=before.arn,
+            type=STACK_TYPE,
+            replacement="False",
+            details=[detail],
+        )
+    ]
 
 
 def preview_of_removal(
@@ -186,7 +214,7 @@ def _deletion_policy(logical_id: str, template: Mapping[str, Any] | None) -> str
 
 def _notes_on(spec: DeploySpec, changes: Sequence[Change]) -> list[str]:
     notes = []
-    if any(change.nested_change_set_arn or change.type == "AWS::CloudFormation::Stack" for change in changes):
+    if any(change.nested_change_set_arn or change.type == STACK_TYPE for change in changes):
         notes.append("What changes inside nested stacks is not shown.")
     if spec.service_role_arn is None and not spec.permissions:
         notes.append("The plan states no permissions and no service role: CloudFormation will not be allowed anything.")

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import Final
 
+from coreo_shared.cloudformation.permissions import fetching_action, template_object
 from coreo_shared.contracts.deploys import Failure, StackEvent
 from coreo_worker.aws.stacks import StackDeniedError, StackRefusalError
 
@@ -16,6 +17,8 @@ _CAPABILITY = re.compile(r"CAPABILITY_[A-Z_]{1,40}")
 # How a region answers that the account has not opted in to (aws.calls).
 _REGION_OFF: Final = frozenset({"AuthFailure", "InvalidClientTokenId", "OptInRequired", "UnrecognizedClientException"})
 _PARAMETER = re.compile(r"[Pp]arameters?:? ?[\[' ]")
+_BAD_TEMPLATE: Final = ("format error", "validation error", "template error", "may not exceed")
+_S3_DENIES: Final = ("access denied", "accessdenied", "not authorized to perform")
 _DENIALS: Final = (
     re.compile(r"not authorized to perform:? ?\[?([a-z0-9-]{1,63}:[A-Za-z0-9]{1,128})"),
     re.compile(r"API: ([a-z0-9-]{1,63}:[A-Za-z0-9]{1,128}) (?:Access Denied|AccessDenied|You are not authorized)"),
@@ -83,6 +86,26 @@ def of_refusal(refusal: StackRefusalError) -> Problem:
     return replace(_known(refusal), said=refusal.said)
 
 
+def template_unreadable(problem: Problem, url: str) -> Problem:
+    """That CloudFormation cannot fetch the template, with the object and the action that it takes."""
+    found = template_object(url, "aws")
+    if found is None:
+        return problem
+    name, action = found[0].removeprefix("arn:aws:s3:::"), fetching_action(has_version=found[1])
+    if not any(words in problem.said.lower() for words in _S3_DENIES):
+        reason = f"CloudFormation could not read the template s3://{name}. Check that the bucket and the object are "
+        return replace(problem, reason=f"{reason}there, and that the role may read it ({action}).")
+    text = (
+        f"Allow {action} on s3://{name} to the account's role, and to the bucket's policy where another account owns it"
+    )
+    return replace(
+        problem,
+        reason=f"AWS did not allow {action} on the template s3://{name}, or there is no such object. {text}.",
+        denied_action=action,
+        advice=(f"{text}.", "S3 tells a role that may not list a bucket nothing of objects that are not there."),
+    )
+
+
 def _known(refusal: StackRefusalError) -> Problem:
     said, code = refusal.said, refusal.code
     if code.startswith("InsufficientCapabilities"):
@@ -105,9 +128,8 @@ def _invalid(said: str) -> Problem:
             "template_unreadable",
             "CloudFormation could not read the template at its URL. Check that the object is there, and that the role "
             "may read it (s3:GetObject).",
-            denied_action=denied_action_in(said),
         )
-    if "template" in lower and ("format error" in lower or "validation error" in lower or "template error" in lower):
+    if "template" in lower and any(words in lower for words in _BAD_TEMPLATE):
         return Problem("template_invalid", "CloudFormation does not take the template; the failure says why.")
     if "role" in lower and ("invalid or cannot be assumed" in lower or "rolearn" in lower):
         return Problem("service_role_unusable", "CloudFormation cannot work with the plan's service role.")

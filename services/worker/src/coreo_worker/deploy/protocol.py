@@ -21,7 +21,7 @@ class Begin(Message, frozen=True, kw_only=True, tag="begin"):
     """Worker: do this. The first frame, and sent once.
 
     `changes`: the session may change the stack; without it the run only looks. `hold_seconds`: how long to wait for
-    CloudFormation before the run is parked.
+    CloudFormation before the run is parked; `park_seconds`: for how long then, at first.
     """
 
     run_id: str
@@ -33,6 +33,7 @@ class Begin(Message, frozen=True, kw_only=True, tag="begin"):
     claim: DeployClaim
     changes: bool
     hold_seconds: float
+    park_seconds: float
     credentials: Credentials
     cancel: bool = False
 

@@ -49,6 +49,7 @@ class DeployRun:
     stacks: Stacks
     voice: Voice
     hold_seconds: float
+    park_seconds: float
     canceled: asyncio.Event = field(default_factory=asyncio.Event)
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -97,7 +98,11 @@ class Waiting:
         """None after a pause in which the run held its place; else for how many seconds to park it."""
         now = self.run.clock()
         step = next_look(
-            held=now - self.began, hold_seconds=self.run.hold_seconds, waited=now - self.since, looks=self.looks
+            held=now - self.began,
+            hold_seconds=self.run.hold_seconds,
+            park_seconds=self.run.park_seconds,
+            waited=now - self.since,
+            looks=self.looks,
         )
         self.looks += 1
         if not isinstance(step, Hold):

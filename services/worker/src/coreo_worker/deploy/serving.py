@@ -1,9 +1,7 @@
 """The work of a deploy run's process: what to do and a session in by one pipe, what came of it out by the other."""
 
 import asyncio
-import os
 from dataclasses import dataclass, field
-from typing import Final
 
 import structlog
 
@@ -30,31 +28,28 @@ from coreo_worker.deploy.protocol import (
     read_to_run,
 )
 from coreo_worker.deploy.run import DeployRun
+from coreo_worker.runner.pipes import Sessions, open_pipes
 from coreo_worker.runner.protocol import ProtocolError
-from coreo_worker.runner.tasks import happens_within
 
 _log = get_logger(__name__)
-_SESSION_SECONDS: Final = 60.0  # for the worker to come by a session
 
 
 async def serve(incoming: int, outgoing: int) -> None:
     """One part of a run over these two file descriptors. Raises ProtocolError when the first frame is not the start."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(incoming, "rb"))
-    transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, os.fdopen(outgoing, "wb"))
+    reader, writer = await open_pipes(incoming, outgoing)
     begin = await read_to_run(reader)
     if begin is None:  # the worker had no use for this process after all
         return
     if not isinstance(begin, Begin):
         raise ProtocolError("the first frame is not the start")
     structlog.contextvars.bind_contextvars(team_id=begin.team_id, run_id=begin.run_id)
-    voice = PipeVoice(asyncio.StreamWriter(transport, protocol, None, loop))
-    clients = ClientFactory(begin.credentials.for_clients(), renew=voice.renew)
+    voice = PipeVoice(writer)
+    sessions = Sessions(lambda: voice.send(SessionOver()))
+    clients = ClientFactory(begin.credentials.for_clients(), renew=sessions.renew)
     async with clients, asyncio.TaskGroup() as group:
         run = _run(begin, clients, voice)
         work = group.create_task(_drive(run, changes=begin.changes))
-        listening = group.create_task(_listen(reader, clients, voice, run, work))
+        listening = group.create_task(_listen(reader, Heard(clients, sessions, voice, run), work))
         ended = await work
         listening.cancel()
         await voice.send(ended)
@@ -66,7 +61,6 @@ class PipeVoice:
 
     writer: asyncio.StreamWriter
     _answers: "asyncio.Queue[str | None]" = field(default_factory=asyncio.Queue)
-    _renewed: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def store(self, document: Document, checkpoint: Checkpoint | None = None) -> None:
         """As the port says."""
@@ -94,16 +88,6 @@ class PipeVoice:
         self.writer.write(pack(frame))
         await self.writer.drain()
 
-    async def renew(self) -> None:
-        """Asks for a session where AWS ended the last one; returns when there is one, or waiting is of no use."""
-        self._renewed.clear()
-        await self.send(SessionOver())
-        await happens_within(self._renewed, _SESSION_SECONDS)
-
-    def renewed(self) -> None:
-        """There is another session."""
-        self._renewed.set()
-
     def answered(self, code: str | None) -> None:
         """The ledger's answer."""
         self._answers.put_nowait(code)
@@ -120,6 +104,7 @@ def _run(begin: Begin, clients: ClientFactory, voice: PipeVoice) -> DeployRun:
         stacks=SdkStacks(clients, begin.spec.region),
         voice=voice,
         hold_seconds=begin.hold_seconds,
+        park_seconds=begin.park_seconds,
     )
     if begin.cancel:
         run.canceled.set()
@@ -140,23 +125,27 @@ async def _drive(run: DeployRun, *, changes: bool) -> Ended:
     return Ended(outcome="interrupted", reason=reason)
 
 
-async def _listen(
-    reader: asyncio.StreamReader,
-    clients: ClientFactory,
-    voice: PipeVoice,
-    run: DeployRun,
-    work: "asyncio.Task[Ended]",
-) -> None:
+@dataclass(frozen=True)
+class Heard:
+    """Whom the worker's words are for."""
+
+    clients: ClientFactory
+    sessions: Sessions
+    voice: PipeVoice
+    run: DeployRun
+
+
+async def _listen(reader: asyncio.StreamReader, heard: Heard, work: "asyncio.Task[Ended]") -> None:
     """Takes what the worker says while the run goes on; without a worker there is nobody to go on for."""
     while True:
         frame = await read_to_run(reader)
         if isinstance(frame, Renewed):
-            await clients.replace_credentials(frame.credentials.for_clients())
-            voice.renewed()
+            await heard.clients.replace_credentials(frame.credentials.for_clients())
+            heard.sessions.renewed()
         elif isinstance(frame, Cancel):
-            run.canceled.set()
+            heard.run.canceled.set()
         elif isinstance(frame, Begun):
-            voice.answered(frame.code)
+            heard.voice.answered(frame.code)
         elif frame is None:
             work.cancel()
             return

@@ -1,12 +1,23 @@
 """What to tell people when nobody can say whether a change was made."""
 
+from typing import Final
+
+from coreo_shared.contracts.deploys import Checkpoint, DeployAction
 from coreo_worker.deploy.problems import Problem
 
+_WORDS: Final = {  # what the call does, and where that shows
+    "DeleteStack": ("deleted the stack", "the stack's events"),
+    "ExecuteChangeSet": ("executed the change set", "the stack's events and the change set"),
+    "UpdateTerminationProtection": ("set the stack's termination protection", "the stack"),
+}
 
-def outcome_unknown(*, is_destroy: bool, cause: str = "") -> Problem:
+
+def outcome_unknown(action: DeployAction, checkpoint: Checkpoint, *, cause: str = "") -> Problem:
     """For a run that began its change. `cause`: why its trace cannot be read, where that is known."""
-    call, what = ("DeleteStack", "deleted the stack") if is_destroy else ("ExecuteChangeSet", "executed the change set")
-    traces = "the stack's events" if is_destroy else "the stack's events and the change set"
+    call = "DeleteStack" if action is DeployAction.DESTROY else "ExecuteChangeSet"
+    if checkpoint.protects_alone:
+        call = "UpdateTerminationProtection"
+    what, traces = _WORDS[call]
     begin = cause or f"What became of the change does not show in {traces}."
     return Problem(
         code="outcome_unknown",

@@ -4,25 +4,18 @@ It is made for one bootstrap, is given what it may open, opens it, carries it ou
 signed requests are in its memory alone.
 """
 
-import sys
-
-from coreo_worker.runner.child import MEGABYTE, take_pipes
-from coreo_worker.runner.hardening import harden_run
+from coreo_worker.runner.child import Serve, carry_out
 
 
 def main() -> None:
     """Exit status 0 when it has said how it ended."""
-    parent, memory, level = sys.argv[1:4]
-    missing = harden_run(parent=int(parent), memory_bytes=int(memory) * MEGABYTE)
-    incoming, outgoing = take_pipes()
+    carry_out("worker-onboarding", _onboarding)
 
-    from coreo_shared.observability.logs import configure_logging, get_logger  # noqa: PLC0415  after hardening
+
+def _onboarding() -> Serve:
     from coreo_worker.onboard.opening import serve  # noqa: PLC0415  after hardening
 
-    configure_logging("worker-onboarding", level)
-    if missing:
-        get_logger(__name__).warning("hardening_incomplete", missing=missing)
-    serve(incoming, outgoing)
+    return serve
 
 
 if __name__ == "__main__":

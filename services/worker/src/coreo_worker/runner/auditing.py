@@ -1,8 +1,6 @@
 """The work of a run's process: request and credentials in by one pipe, findings out by the other, then the end."""
 
 import asyncio
-import os
-from typing import Final
 
 import structlog
 
@@ -12,6 +10,7 @@ from coreo_shared.observability.logs import get_logger
 from coreo_shared.rules.errors import ParameterError
 from coreo_worker.audit.engine import AuditRequest, AuditRequestError, SessionExpiredError, run_audit
 from coreo_worker.aws.clients import ClientFactory
+from coreo_worker.runner.pipes import Sessions, open_pipes
 from coreo_worker.runner.protocol import (
     Cancel,
     Chunk,
@@ -26,26 +25,21 @@ from coreo_worker.runner.protocol import (
     pack,
     read_worker_frame,
 )
-from coreo_worker.runner.tasks import happens_within
 
 _log = get_logger(__name__)
-_SESSION_SECONDS: Final = 60.0  # for the worker to come by a session
 
 
 async def serve(incoming: int, outgoing: int) -> None:
     """One audit over these two file descriptors. Raises ProtocolError when the first frame is not the start."""
-    loop = asyncio.get_running_loop()
-    reader = asyncio.StreamReader()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(incoming, "rb"))
-    transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, os.fdopen(outgoing, "wb"))
-    sink = PipeSink(asyncio.StreamWriter(transport, protocol, None, loop))
+    reader, writer = await open_pipes(incoming, outgoing)
+    sink = PipeSink(writer)
     start = await read_worker_frame(reader)
     if start is None:  # the worker had no use for this process after all
         return
     if not isinstance(start, Start):
         raise ProtocolError("the first frame is not the start")
     structlog.contextvars.bind_contextvars(team_id=start.team_id, run_id=start.run_id)
-    sessions = _Sessions(sink)
+    sessions = Sessions(lambda: sink.send(SessionOver()))
     clients = ClientFactory(start.credentials.for_clients(), by_service(start.others), renew=sessions.renew)
     async with clients, asyncio.TaskGroup() as group:
         audit = group.create_task(_audit(start, clients, sink))
@@ -103,26 +97,8 @@ async def _audit(start: Start, clients: ClientFactory, sink: PipeSink) -> Ended:
     return Ended(outcome="completed")
 
 
-class _Sessions:
-    """Asks the worker for a session where AWS has ended the last one before its time."""
-
-    def __init__(self, sink: PipeSink) -> None:
-        self._sink = sink
-        self._renewed = asyncio.Event()
-
-    async def renew(self) -> None:
-        """Returns when there is a new session, or when waiting for one is of no use any more."""
-        self._renewed.clear()
-        await self._sink.send(SessionOver())
-        await happens_within(self._renewed, _SESSION_SECONDS)
-
-    def renewed(self) -> None:
-        """The clients have another session."""
-        self._renewed.set()
-
-
 async def _obey(
-    reader: asyncio.StreamReader, clients: ClientFactory, sessions: _Sessions, audit: "asyncio.Task[Ended]"
+    reader: asyncio.StreamReader, clients: ClientFactory, sessions: Sessions, audit: "asyncio.Task[Ended]"
 ) -> None:
     """Does what the worker says while the audit goes on; without a worker there is nobody to audit for."""
     while True:

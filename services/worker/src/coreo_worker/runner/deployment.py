@@ -17,7 +17,6 @@ from coreo_shared.cloudformation.permissions import PermissionsError, changing_p
 from coreo_shared.contracts.deploys import (
     BeginApply,
     Checkpoint,
-    DeployAction,
     DeployClaim,
     DeploySpec,
     PutDocument,
@@ -48,6 +47,7 @@ from coreo_worker.deploy.protocol import (
 )
 from coreo_worker.deploy.unknown import outcome_unknown
 from coreo_worker.runner import planning
+from coreo_worker.runner.patience import persistently
 from coreo_worker.runner.planning import (
     Canceled,
     Completed,
@@ -64,7 +64,7 @@ from coreo_worker.runner.planning import (
 )
 from coreo_worker.runner.protocol import Credentials
 from coreo_worker.runner.results import ResultsRefusedError
-from coreo_worker.runner.tasks import first_of, happens_within, persistently
+from coreo_worker.runner.tasks import first_of, happens_within
 from coreo_worker.runner.work import ClaimedRun, ending_of, stopped
 
 DEPLOY_MODULE: Final = "coreo_worker.deploy.child"
@@ -88,11 +88,15 @@ class DeployProcess(Protocol):
 
 @dataclass(frozen=True)
 class DeployTools:
-    """What a deploy is done with. `hold_seconds`: how long a run waits for CloudFormation before it is parked."""
+    """What a deploy is done with.
+
+    `hold_seconds`: how long a run waits for CloudFormation before it is parked; `park_seconds`: for how long, at first.
+    """
 
     roles: RoleGate
     open_process: Callable[[], AbstractAsyncContextManager[DeployProcess]]
     hold_seconds: float
+    park_seconds: float
 
 
 class Deployment:
@@ -163,6 +167,7 @@ class Deployment:
             claim=self._claim,
             changes=changes,
             hold_seconds=self._tools.hold_seconds,
+            park_seconds=self._tools.park_seconds,
             credentials=session,
             cancel=self._claimed.claim.cancel_requested,
         )
@@ -314,8 +319,8 @@ class Deployment:
         return Parked(msgspec.structs.replace(checkpoint, facts=facts), after_trouble(troubles), cause)
 
     async def _nobody_knows(self, cause: str) -> Ending:
-        problem = outcome_unknown(is_destroy=self._spec.action is DeployAction.DESTROY, cause=cause)
         known = self._known()
+        problem = outcome_unknown(self._spec.action, known, cause=cause)
         failure = problem.failure(stack_arn=known.stack_arn, change_set_arn=known.change_set_arn)
         put = PutDocument(fence=self._claimed.claim.fence, document=failure)
         await self._say(lambda: self._claimed.channel.put_document(put), "document")

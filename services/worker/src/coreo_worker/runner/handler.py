@@ -19,6 +19,7 @@ from coreo_worker.deploy.terms import DRIFT_RULE
 from coreo_worker.runner import planning
 from coreo_worker.runner.gate import JobGate, JobRefusedError
 from coreo_worker.runner.keeper import MessageKeeper
+from coreo_worker.runner.patience import persistently
 from coreo_worker.runner.planning import Canceled, Delivery, Ending, Failed, Keep, MessageFate, Return, Word
 from coreo_worker.runner.results import (
     Results,
@@ -31,7 +32,7 @@ from coreo_worker.runner.results import (
     StaleFenceError,
 )
 from coreo_worker.runner.stopping import Stopping
-from coreo_worker.runner.tasks import first_of, persistently
+from coreo_worker.runner.tasks import first_of
 from coreo_worker.runner.work import ClaimedRun, Trades, ending_of
 
 _log = get_logger(__name__)

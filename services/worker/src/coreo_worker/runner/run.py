@@ -13,6 +13,7 @@ from coreo_shared.observability.logs import get_logger
 from coreo_worker.aws.errors import TemporaryError
 from coreo_worker.aws.sts import RoleGate
 from coreo_worker.runner import planning
+from coreo_worker.runner.patience import persistently
 from coreo_worker.runner.permissions import policies_for
 from coreo_worker.runner.planning import Canceled, Completed, Ending, Failed, Interrupted
 from coreo_worker.runner.process import RunProcess
@@ -26,7 +27,7 @@ from coreo_worker.runner.protocol import (
     SessionOver,
     Start,
 )
-from coreo_worker.runner.tasks import first_of, happens_within, persistently
+from coreo_worker.runner.tasks import first_of, happens_within
 from coreo_worker.runner.work import ClaimedRun, stopped
 
 _log = get_logger(__name__)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from coreo_shared.contracts.jobs import Job
 from coreo_shared.contracts.results import ClaimAnswer, RunHeartbeat
 from coreo_worker.aws.errors import PermanentError, TemporaryError
+from coreo_worker.runner.patience import persistently
 from coreo_worker.runner.planning import (
     Canceled,
     Ending,
@@ -30,7 +31,7 @@ from coreo_worker.runner.results import (
     RunOverError,
     StaleFenceError,
 )
-from coreo_worker.runner.tasks import first_of, persistently
+from coreo_worker.runner.tasks import first_of
 
 
 @dataclass

@@ -69,16 +69,8 @@ def apply(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Preview, wait for approval, then make or change the stack. On a terminal --watch asks you to approve."""
-    _check_yes(yes=yes, watch=watch)
-    _act(
-        "apply",
-        what,
-        _wish(account, region, allow),
-        idempotency_key,
-        output,
-        watch=watch,
-        decide=_decide(yes=yes, write_tables=output is Output.TABLE),
-    )
+    decide = _decide(yes=yes, watch=watch, output=output)
+    _act("apply", what, _wish(account, region, allow), idempotency_key, output, watch=watch, decide=decide)
 
 
 def drift(
@@ -109,30 +101,18 @@ def destroy(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show what would go and what is kept, wait for approval, then delete the stack."""
-    _check_yes(yes=yes, watch=watch)
-    wish = _wish(account, region, allow)
-    _act(
-        "destroy",
-        what,
-        wish,
-        idempotency_key,
-        output,
-        watch=watch,
-        decide=_decide(yes=yes, write_tables=output is Output.TABLE),
-    )
+    decide = _decide(yes=yes, watch=watch, output=output)
+    _act("destroy", what, _wish(account, region, allow), idempotency_key, output, watch=watch, decide=decide)
 
 
-def _check_yes(*, yes: bool, watch: bool) -> None:
+def _decide(*, yes: bool, watch: bool, output: Output) -> Decide | None:
+    """How what waits for approval is decided. Raises UsageMistakeError for a --yes to what is not there yet."""
     if yes and not watch:
         raise UsageMistakeError(
             "--yes needs --watch: the preview has to be there before it can be approved.",
             next_step="Add --watch, or approve it later with `coreo deploy approve RUN --yes`.",
         )
-
-
-def _decide(*, yes: bool, write_tables: bool) -> Decide | None:
-    """`write_tables`: standard output is for people, so that there is something to be approved by."""
-    if not write_tables:
+    if output is Output.JSON:  # standard output shows people nothing that they could approve
         return (lambda _: True) if yes else None
     return lambda preview: ask(preview, yes=yes)
 
