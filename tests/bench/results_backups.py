@@ -9,16 +9,13 @@ write, sync. PostgreSQL is durable (fsync on) throughout.
 import asyncio
 import hashlib
 import resource
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID
 
-from coreo_embedded.postgres import Postgres
 from coreo_results.backups.restorer import Restorer, Target
 from coreo_results.backups.wiring import custodian_of, open_stores
 from coreo_results.keys.root import open_root_keys
@@ -30,10 +27,9 @@ from coreo_results.stores import open_store
 from coreo_shared.contracts.findings import Finding
 from coreo_shared.contracts.terms import FindingStatus
 from coreo_shared.db import Database
-from coreo_shared.heap import settle
 from coreo_shared.ids import new_id
-from coreo_shared.observability.logs import configure_logging
-from tests.bench.bars import note, note_load, tell
+from tests.bench.bars import note, tell
+from tests.bench.results_server import results_server
 from tests.support.postgres import ServiceDatabase
 from tests.support.results import (
     ResultsService,
@@ -115,10 +111,10 @@ async def _restorer(settings: ResultsSettings) -> AsyncIterator[Restorer]:
     await database.close()
 
 
-async def _measure(server: Postgres, directory: Path, runs: int, findings: int, plans: int) -> None:
+async def _measure(database: ServiceDatabase, directory: Path, runs: int, findings: int, plans: int) -> None:
     tokens, team, root_key = Tokens(), new_id(), make_root_key(directory)
     stores = backup_settings(directory)
-    settings = make_settings(ServiceDatabase(server, "coreo_results"), tokens, root_key, **stores)
+    settings = make_settings(database, tokens, root_key, **stores)
     async with running(settings) as app:
         await _fill(ResultsService(app, tokens), team, runs, findings, plans)
         while [1 async for _ in _due(app)]:
@@ -133,8 +129,8 @@ async def _measure(server: Postgres, directory: Path, runs: int, findings: int, 
     note(f"{runs} runs of {findings} findings: {size / 1e6:,.0f} MB; copied with checksum in {copied:.1f} s")
     detail = f"{backed_up:.1f} s; memory +{grown:.0f} MB"
     tell("backing them up", backed_up / copied, 3, "times the copy", detail=detail)
-    server.create_database("coreo_results_2", "coreo_results")
-    empty = ServiceDatabase(server, "coreo_results_2")
+    database.server.create_database("coreo_results_2", "coreo_results")
+    empty = ServiceDatabase(database.server, "coreo_results_2")
     await asyncio.to_thread(migrate, empty.url("coreo_results_owner"))
     memory = _memory()
     async with _restorer(make_settings(empty, tokens, root_key, **stores)) as restorer:
@@ -162,21 +158,9 @@ def _memory() -> float:
 
 def main() -> None:
     """Measures and prints."""
-    configure_logging("bench", "WARNING")
-    note_load()
-    settle()  # as the service and its commands do
     runs, findings, plans = (int(value) for value in (*sys.argv[1:4], *("100", "2000", "10")[len(sys.argv) - 1 :]))
-    directory = Path(tempfile.mkdtemp(prefix="coreo-bench-"))
-    try:
-        server = Postgres.start(directory)
-        try:
-            server.bootstrap()
-            migrate(server.url("coreo_results", "coreo_results_owner"))
-            asyncio.run(_measure(server, directory, runs, findings, plans))
-        finally:
-            server.stop()
-    finally:
-        shutil.rmtree(directory)
+    with results_server() as (database, directory):
+        asyncio.run(_measure(database, directory, runs, findings, plans))
 
 
 if __name__ == "__main__":

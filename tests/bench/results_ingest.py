@@ -6,22 +6,18 @@ application; PostgreSQL is durable (fsync on) for both.
 
 import asyncio
 import gc
-import shutil
 import sys
-import tempfile
 import time
 from pathlib import Path
 
 import asyncpg
 from sqlalchemy.engine import make_url
 
-from coreo_embedded.postgres import Postgres
-from coreo_results.migrate import migrate
 from coreo_shared.contracts.base import encode_json, encode_msgpack
 from coreo_shared.contracts.findings import Finding
 from coreo_shared.contracts.terms import FindingStatus
-from coreo_shared.observability.logs import configure_logging
-from tests.bench.bars import note_load, tell
+from tests.bench.bars import tell
+from tests.bench.results_server import results_server
 from tests.support.postgres import ServiceDatabase
 from tests.support.results import (
     ResultsService,
@@ -122,20 +118,9 @@ async def _bytes(connection: asyncpg.Connection, *tables: str) -> int:
 
 def main() -> None:
     """Measures and prints."""
-    configure_logging("bench", "WARNING")
-    note_load()
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 50
-    directory = Path(tempfile.mkdtemp(prefix="coreo-bench-"))
-    try:
-        postgres = Postgres.start(directory)
-        try:
-            postgres.bootstrap()
-            migrate(postgres.url("coreo_results", "coreo_results_owner"))
-            asyncio.run(_measure(ServiceDatabase(postgres, "coreo_results"), directory, count))
-        finally:
-            postgres.stop()
-    finally:
-        shutil.rmtree(directory)
+    with results_server() as (database, directory):
+        asyncio.run(_measure(database, directory, count))
 
 
 if __name__ == "__main__":

@@ -6,19 +6,14 @@ the same again. Each chunk has 1,000 findings of 40 rules. The memory is this pr
 
 import asyncio
 import resource
-import shutil
 import sys
-import tempfile
 import time
-from pathlib import Path
 from uuid import UUID
 
-from coreo_embedded.postgres import Postgres
-from coreo_results.migrate import migrate
 from coreo_shared.contracts.findings import Finding
 from coreo_shared.contracts.terms import FindingStatus
 from coreo_shared.ids import new_id
-from coreo_shared.observability.logs import configure_logging
+from tests.bench.results_server import results_server
 from tests.support.postgres import ServiceDatabase
 from tests.support.results import (
     ResultsService,
@@ -97,19 +92,8 @@ async def _with_suppressions(service: ResultsService, team: UUID, run: RunClient
 def main() -> None:
     """Prints three lines."""
     chunks = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    configure_logging("bench", "WARNING")
-    directory = Path(tempfile.mkdtemp(prefix="coreo-bench-"))
-    try:
-        server = Postgres.start(directory)
-        try:
-            server.bootstrap()
-            migrate(server.url("coreo_results", "coreo_results_owner"))
-            database = ServiceDatabase(server, "coreo_results")
-            asyncio.run(_measure(database, make_root_key(directory), chunks))
-        finally:
-            server.stop()
-    finally:
-        shutil.rmtree(directory)
+    with results_server() as (database, directory):
+        asyncio.run(_measure(database, make_root_key(directory), chunks))
 
 
 if __name__ == "__main__":

@@ -9,10 +9,8 @@ import asyncio
 import json
 import os
 import resource
-import shutil
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -20,14 +18,11 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from coreo_embedded.postgres import Postgres
-from coreo_results.migrate import migrate
 from coreo_shared.contracts.results import PutChunk
 from coreo_shared.contracts.terms import FindingStatus, Severity
 from coreo_shared.db import Database
-from coreo_shared.heap import settle
-from coreo_shared.observability.logs import configure_logging
-from tests.bench.bars import note_load, tell
+from tests.bench.bars import tell
+from tests.bench.results_server import results_server
 from tests.support.postgres import ServiceDatabase
 from tests.support.results import (
     ResultsService,
@@ -125,21 +120,9 @@ async def _plain(database: ServiceDatabase, pool: Database, team_id: UUID, size:
 
 def main() -> None:
     """Measures and prints."""
-    configure_logging("bench", "WARNING")
-    settle()
-    note_load()
     findings = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    directory = Path(tempfile.mkdtemp(prefix="coreo-bench-"))
-    try:
-        server = Postgres.start(directory)
-        try:
-            server.bootstrap()
-            migrate(server.url("coreo_results", "coreo_results_owner"))
-            asyncio.run(_measure(ServiceDatabase(server, "coreo_results"), directory, findings))
-        finally:
-            server.stop()
-    finally:
-        shutil.rmtree(directory)
+    with results_server() as (database, directory):
+        asyncio.run(_measure(database, directory, findings))
 
 
 if __name__ == "__main__":

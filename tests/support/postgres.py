@@ -52,12 +52,12 @@ class ServiceDatabase:
     """A service's database with its tables, for one test."""
 
     def __init__(self, postgres: Postgres, name: str) -> None:
-        self._postgres = postgres
+        self.server = postgres
         self.name = name
 
     def url(self, role: str) -> str:
         """URL for a role of the service: `coreo_api`, `coreo_api_system`, `coreo_api_owner`; `postgres` sees all."""
-        return self._postgres.url(self.name, role)
+        return self.server.url(self.name, role)
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +80,7 @@ class Databases:
     """Databases of one cluster for tests to use, one test at a time each."""
 
     def __init__(self, postgres: Postgres) -> None:
-        self._postgres = postgres
+        self.server = postgres
         self._templates: dict[str, str] = {}
         self._idle: dict[str, list[ServiceDatabase]] = {}
 
@@ -93,20 +93,20 @@ class Databases:
         if _in_own_loop(_emptied(database.url("postgres"))):
             idle.append(database)
         else:
-            self._postgres.drop_database(database.name)
+            self.server.drop_database(database.name)
 
     def _clone(self, service: str) -> ServiceDatabase:
         name = f"{service}_test_{next(_numbers)}"
-        self._postgres.create_database(name, service, self._template(service))
-        return ServiceDatabase(self._postgres, name)
+        self.server.create_database(name, service, self._template(service))
+        return ServiceDatabase(self.server, name)
 
     def _template(self, service: str) -> str:
         if service not in self._templates:
             name = f"{service}_template"
-            self._postgres.create_database(name, service)
+            self.server.create_database(name, service)
             # Imported here: a test of one service must not need the other's code.
-            importlib.import_module(f"{service}.migrate").migrate(self._postgres.url(name, f"{service}_owner"))
-            _in_own_loop(_watch(self._postgres.url(name, "postgres")))
+            importlib.import_module(f"{service}.migrate").migrate(self.server.url(name, f"{service}_owner"))
+            _in_own_loop(_watch(self.server.url(name, "postgres")))
             self._templates[service] = name
         return self._templates[service]
 
