@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from coreo_cli.main import app
@@ -162,7 +164,20 @@ def scripted_api(monkeypatch: pytest.MonkeyPatch) -> ScriptedApi:
 
 
 @pytest.fixture
-def coreo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scripted_api: ScriptedApi) -> Cli:
+def logging_as_before() -> Iterator[None]:
+    """Takes back what a command that sets up logging (`coreo scan`) does to this process, which other tests log in."""
+    root = logging.getLogger()
+    level = root.level
+    yield
+    structlog.reset_defaults()
+    root.setLevel(level)
+    root.handlers[:] = [
+        each for each in root.handlers if not isinstance(each.formatter, structlog.stdlib.ProcessorFormatter)
+    ]
+
+
+@pytest.fixture
+def coreo(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, scripted_api: ScriptedApi, logging_as_before: None) -> Cli:
     """The command, logged in by the environment to the scripted api."""
     for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS", "COREO_OUTPUT", "COREO_ALLOW_PLAIN_HTTP"):
         monkeypatch.delenv(name, raising=False)

@@ -283,6 +283,14 @@ def test_approving_is_of_what_was_seen(coreo: Cli, scene: Scene) -> None:
     assert "scope approve" in coreo("deploy", "approve", run["id"], "--yes").err
 
 
+def test_who_approves_watches_on_while_the_api_has_not_heard_of_it(coreo: Cli, scene: Scene) -> None:
+    run = scene.runs(WAITING, WAITING, {"state": "SUCCEEDED", "deploy": {"documents": {}}})
+    scene.document(run, "preview", preview(change()))
+    scene.api.on("GET", f"/v1/runs/{run['id']}", merged(run, WAITING))
+    scene.api.on("POST", f"/v1/runs/{run['id']}/approve", {"run_id": run["id"], "state": "QUEUED", "reason": None})
+    assert coreo("deploy", "approve", run["id"], "--yes", "--watch").code == 0
+
+
 def test_rejecting_settling_and_reconciling(coreo: Cli, scene: Scene) -> None:
     run = scene.runs(WAITING)
     scene.api.on("GET", f"/v1/runs/{run['id']}", run)

@@ -1,7 +1,7 @@
 """Follows deploy runs to their ends, or to where people have to decide; and lets whoever watches approve."""
 
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import typer
@@ -34,14 +34,17 @@ EXIT_CODES_HELP: Final = (
 Decide = Callable[[Json], bool]  # of a preview: whether it is approved
 
 
-def follow(client: "Client", runs: Sequence[Json], decide: Decide | None = None) -> list[Json]:
+def follow(
+    client: "Client", runs: Sequence[Json], decide: Decide | None = None, approved: Mapping[str, str] | None = None
+) -> list[Json]:
     """The runs when all have ended, or wait for people. `decide` is asked about each that waits.
 
+    `approved`: hashes by run id. The api may show such a run as waiting a moment longer, until it has heard of it.
     Raises CliError, or typer.Exit after Ctrl-C.
     """
     now = {run["id"]: run for run in runs}
     labels = {run["id"]: label(run, names) for names in (names_of(client),) for run in runs}
-    approved: dict[str, str] = {}
+    approved = dict(approved or {})
     declined: set[str] = set()
 
     def has_stopped(run: Json) -> bool:

@@ -66,7 +66,7 @@ def approve(
         goes_on = following.approve(client, found["id"], preview["hash"])
         runs = [found]
         if watch and goes_on:
-            runs = follow(client, [found | {"state": "QUEUED"}])
+            runs = follow(client, [found | {"state": "QUEUED"}], approved={found["id"]: preview["hash"]})
         elif not watch:
             runs = [client.get(f"/v1/runs/{found['id']}")]
         if output is Output.JSON:
