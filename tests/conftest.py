@@ -1,5 +1,9 @@
 """Fixtures of the whole suite; each plugin holds one part's."""
 
+import gc
+
+from coreo_shared.heap import settle
+
 pytest_plugins = [
     "tests.support.postgres",
     "tests.support.aws",
@@ -9,3 +13,12 @@ pytest_plugins = [
     "tests.support.stack",
     "tests.support.deploys",
 ]
+
+
+def pytest_collection_finish() -> None:
+    """What collecting eleven thousand tests has made is there to the end; what each makes is looked at seldom.
+
+    Simulated accounts are trees of small objects: with the collector's own pace they take twice the time.
+    """
+    settle()
+    gc.set_threshold(20_000, 50, 100)
