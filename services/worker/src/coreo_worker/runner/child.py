@@ -60,8 +60,10 @@ def importing() -> Iterator[None]:
     gc.disable()
     try:
         yield
+        from coreo_shared.heap import settle  # noqa: PLC0415  after hardening
+
+        settle()
     finally:
-        gc.freeze()
         gc.enable()
 
 
