@@ -152,8 +152,8 @@ async def _open_trades(
         else:
             command = run_command(memory_mb=settings.run_memory_mb, log_level=settings.log_level, module=DEPLOY_MODULE)
             opened = partial(open_process, command, run_environment(os.environ))
-            tools = DeployTools(roles, opened, settings.hold_seconds, settings.park_seconds)
-            yield {DeploySpec: partial(Deployment, tools)}
+            deploying = DeployTools(roles, opened, settings.hold_seconds, settings.park_seconds)
+            yield {DeploySpec: partial(Deployment, deploying)}
 
 
 async def _until_drained(
