@@ -38,12 +38,23 @@ _EMPTY = """
 SET lock_timeout = '10s';
 SET session_replication_role = replica;  -- no triggers
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid();
-DO $$ DECLARE name text; BEGIN
-  EXECUTE (SELECT 'TRUNCATE ' || string_agg(format('public.%I', tablename), ', ') || ' RESTART IDENTITY CASCADE'
-           FROM pg_tables WHERE schemaname = 'public');
+DO $$ DECLARE name text; has_rows boolean; BEGIN
   FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
-    EXECUTE format('INSERT INTO public.%1$I OVERRIDING SYSTEM VALUE TABLE watch.%1$I', name);
+    EXECUTE format('SELECT EXISTS (SELECT FROM public.%I)', name) INTO has_rows;
+    IF pg_relation_size(format('public.%I', name)::regclass) > 262144 THEN  -- deleted rows would stay in the way
+      EXECUTE format('TRUNCATE public.%I CASCADE', name);
+    ELSIF has_rows THEN  -- to truncate a table takes longer than all that is done here
+      EXECUTE format('DELETE FROM public.%I', name);
+    END IF;
   END LOOP;
+  FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+    EXECUTE format('SELECT EXISTS (SELECT FROM watch.%I)', name) INTO has_rows;
+    IF has_rows THEN
+      EXECUTE format('INSERT INTO public.%1$I OVERRIDING SYSTEM VALUE TABLE watch.%1$I', name);
+    END IF;
+  END LOOP;
+  PERFORM setval(format('%I.%I', schemaname, sequencename)::regclass, start_value, false)
+    FROM pg_sequences WHERE schemaname = 'public' AND last_value IS NOT NULL;
 END $$;
 """
 
