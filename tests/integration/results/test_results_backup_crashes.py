@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from coreo_results.backups.comparison import Side, compare_team
 from coreo_results.backups.service import Backups, BackupStores
 from coreo_results.backups.wiring import custodian_of
 from coreo_results.keys.root import open_root_keys
@@ -65,7 +66,7 @@ async def test_it_goes_on_wherever_it_was_broken_off(installation: Installation,
         kept = [run_id for (run_id,) in await rows(installation.database, _STORED)]
         found = await rows(installation.database, f"{_STORED} AND purged_at IS NULL ORDER BY run_id")
         shown = [run_id for (run_id,) in found]
-        view = {run_id: await seen(service, service.run(team, run_id)) for run_id in shown}
+        view = await seen(service, service.run(team, shown[-1]))
     assert await rows(installation.database, "SELECT DISTINCT state FROM backups ORDER BY 1") == [
         ("GONE",),
         ("STORED",),
@@ -77,8 +78,11 @@ async def test_it_goes_on_wherever_it_was_broken_off(installation: Installation,
         await installation.restore(empty)
         found = await rows(empty, "SELECT run_id FROM runs WHERE purged_at IS NULL ORDER BY run_id")
         assert [run_id for (run_id,) in found] == shown
-        async with installation.serving(empty) as service:
-            assert {run_id: await seen(service, service.run(team, run_id)) for run_id in shown} == view
+        async with installation.serving(installation.database) as live, installation.serving(empty) as service:
+            sides = [Side(each.app.state.services.database, each.app.state.services.keys) for each in (live, service)]
+            compared = await compare_team(team, *sides)
+            assert (compared.runs, compared.differences) == (len(shown), [])
+            assert await seen(service, service.run(team, shown[-1])) == view
 
 
 _STORED = "SELECT run_id FROM backups JOIN runs USING (team_id, run_id) WHERE backups.state = 'STORED'"
