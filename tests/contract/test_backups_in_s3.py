@@ -2,7 +2,7 @@
 what the buckets' policies allow is enough for all that is done with backups, and none of it is too much."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,96 +90,80 @@ def installation(results_database: ServiceDatabase, buckets: Buckets, as_results
 
 @dataclass
 class Life:
-    """All that is done with backups, part by part."""
+    """All that is done with the backups of a team, part by part."""
 
-    installation: Installation
+    place: Place
     databases: Databases
     buckets: Buckets
     team: UUID = field(default_factory=new_id)
     runs: list[RunClient] = field(default_factory=list)  # that is excluded, that expires, that is kept
-    exclusion: UUID | None = None
-    done: list[str] = field(default_factory=list)
-
-    async def live(self) -> None:
-        """`done` says how far it came; what a store refuses is raised."""
-        refused: StoreUnavailableError | None = None
-        async with self.installation.serving(sweep_seconds=3600) as service:
-            service.app.state.services.exclusion_keeper.wake = lambda: None
-            place = Place(service, self.installation, self.installation.database)
-            self.runs = [await place.ended(self.team, number) for number in range(3)]
-            try:
-                await self._parts(place)
-            except StoreUnavailableError as error:
-                refused = error  # not through the end of the service, which would wrap it
-        if refused is not None:
-            raise refused
-        await self._restore()
-        self.done.append("restore")
-
-    async def _parts(self, place: Place) -> None:
-        await place.back_up(self.team)
-        self.done.append("back up")
-        await self._verify(3)
-        self._put_more_versions()
-        self.done.append("verify")
-        await self._exclude(place)
-        self.done.append("exclude")
-        await self._let_go(place)
-        self.done.append("let go")
+    exclusion: UUID = field(default_factory=new_id)
 
     def versions(self, run: RunClient) -> list[str]:
         """Of the run's backup."""
         return self.buckets.versions(self.buckets.backups, f"/{run.run_id}-")
 
-    async def _verify(self, runs: int) -> None:
-        async with self.installation.verifier() as verifier:
-            assert len((await read_team(verifier.stores, self.team, verifier.statements)).runs) == runs
-            verdict = await verifier.team(self.team)
-        assert (verdict.runs, verdict.problems) == (runs, [])
+    async def begin(self) -> None:
+        """Three runs."""
+        self.runs = [await self.place.ended(self.team, number) for number in range(3)]
 
-    def _put_more_versions(self) -> None:
-        """As a person might: objects that are written over with the same, and hidden."""
+    async def back_up(self) -> None:
+        await self.place.back_up(self.team)
+
+    async def verify(self) -> None:
+        async with self.place.installation.verifier() as verifier:
+            assert len((await read_team(verifier.stores, self.team, verifier.statements)).runs) == 3
+            verdict = await verifier.team(self.team)
+        assert (verdict.runs, verdict.problems) == (3, [])
+
+    async def ask(self) -> None:
+        """For an exclusion, after somebody wrote objects over with the same, and hid one: there are more versions."""
         root, bucket = self.buckets.root, self.buckets.backups
         for run in self.runs[:2]:
             (key,) = self.versions(run)
             root.put_object(Bucket=bucket, Key=key, Body=root.get_object(Bucket=bucket, Key=key)["Body"].read())
         root.delete_object(Bucket=bucket, Key=key)
         assert [len(self.versions(run)) for run in self.runs] == [2, 3, 1]
+        self.exclusion = (await self.place.exclude(self.team, "run", self.runs[0].run_id)).id
 
-    async def _exclude(self, place: Place) -> None:
+    async def exclude(self) -> None:
         excluded = self.runs[0]
-        self.exclusion = (await place.exclude(self.team, "run", excluded.run_id)).id
-        is_through = await place.work(self.team)
-        found = await place.find(self.team, self.exclusion)
-        if not is_through:  # what keeps one from being done does not keep others from it
-            assert (found.state, found.remaining[-1]) == (ExclusionState.PENDING, ExclusionStep.RECEIPT)
-            assert "AccessDenied" in (found.problem or "")
+        is_through = await self.place.work(self.team)
+        found = await self.place.find(self.team, self.exclusion)
+        if not is_through:  # what keeps one from being done does not keep others from it, and is noted
             assert self.versions(excluded)
-            raise StoreUnavailableError("the exclusion's", "AccessDenied")
-        assert (await place.receipt(self.team, self.exclusion)).run_ids == [excluded.run_id]
+            raise StoreUnavailableError(str(found.problem), "noted")
+        assert found.state is ExclusionState.DONE
+        assert (await self.place.receipt(self.team, self.exclusion)).run_ids == [excluded.run_id]
         assert self.versions(excluded) == []
-        assert all("/destroyed" in key for key in self.buckets.versions(self.buckets.vault, f"{self.team}/0000000001"))
+        vault = self.buckets.versions(self.buckets.vault, f"{self.team}/0000000001")
+        assert all("/destroyed" in key for key in vault)
         assert (await excluded.findings()).json()["total"] == 1
 
-    async def _let_go(self, place: Place) -> None:
-        await rows(place.database, "UPDATE backups SET expires_at = now() WHERE run_id = $1", self.runs[1].run_id)
-        await place.back_up(self.team)
+    async def let_go(self) -> None:
+        over = "UPDATE backups SET expires_at = now() WHERE run_id = $1"
+        await rows(self.place.database, over, self.runs[1].run_id)
+        await self.place.back_up(self.team)
         assert [len(self.versions(run)) for run in self.runs] == [0, 0, 1]
 
-    async def _restore(self) -> None:
+    async def restore(self) -> None:
+        installation = self.place.installation
         with self.databases.empty("coreo_results") as empty:
-            report = await self.installation.restore(empty, only=self.team, thorough=True)
+            report = await installation.restore(empty, only=self.team, thorough=True)
             assert report.restored[self.team].runs == 1
-            async with self.installation.serving(empty, sweep_seconds=3600) as service:
+            async with installation.serving(empty, sweep_seconds=3600) as service:
                 assert (await service.run(self.team, self.runs[2].run_id).findings()).json()["total"] == 1
-                again = Place(service, self.installation, empty)
-                assert self.exclusion is not None
+                again = Place(service, installation, empty)
                 assert (await again.receipt(self.team, self.exclusion)).backups_deleted == 1
 
 
 @pytest.fixture
-def life(installation: Installation, databases: Databases, buckets: Buckets) -> Life:
-    return Life(installation, databases, buckets)
+async def life(installation: Installation, databases: Databases, buckets: Buckets) -> AsyncIterator[Life]:
+    async with installation.serving(sweep_seconds=3600) as service:
+        service.app.state.services.exclusion_keeper.wake = lambda: None
+        made = Life(Place(service, installation, installation.database), databases, buckets)
+        await made.begin()
+        yield made
 
 
 async def test_the_role_may_do_all_that_is_done_with_backups_and_no_version_is_left(
@@ -188,7 +172,8 @@ async def test_the_role_may_do_all_that_is_done_with_backups_and_no_version_is_l
     assert buckets.root.get_bucket_versioning(Bucket=buckets.backups)["Status"] == "Enabled"
     assert "Status" not in buckets.root.get_bucket_versioning(Bucket=buckets.ledger)
 
-    await life.live()
+    for part in (life.back_up, life.verify, life.ask, life.exclude, life.let_go, life.restore):
+        await part()
 
     # Of the ledger there is what snapshots of today need, once; of the backups nothing but the kept run and the log.
     ledger = buckets.versions(buckets.ledger, f"{life.team}/")
@@ -214,34 +199,40 @@ def without(buckets: Buckets, bucket: str, action: str) -> Iterator[None]:
         buckets.root.put_bucket_policy(Bucket=bucket, Policy=policy)
 
 
-# (bucket, action): the parts that go well without it. The simulator asks for DeleteObject for the first version in a
-# request, and for DeleteObjectVersion for others; S3 for the latter for each.
-_BACK_UP, _VERIFY = ["back up"], ["back up", "verify"]
-NEEDED = {
-    ("backups", "s3:GetBucketVersioning"): [],
-    ("backups", "s3:PutObject"): [],
-    ("backups", "s3:ListBucket"): _BACK_UP,
-    ("backups", "s3:GetObject"): _BACK_UP,
-    ("backups", "s3:ListBucketVersions"): _VERIFY,
-    ("backups", "s3:DeleteObject"): _VERIFY,
-    ("backups", "s3:DeleteObjectVersion"): _VERIFY,
-    ("ledger", "s3:GetBucketVersioning"): [],
-    ("ledger", "s3:PutObject"): [],
-    ("ledger", "s3:ListBucket"): [],
-    ("ledger", "s3:GetObject"): [],
-    ("ledger", "s3:ListBucketVersions"): _VERIFY,
-    ("ledger", "s3:DeleteObject"): _VERIFY,
-}
+async def test_each_of_its_rights_is_needed_and_with_it_back_the_work_goes_on(life: Life, buckets: Buckets) -> None:
+    """The simulator asks for DeleteObject for the first version in a request, and for DeleteObjectVersion for others;
+    S3 for the latter for each."""
 
+    async def needs(part: Callable[[], Awaitable[None]], bucket: str, *actions: str) -> None:
+        for action in actions:
+            with (
+                without(buckets, getattr(buckets, bucket), f"s3:{action}"),
+                pytest.raises(StoreUnavailableError, match="AccessDenied"),
+            ):
+                await part()
 
-@pytest.mark.parametrize(("bucket", "action"), NEEDED)
-async def test_each_of_its_rights_is_needed(life: Life, buckets: Buckets, bucket: str, action: str) -> None:
-    with (
-        without(buckets, getattr(buckets, bucket), action),
-        pytest.raises((StoreSetupError, StoreUnavailableError), match=r"access denied|AccessDenied"),
-    ):
-        await life.live()
-    assert life.done == NEEDED[bucket, action]
+    for bucket in ("backups", "ledger"):
+        with (
+            without(buckets, getattr(buckets, bucket), "s3:GetBucketVersioning"),
+            pytest.raises(StoreSetupError, match="access denied"),
+        ):
+            async with life.place.installation.verifier():
+                pytest.fail("opened")
+    await needs(life.back_up, "backups", "PutObject")
+    await needs(life.back_up, "ledger", "PutObject", "ListBucket")
+    await life.back_up()
+    await needs(life.verify, "backups", "ListBucket", "GetObject")
+    await needs(life.verify, "ledger", "ListBucket", "GetObject")
+    await life.verify()
+    await life.ask()
+    await needs(life.exclude, "backups", "PutObject", "ListBucketVersions", "DeleteObject", "DeleteObjectVersion")
+    await needs(life.exclude, "ledger", "ListBucketVersions", "DeleteObject")
+    found = await life.place.find(life.team, life.exclusion)
+    assert found.state is ExclusionState.PENDING
+    assert found.remaining == [ExclusionStep.OLD_KEYS, ExclusionStep.RECEIPT]
+    await life.exclude()
+    await needs(life.let_go, "backups", "ListBucketVersions", "DeleteObject", "DeleteObjectVersion")
+    await life.let_go()
 
 
 @pytest.mark.parametrize("status", ["Enabled", "Suspended"])

@@ -38,17 +38,18 @@ class Crasher:
 
 
 class CrashingDatabase(Database):
-    """A database whose transactions are steps."""
+    """A database whose transactions are steps. Another process may take over the connections, with another crasher:
+    to connect takes longer than most of what they do."""
 
     def __init__(self, url: str, crasher: Crasher, *, pool_size: int = 2) -> None:
         super().__init__(url, pool_size=pool_size)
-        self._crasher = crasher
+        self.crasher = crasher
 
     @asynccontextmanager
     async def transaction(
         self, team_id: UUID | None = None, *, snapshot: bool = False
     ) -> AsyncIterator[AsyncConnection]:
-        async with self._crasher.step(), super().transaction(team_id, snapshot=snapshot) as connection:
+        async with self.crasher.step(), super().transaction(team_id, snapshot=snapshot) as connection:
             yield connection
 
 
@@ -62,7 +63,7 @@ class CrashingWrites(CrashingDatabase):
         async with Database.transaction(self, team_id, snapshot=snapshot) as connection:
             yield connection
             if (await connection.execute(_WRITES)).scalar_one():
-                async with self._crasher.step():
+                async with self.crasher.step():
                     pass
 
 

@@ -119,21 +119,32 @@ class Place:
         return await worker.work(team)
 
     @asynccontextmanager
-    async def process(self, crasher: Crasher, **options: int) -> AsyncIterator[Custodians]:
-        """Another process of the service, that dies where the crasher says: Crash is raised then."""
-        conf = self.installation.settings_on(self.database)
-        database = CrashingDatabase(conf.database_url.get_secret_value(), crasher, pool_size=6)
+    async def connected(self) -> AsyncIterator[CrashingDatabase]:
+        """The database of one process after the other."""
+        database = CrashingDatabase(self.database.url("coreo_results"), Crasher(), pool_size=6)
         try:
-            async with (
-                open_root_keys(conf.root_key) as roots,
-                open_store(conf.vault) as vault,
-                open_store(conf.backup_store) as backups,
-                open_store(str(conf.ledger_store)) as ledger,
-            ):
-                stores = [CrashingStore(store, crasher) for store in (vault, backups, ledger)]
-                yield custodians_on(database, Vault(stores[0], roots), stores[1], stores[2], conf, **options)
+            yield database
         finally:
             await database.close()
+
+    @asynccontextmanager
+    async def process(
+        self, crasher: Crasher, database: CrashingDatabase | None = None, **options: int
+    ) -> AsyncIterator[Custodians]:
+        """Another process of the service, that dies where the crasher says: Crash is raised then."""
+        if database is None:
+            async with self.connected() as own, self.process(crasher, own, **options) as parts:
+                yield parts
+            return
+        database.crasher, conf = crasher, self.installation.settings_on(self.database)
+        async with (
+            open_root_keys(conf.root_key) as roots,
+            open_store(conf.vault) as vault,
+            open_store(conf.backup_store) as backups,
+            open_store(str(conf.ledger_store)) as ledger,
+        ):
+            stores = [CrashingStore(store, crasher) for store in (vault, backups, ledger)]
+            yield custodians_on(database, Vault(stores[0], roots), stores[1], stores[2], conf, **options)
 
     async def find(self, team: UUID, exclusion_id: UUID) -> Exclusion:
         answer = await self.service.call("GET", f"/exclusions/{exclusion_id}", self.service.tokens.team(team))

@@ -9,9 +9,9 @@ import importlib
 import itertools
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Coroutine, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+import threading
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -38,12 +38,23 @@ _EMPTY = """
 SET lock_timeout = '10s';
 SET session_replication_role = replica;  -- no triggers
 SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid();
-DO $$ DECLARE name text; BEGIN
-  EXECUTE (SELECT 'TRUNCATE ' || string_agg(format('public.%I', tablename), ', ') || ' RESTART IDENTITY CASCADE'
-           FROM pg_tables WHERE schemaname = 'public');
+DO $$ DECLARE name text; has_rows boolean; BEGIN
   FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
-    EXECUTE format('INSERT INTO public.%1$I OVERRIDING SYSTEM VALUE TABLE watch.%1$I', name);
+    EXECUTE format('SELECT EXISTS (SELECT FROM public.%I)', name) INTO has_rows;
+    IF pg_relation_size(format('public.%I', name)::regclass) > 262144 THEN  -- deleted rows would stay in the way
+      EXECUTE format('TRUNCATE public.%I CASCADE', name);
+    ELSIF has_rows THEN  -- to truncate a table takes longer than all that is done here
+      EXECUTE format('DELETE FROM public.%I', name);
+    END IF;
   END LOOP;
+  FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+    EXECUTE format('SELECT EXISTS (SELECT FROM watch.%I)', name) INTO has_rows;
+    IF has_rows THEN
+      EXECUTE format('INSERT INTO public.%1$I OVERRIDING SYSTEM VALUE TABLE watch.%1$I', name);
+    END IF;
+  END LOOP;
+  PERFORM setval(format('%I.%I', schemaname, sequencename)::regclass, start_value, false)
+    FROM pg_sequences WHERE schemaname = 'public' AND last_value IS NOT NULL;
 END $$;
 """
 
@@ -83,6 +94,7 @@ class Databases:
         self.server = postgres
         self._templates: dict[str, str] = {}
         self._idle: dict[str, list[ServiceDatabase]] = {}
+        self._admin = _Admin()
 
     @contextmanager
     def empty(self, service: str) -> Iterator[ServiceDatabase]:
@@ -90,10 +102,14 @@ class Databases:
         idle = self._idle.setdefault(service, [])
         database = idle.pop() if idle else self._clone(service)
         yield database
-        if _in_own_loop(_emptied(database.url("postgres"))):
+        if self._admin.empties(database.url("postgres")):
             idle.append(database)
         else:
             self.server.drop_database(database.name)
+
+    def close(self) -> None:
+        """Its own connections."""
+        self._admin.close()
 
     def _clone(self, service: str) -> ServiceDatabase:
         name = f"{service}_test_{next(_numbers)}"
@@ -106,44 +122,67 @@ class Databases:
             self.server.create_database(name, service)
             # Imported here: a test of one service must not need the other's code.
             importlib.import_module(f"{service}.migrate").migrate(self.server.url(name, f"{service}_owner"))
-            _in_own_loop(_watch(self.server.url(name, "postgres")))
+            self._admin.watches(self.server.url(name, "postgres"))
             self._templates[service] = name
         return self._templates[service]
 
 
-def _in_own_loop(work: Coroutine[Any, Any, T]) -> T:
-    """In a thread: a fixture may be asked for while the test's own event loop runs."""
-    with ThreadPoolExecutor(max_workers=1) as pool:
-        return pool.submit(asyncio.run, work).result()
+class _Admin:
+    """Superuser's connections that stay open between tests, in an event loop of their own beside that of the test."""
 
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+        self._connections: dict[str, asyncpg.Connection[asyncpg.Record]] = {}
 
-@asynccontextmanager
-async def _connection(url: str) -> AsyncIterator["asyncpg.Connection[asyncpg.Record]"]:
-    connection = await asyncpg.connect(url.replace("+asyncpg", ""))
-    try:
-        yield connection
-    finally:
-        await connection.close()
+    def watches(self, url: str) -> None:
+        """Has a template notice changes of its schema and rights, and of those of its copies."""
+        self._do(self._watch(url))
 
+    def empties(self, url: str) -> bool:
+        """Empties the database; False if it is not what it was, and must not be used again."""
+        return self._do(self._empty(url))
 
-async def _watch(url: str) -> None:
-    async with _connection(url) as connection:
-        await connection.execute(_WATCH)
+    def close(self) -> None:
+        """Ends connections and loop."""
+        for url in list(self._connections):
+            self._do(self._leave(url))
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
-async def _emptied(url: str) -> bool:
-    """Empties the database; False if it is not what it was, and must not be used again."""
-    async with _connection(url) as connection:
+    async def _at(self, url: str) -> "asyncpg.Connection[asyncpg.Record]":
+        found = self._connections.get(url)
+        if found is None or found.is_closed():
+            found = self._connections[url] = await asyncpg.connect(url.replace("+asyncpg", ""))
+        return found
+
+    async def _leave(self, url: str) -> None:
+        await self._connections.pop(url).close()
+
+    async def _watch(self, url: str) -> None:
+        await (await self._at(url)).execute(_WATCH)
+        await self._leave(url)
+
+    async def _empty(self, url: str) -> bool:
+        connection = await self._at(url)
         if await connection.fetchval("SELECT EXISTS (SELECT FROM watch.changes_)"):
+            await self._leave(url)
             return False
         await connection.execute(_EMPTY)
-    return True
+        return True
 
 
 @pytest.fixture(scope="session")
-def databases(postgres: Postgres) -> Databases:
+def databases(postgres: Postgres) -> Iterator[Databases]:
     """Databases of the session's cluster."""
-    return Databases(postgres)
+    made = Databases(postgres)
+    yield made
+    made.close()
 
 
 @pytest.fixture

@@ -97,7 +97,7 @@ TEAM_CALLS: list[Call] = [
     ("GET", "/backups", None),
     ("POST", "/backups", None),
 ]
-FEED_CALLS: list[Call] = [("GET", "/events", None), ("GET", "/workers", None)]
+FEED_CALLS: list[Call] = [("GET", "/events", None), ("GET", "/workers", None), ("GET", "/keepers", None)]
 FLEET_CALLS: list[Call] = [("POST", "/workers", REGISTER)]
 RUN, TEAM = new_id(), new_id()
 # Rows in the tables of exclusions.

@@ -8,6 +8,7 @@ from uuid import UUID
 
 import pytest
 
+from coreo_results.backups.comparison import Side, compare_team
 from coreo_results.backups.service import Backups, BackupStores
 from coreo_results.backups.wiring import custodian_of
 from coreo_results.keys.root import open_root_keys
@@ -28,33 +29,42 @@ def installation(results_database: ServiceDatabase, tmp_path: Path) -> Installat
 
 
 @asynccontextmanager
-async def backups(installation: Installation, crasher: Crasher) -> AsyncIterator[Backups]:
-    """What a process has, which dies where the crasher says."""
-    settings = installation.settings
-    assert settings.ledger_store is not None
-    database = CrashingWrites(settings.database_url.get_secret_value(), crasher, pool_size=8)
+async def connected(installation: Installation) -> AsyncIterator[CrashingWrites]:
+    """The database of one process after the other."""
+    database = CrashingWrites(installation.settings.database_url.get_secret_value(), Crasher(), pool_size=8)
     try:
-        async with (
-            open_root_keys(settings.root_key) as roots,
-            open_vault(settings.vault, roots) as vault,
-            open_store(settings.backup_store) as objects,
-            open_store(settings.ledger_store) as ledger,
-        ):
-            keys = Keys(database, vault)
-            stores = BackupStores(CrashingStore(objects, crasher), CrashingStore(ledger, crasher))
-            yield Backups(database, keys, Life(database, keys), stores, custodian_of(settings))
+        yield database
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def backups(
+    installation: Installation, database: CrashingWrites, crasher: Crasher | None = None
+) -> AsyncIterator[Backups]:
+    """What a process has, which dies where the crasher says. It remembers nothing of the one before."""
+    settings = installation.settings
+    assert settings.ledger_store is not None
+    database.crasher = crasher = crasher or Crasher()
+    async with (
+        open_root_keys(settings.root_key) as roots,
+        open_vault(settings.vault, roots) as vault,
+        open_store(settings.backup_store) as objects,
+        open_store(settings.ledger_store) as ledger,
+    ):
+        keys = Keys(database, vault)
+        stores = BackupStores(CrashingStore(objects, crasher), CrashingStore(ledger, crasher))
+        yield Backups(database, keys, Life(database, keys), stores, custodian_of(settings))
 
 
 async def test_it_goes_on_wherever_it_was_broken_off(installation: Installation, databases: Databases) -> None:
     """A process dies one step later each time, at backing up, letting go and telling of a deletion; another goes on."""
     team, at, is_whole = new_id(), 0, False
-    async with installation.serving() as service:
+    async with installation.serving() as service, connected(installation) as database:
         while not is_whole:
             at += 1
             await work_to_do(installation, service, team, at)
-            async with backups(installation, Crasher(at)) as process:
+            async with backups(installation, database, Crasher(at)) as process:
                 try:
                     await process.cycle(team)
                     is_whole = True
@@ -65,7 +75,7 @@ async def test_it_goes_on_wherever_it_was_broken_off(installation: Installation,
         kept = [run_id for (run_id,) in await rows(installation.database, _STORED)]
         found = await rows(installation.database, f"{_STORED} AND purged_at IS NULL ORDER BY run_id")
         shown = [run_id for (run_id,) in found]
-        view = {run_id: await seen(service, service.run(team, run_id)) for run_id in shown}
+        view = await seen(service, service.run(team, shown[-1]))
     assert await rows(installation.database, "SELECT DISTINCT state FROM backups ORDER BY 1") == [
         ("GONE",),
         ("STORED",),
@@ -77,8 +87,11 @@ async def test_it_goes_on_wherever_it_was_broken_off(installation: Installation,
         await installation.restore(empty)
         found = await rows(empty, "SELECT run_id FROM runs WHERE purged_at IS NULL ORDER BY run_id")
         assert [run_id for (run_id,) in found] == shown
-        async with installation.serving(empty) as service:
-            assert {run_id: await seen(service, service.run(team, run_id)) for run_id in shown} == view
+        async with installation.serving(installation.database) as live, installation.serving(empty) as service:
+            sides = [Side(each.app.state.services.database, each.app.state.services.keys) for each in (live, service)]
+            compared = await compare_team(team, *sides)
+            assert (compared.runs, compared.differences) == (len(shown), [])
+            assert await seen(service, service.run(team, shown[-1])) == view
 
 
 _STORED = "SELECT run_id FROM backups JOIN runs USING (team_id, run_id) WHERE backups.state = 'STORED'"
@@ -129,7 +142,12 @@ async def test_two_processes_share_the_work(installation: Installation) -> None:
     async with installation.serving() as service:
         for number in range(6):
             await ended(service, team, {"a@global": [make_finding(number)]})
-        async with backups(installation, Crasher()) as one, backups(installation, Crasher()) as other:
+        async with (
+            connected(installation) as here,
+            connected(installation) as there,
+            backups(installation, here) as one,
+            backups(installation, there) as other,
+        ):
             cycles = await asyncio.gather(
                 *(each.cycle(team, wait=wait) for each in (one, other) for wait in (False, True))
             )

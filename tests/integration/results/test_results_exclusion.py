@@ -173,25 +173,26 @@ async def test_wherever_it_is_broken_off_it_goes_on_from_there(place: Place) -> 
     team, crashes = new_id(), 0
     kept = await place.ended(team, 0)
     view = (await kept.findings()).json()["findings"]
-    for at in count(1, 7):  # all of them take minutes
-        doomed = await place.ended(team, at)
-        await place.back_up(team)
-        before = await place.copies() if at == 15 else None
-        asked = await place.exclude(team, "run", doomed.run_id)
-        try:
-            async with place.process(Crasher(at, after=bool(at % 2))) as parts:
-                await parts.worker.work(team)
-        except Crash:
-            crashes += 1
-        else:
-            break
-        assert await place.work(team)
-        receipt = await place.receipt(team, asked.id)
-        assert (receipt.run_ids, receipt.backups_deleted) == ([doomed.run_id], 1), at
-        if before is not None:
-            readable = {run_id for _, run_id in await place.readable(before)}
-            assert doomed.run_id not in readable
-            assert kept.run_id in readable
+    async with place.connected() as database:
+        for at in count(1, 7):  # all of them take minutes
+            doomed = await place.ended(team, at)
+            await place.back_up(team)
+            before = await place.copies() if at == 15 else None
+            asked = await place.exclude(team, "run", doomed.run_id)
+            try:
+                async with place.process(Crasher(at, after=bool(at % 2)), database) as parts:
+                    await parts.worker.work(team)
+            except Crash:
+                crashes += 1
+            else:
+                break
+            assert await place.work(team)
+            receipt = await place.receipt(team, asked.id)
+            assert (receipt.run_ids, receipt.backups_deleted) == ([doomed.run_id], 1), at
+            if before is not None:
+                readable = {run_id for _, run_id in await place.readable(before)}
+                assert doomed.run_id not in readable
+                assert kept.run_id in readable
     assert crashes > 6
     assert (await kept.findings()).json()["findings"] == view
     assert (await place.installation.verdict(team)).problems == []

@@ -61,17 +61,29 @@ async def service(settings: ResultsSettings, tokens: Tokens) -> AsyncIterator[Re
 
 
 @asynccontextmanager
-async def parts(settings: ResultsSettings, crasher: Crasher | None = None) -> AsyncIterator[tuple[Keys, Turnovers]]:
-    """What a process has that knows nothing yet, and dies where the crasher says."""
-    crasher = crasher or Crasher()
-    database = CrashingDatabase(settings.database_url.get_secret_value(), crasher)
+async def connected(settings: ResultsSettings) -> AsyncIterator[CrashingDatabase]:
+    """The database of one process after the other."""
+    database = CrashingDatabase(settings.database_url.get_secret_value(), Crasher())
     try:
-        async with open_root_keys(settings.root_key) as roots, open_store(settings.vault) as store:
-            vault = Vault(CrashingStore(store, crasher), roots)
-            keys = Keys(database, vault)
-            yield keys, Turnovers(database, keys, vault)
+        yield database
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def parts(
+    settings: ResultsSettings, crasher: Crasher | None = None, database: CrashingDatabase | None = None
+) -> AsyncIterator[tuple[Keys, Turnovers]]:
+    """What a process has that knows nothing yet, and dies where the crasher says."""
+    if database is None:
+        async with connected(settings) as own, parts(settings, crasher, own) as made:
+            yield made
+        return
+    database.crasher = crasher = crasher or Crasher()
+    async with open_root_keys(settings.root_key) as roots, open_store(settings.vault) as store:
+        vault = Vault(CrashingStore(store, crasher), roots)
+        keys = Keys(database, vault)
+        yield keys, Turnovers(database, keys, vault)
 
 
 def services(service: ResultsService) -> Services:
@@ -187,27 +199,28 @@ async def test_a_turnover_that_dies_anywhere_loses_nothing_and_goes_on(
 
     expected = await material(services(service).keys)
     crashes = 0
-    for after in (False, True):
-        for at in count(1):
-            crasher = Crasher(at, after=after)
-            try:
-                async with parts(settings, crasher) as (_, turnovers):
-                    await turnovers.run(team)
-            except Crash:
-                crashes += 1
-            else:
-                break
-            async with parts(settings) as (keys, turnovers):  # another process
-                assert await material(keys) == expected, (at, after)
-                await service.run(team).claimed()
-                await turnovers.finish(team)
-                for kept in (keys._run_keys, keys._secrets, keys._team_keys):
-                    kept._entries.clear()
-                assert await material(keys) == expected, (at, after)
-            states = await versions(database, team)
-            live = max(states)
-            assert [states[version] for version in range(1, live)] == ["destroyed"] * (live - 1), (at, after)
-            assert await under(database, team) == {live}, (at, after)
+    async with connected(settings) as shared:
+        for after in (False, True):
+            for at in count(1):
+                crasher = Crasher(at, after=after)
+                try:
+                    async with parts(settings, crasher, shared) as (_, turnovers):
+                        await turnovers.run(team)
+                except Crash:
+                    crashes += 1
+                else:
+                    break
+                async with parts(settings, None, shared) as (keys, turnovers):  # another process
+                    assert await material(keys) == expected, (at, after)
+                    await service.run(team).claimed()
+                    await turnovers.finish(team)
+                    for kept in (keys._run_keys, keys._secrets, keys._team_keys):
+                        kept._entries.clear()
+                    assert await material(keys) == expected, (at, after)
+                states = await versions(database, team)
+                live = max(states)
+                assert [states[version] for version in range(1, live)] == ["destroyed"] * (live - 1), (at, after)
+                assert await under(database, team) == {live}, (at, after)
     assert crashes > 20
 
 

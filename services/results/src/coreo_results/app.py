@@ -125,6 +125,7 @@ def create_app(settings: ResultsSettings) -> FastAPI:
     custody = (custody_endpoints, retention_endpoints, exclusion_endpoints, access_endpoints, backup_endpoints)
     for part in (*parts, *decisions, *deploys, *custody, health):
         app.include_router(part.router)
+    app.include_router(fleet_endpoints.keepers)
     return app
 
 

@@ -1,4 +1,4 @@
-"""Backs up teams' runs in the background. One in each replica: they leave each other's teams alone."""
+"""Backs up teams' runs in the background. Replicas leave each other's teams alone."""
 
 import asyncio
 from uuid import UUID
@@ -8,6 +8,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coreo_results.backups.heads import HeadRepository
 from coreo_results.backups.service import Backups
+from coreo_results.rounds import Keeper
 from coreo_shared.db import Database
 from coreo_shared.observability.logs import get_logger
 
@@ -33,64 +34,41 @@ async def due_teams(connection: AsyncConnection) -> list[UUID]:
     return list((await connection.execute(_DUE_TEAMS)).scalars())
 
 
-class BackupKeeper:
-    """Looks for teams as the system role, and works for each as that team alone."""
+class RunsNotBackedUpError(Exception):
+    """Runs that cannot be read; all others of the team are backed up. Each was logged by itself."""
+
+
+class BackupKeeper(Keeper):
+    """Has all that is due done."""
+
+    NAME = "backups"
+    ROUND_FAILED, TEAM_FAILED, NOT_NOTED = "backups_failed", "team_not_backed_up", "backup_problem_not_noted"
 
     def __init__(
         self, system_database: Database, database: Database, backups: Backups, *, interval_seconds: float
     ) -> None:
-        self._system_database = system_database
-        self._database = database
+        super().__init__(system_database, database, interval_seconds=interval_seconds)
         self._backups = backups
-        self._interval_seconds = interval_seconds
-        self._wanted = asyncio.Event()
 
-    def wake(self) -> None:
-        """Begins the next round at once."""
-        self._wanted.set()
+    async def due(self, connection: AsyncConnection) -> list[UUID]:
+        """See Keeper."""
+        return await due_teams(connection)
 
-    async def run(self, stopping: asyncio.Event) -> None:
-        """A round every interval, until `stopping`; a failure is logged and tried again."""
-        stop = asyncio.create_task(stopping.wait())
-        try:
-            while not stopping.is_set():
-                self._wanted.clear()
-                try:
-                    await self.round(stopping)
-                except Exception as error:  # noqa: BLE001  one failure, whatever it is, must not end all rounds
-                    _log.error("backups_failed", exc_info=error)
-                wanted = asyncio.create_task(self._wanted.wait())
-                await asyncio.wait({stop, wanted}, timeout=self._interval_seconds, return_when=asyncio.FIRST_COMPLETED)
-                wanted.cancel()
-        finally:
-            stop.cancel()
+    async def work(self, team_id: UUID, stopping: asyncio.Event | None) -> bool:
+        """A cycle. Raises what `Backups.cycle` raises."""
+        cycle = await self._backups.cycle(team_id, stopping=stopping)
+        if cycle.stored or cycle.expired:
+            _log.info(
+                "team_backed_up", team_id=str(team_id), runs=cycle.stored, findings=cycle.findings,
+                bytes=cycle.bytes, expired=cycle.expired,
+            )  # fmt: skip
+        if cycle.failed:
+            error = RunsNotBackedUpError(f"{len(cycle.failed)} runs cannot be read: {next(iter(cycle.failed))}, …")
+            await self.note(team_id, error)
+        return not cycle.failed
 
-    async def round(self, stopping: asyncio.Event | None = None) -> None:
-        """Works for each team that has something to do. One that it does not work for keeps no other from it."""
-        async with self._system_database.transaction() as connection:
-            teams = await due_teams(connection)
-        for team_id in teams:
-            if stopping is not None and stopping.is_set():
-                return
-            try:
-                cycle = await self._backups.cycle(team_id, stopping=stopping)
-            except Exception as error:  # noqa: BLE001  as above
-                _log.error("team_not_backed_up", team_id=str(team_id), exc_info=error)
-                await self._note(team_id, str(error))
-            else:
-                if cycle.failed:
-                    await self._note(team_id, f"{len(cycle.failed)} runs cannot be read: {next(iter(cycle.failed))}, …")
-                if cycle.stored or cycle.expired:
-                    _log.info(
-                        "team_backed_up", team_id=str(team_id), runs=cycle.stored, findings=cycle.findings,
-                        bytes=cycle.bytes, expired=cycle.expired,
-                    )  # fmt: skip
-
-    async def _note(self, team_id: UUID, problem: str) -> None:
-        try:
-            async with self._database.transaction(team_id) as connection:
-                heads = HeadRepository(connection, team_id)
-                await heads.make()
-                await heads.failed(problem)
-        except Exception as error:  # noqa: BLE001  it is logged already; the database may be what is away
-            _log.error("backup_problem_not_noted", team_id=str(team_id), exc_info=error)
+    async def write_down(self, connection: AsyncConnection, team_id: UUID, error: Exception) -> None:
+        """Where `GET /backups` finds it."""
+        heads = HeadRepository(connection, team_id)
+        await heads.make()
+        await heads.failed(str(error))

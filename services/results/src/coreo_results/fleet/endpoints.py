@@ -1,4 +1,5 @@
-"""Workers report with a fleet token; the api reads the list with a service token for the feed."""
+"""Workers report with a fleet token; the api reads the list with a service token for the feed, and so can operators,
+who see there too how the background goes."""
 
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from coreo_shared.web import StrictRoute
 from coreo_shared.web.problems import invalid
 
 router = APIRouter(prefix="/internal/v1/workers", route_class=StrictRoute)
+keepers = APIRouter(prefix="/internal/v1/keepers", route_class=StrictRoute)
 _MAX_RUNS = 1_000
 _MAX_CODES = 100
 _MAX_SEALING_KEY = 4_096  # a JWS; the api judges it
@@ -41,6 +43,13 @@ async def report_worker(
             raise invalid("body.sealing_key", "only workers of the onboard pool have one")
         check_text("body.sealing_key", worker.sealing_key, _MAX_SEALING_KEY)
     return json_answer(await services.fleet.report(worker))
+
+
+@keepers.get("")
+async def list_keepers(_feed: FeedToken, services: Wired) -> Response:
+    """{"keepers": [...]}: rounds.RoundState of those that work for teams in this replica's background."""
+    found = [keeper for keeper in (services.backup_keeper, services.exclusion_keeper) if keeper is not None]
+    return json_answer({"keepers": [keeper.state for keeper in found]})
 
 
 @router.get("")
