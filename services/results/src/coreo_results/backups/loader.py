@@ -127,9 +127,9 @@ class Loader:
                     "tags": array(chunk.tags),
                     "listed": chunk.listed,
                     "sealed": chunk.sealed,
-                    "codes": past and array(past.codes),
-                    "first_of": past and array(past.first_of),
-                    "failed": msgspec.json.encode(past.failed).decode() if past and past.failed else None,
+                    "codes": past and past.codes,
+                    "first_of": past and past.first_of,
+                    "failed": past and past.failed,
                 }
                 for chunk, past in chunks
             ],

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -84,8 +85,8 @@ class PlanPast:
             more = {"ended_at": run["ended_at"], "unit": unit, "index": chunk.place.index}
             more |= {"first_runs": run["first_runs"], "first_seen": run["first_seen"]}
             await connection.execute(_KNOW, {**place, **more, **values})
-        if past.failed:
-            await connection.execute(_FAILED, {**place, **_failed(chunk, past)})
+        if past.failed is not None:
+            await connection.execute(_FAILED, {**place, **_failed(chunk, past.failed)})
 
     def leave(self, run: dict[str, Any]) -> None:
         """The run at hand is over; what follows is older."""
@@ -99,12 +100,13 @@ class PlanPast:
 
     def _values(self, chunk: SealedChunk, past: Past) -> dict[str, list[Any]]:
         seen: set[str] = set()
+        first_of = past.firsts()
         rows: list[tuple[Any, ...]] = []
         for group in sorted(chunk.groups, key=lambda group: _RANK[group.status]):
             positions = [
                 position
                 for position, tag in enumerate(chunk.tags[group.first : group.first + group.count], group.first)
-                if past.first_of[position] >= 0 and tag not in self._known and tag not in seen
+                if first_of[position] >= 0 and tag not in self._known and tag not in seen
             ]
             tags = [chunk.tags[position] for position in positions]
             if len(set(tags)) < len(tags):
@@ -112,7 +114,7 @@ class PlanPast:
                 tags = [chunk.tags[position] for position in positions]
             if tags:
                 seen.update(tags)
-                firsts = [past.first_of[position] for position in positions]
+                firsts = [first_of[position] for position in positions]
                 shown = self._status(chunk.place.unit, group)
                 lists = (array(tags), array(firsts), array(positions))
                 rows.append((group.rule_id, severity_order(group.severity), shown, *lists))
@@ -124,10 +126,11 @@ class PlanPast:
         return "GONE" if group.rule_id in self._judged.get(unit, ()) else group.status.value
 
 
-def _failed(chunk: SealedChunk, past: Past) -> dict[str, list[Any]]:
-    places = list(past.failed.values())
+def _failed(chunk: SealedChunk, failed: str) -> dict[str, list[Any]]:
+    known = msgspec.json.decode(failed, type=dict[int, tuple[UUID, str, int, int]])
+    places = list(known.values())
     return {
-        "tags": [UUID(chunk.tags[position]) for position in past.failed],
+        "tags": [UUID(chunk.tags[position]) for position in known],
         "runs": [run for run, _, _, _ in places],
         "units": [unit for _, unit, _, _ in places],
         "indexes": [index for _, _, index, _ in places],

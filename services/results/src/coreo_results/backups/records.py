@@ -1,7 +1,6 @@
 """What the segments of a run's backup hold, as MessagePack. A field is added with a default; nothing is renumbered."""
 
 from typing import TypeVar
-from uuid import UUID
 
 import msgspec
 
@@ -29,15 +28,27 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Past(msgspec.Struct, array_like=True, frozen=True):
-    """What the comparison with earlier runs said of a chunk's findings, in their order.
+    """What the comparison with earlier runs said of a chunk's findings, in their order, as PostgreSQL writes it.
 
-    `codes`: of `life.changes`. `first_of`: which of the run's `first_runs` saw each first, or -1. `failed`: by
-    position, where a finding that is neither PASS nor FAIL failed last (run, unit, chunk, position).
+    Most of it only goes from one database to another, and taking it apart would be a good part of all work.
+
+    `codes`: an array of those of `life.changes`. `first_of`: an array, which of the run's `first_runs` saw each first,
+    or -1. `failed`: JSON, by position where a finding that is neither PASS nor FAIL failed last (run, unit, chunk,
+    position); None where none did.
     """
 
-    codes: list[int]
-    first_of: list[int]
-    failed: dict[int, tuple[UUID, str, int, int]]
+    codes: str
+    first_of: str
+    failed: str | None
+
+    def firsts(self) -> list[int]:
+        """`first_of`, taken apart."""
+        return [int(each) for each in self.first_of[1:-1].split(",")] if self.findings else []
+
+    @property
+    def findings(self) -> int:
+        """Of how many findings this is."""
+        return 0 if self.first_of == "{}" else self.first_of.count(",") + 1
 
 
 class ChunkRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -251,7 +251,7 @@ def _sealed(
         place = ChunkPlace(team_id, run_id, record.unit, record.index, record.final)
         chunk = seal_packed(place, record.packed, key, known, listed=record.listed)
         past = None if record.past is None else msgspec.msgpack.decode(decompress(record.past), type=Past)
-        if chunk.findings != record.findings or (past is not None and len(past.first_of) != chunk.findings):
+        if chunk.findings != record.findings or (past is not None and past.findings != chunk.findings):
             raise DamagedError("a chunk of a backup does not hold as many findings as it says")
         made.append((chunk, past))
     return made

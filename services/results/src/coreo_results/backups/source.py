@@ -46,7 +46,7 @@ _HEAD = text("""
 # What an attempt that was given up left of a unit is not shown to anybody, and is not backed up.
 _BATCH = text("""
     SELECT c.unit, c.chunk_index, c.final, c.listed, c.findings, c.sealed,
-        cc.codes, cc.first_of, cc.failed::text AS failed
+        cc.codes::text AS codes, cc.first_of::text AS first_of, cc.failed::text AS failed
     FROM chunks c JOIN units u USING (team_id, run_id, unit)
     LEFT JOIN chunk_changes cc USING (team_id, run_id, unit, chunk_index)
     WHERE c.team_id = :team AND c.run_id = :run AND (c.unit, c.chunk_index) > (:unit, CAST(:index AS int))
@@ -166,5 +166,7 @@ class RunSource:
 
 
 def _past(row: Row[Any]) -> Past:
-    failed = {} if row.failed is None else msgspec.json.decode(row.failed, type=dict[int, tuple[UUID, str, int, int]])
-    return Past(row.codes, row.first_of or [-1] * len(row.codes), failed)
+    first_of = row.first_of
+    if first_of == "{}":  # a replica of before compared the run
+        first_of = f"{{{','.join(['-1'] * row.findings)}}}"
+    return Past(row.codes, first_of, row.failed)

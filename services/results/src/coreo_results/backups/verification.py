@@ -154,5 +154,5 @@ def _check(record: ChunkRecord) -> None:
         past = None if record.past is None else msgspec.msgpack.decode(decompress(record.past), type=Past)
     except Exception as error:
         raise DamagedError(f"chunk {record.index} of unit {record.unit} cannot be read") from error
-    if len(columns.resource_ids) != record.findings or (past is not None and len(past.codes) != record.findings):
+    if len(columns.resource_ids) != record.findings or (past is not None and past.findings != record.findings):
         raise DamagedError(f"chunk {record.index} of unit {record.unit} does not hold as many findings as it says")
