@@ -98,14 +98,20 @@ _RESOLVED = text("""
             > (CAST(:c_severity AS smallint), CAST(:c_rule AS text), CAST(:c_tag AS uuid)))
     ORDER BY severity_order, rule_id, tag LIMIT :limit
 """)
+# Each array is taken out of its compressed form once, by adding nothing to it, and not for each of its elements.
 _PAST = text("""
-    SELECT w.unit, w.chunk_index, w.position, cc.codes[w.position + 1] AS code,
-        r.first_runs[cc.first_of[w.position + 1] + 1] AS first_run,
-        r.first_seen[cc.first_of[w.position + 1] + 1] AS first_seen
-    FROM unnest(CAST(:units AS text[]), CAST(:indexes AS int[]), CAST(:positions AS int[]))
-        AS w (unit, chunk_index, position)
-    JOIN chunk_changes cc ON cc.team_id = :team AND cc.run_id = :run
-        AND cc.unit = w.unit AND cc.chunk_index = w.chunk_index
+    WITH wanted AS (
+        SELECT * FROM unnest(CAST(:units AS text[]), CAST(:indexes AS int[]), CAST(:positions AS int[]))
+            AS w (unit, chunk_index, position)
+    ), told AS MATERIALIZED (
+        SELECT unit, chunk_index, cc.codes || '{}' AS codes, cc.first_of || '{}' AS first_of
+        FROM (SELECT DISTINCT unit, chunk_index FROM wanted) AS w
+        JOIN chunk_changes cc USING (unit, chunk_index) WHERE cc.team_id = :team AND cc.run_id = :run
+    )
+    SELECT unit, chunk_index, w.position, t.codes[w.position + 1] AS code,
+        r.first_runs[t.first_of[w.position + 1] + 1] AS first_run,
+        r.first_seen[t.first_of[w.position + 1] + 1] AS first_seen
+    FROM wanted w JOIN told t USING (unit, chunk_index)
     JOIN runs r ON r.team_id = :team AND r.run_id = :run
 """)
 
