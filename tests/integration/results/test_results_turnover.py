@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -18,7 +19,7 @@ from coreo_results.keys.material import SecretKey
 from coreo_results.keys.repository import KeyRepository
 from coreo_results.keys.root import open_root_keys
 from coreo_results.keys.seal import DamagedError
-from coreo_results.keys.service import DECISIONS, TAGS, Keys
+from coreo_results.keys.service import CACHE_SECONDS, DECISIONS, TAGS, Keys
 from coreo_results.keys.turnover import Turnovers
 from coreo_results.keys.vault import Vault
 from coreo_results.keys.wrapping import RUN_KEYS, TEAM_SECRETS, TeamKey
@@ -309,6 +310,20 @@ async def test_the_keeper_finishes_what_others_began_and_forgets_the_old_keys(
     assert wired.keys._team_keys.peek((run.team_id, 2))
     await wired.key_keeper.keep()
     assert wired.keys._team_keys.peek((run.team_id, 2)) is None
+
+
+async def test_the_keeper_drops_keys_that_nobody_asks_for_any_more(service: ResultsService) -> None:
+    """Of a team that is quiet, too, none is in memory for longer than a cache may have it."""
+    run = service.run()
+    await run.stored(make_chunk(await run.claimed()))
+    wired = services(service)
+    caches = (wired.keys._team_keys, wired.keys._run_keys, wired.keys._secrets)
+    await wired.key_keeper.keep()
+    assert all(cache._entries for cache in caches), "what is fresh stays"
+    for cache in caches:
+        cache._clock = lambda: time.monotonic() + CACHE_SECONDS
+    await wired.key_keeper.keep()
+    assert [dict(cache._entries) for cache in caches] == [{}, {}, {}]
 
 
 @pytest.mark.parametrize("work", ["create", "wrap_by"])
