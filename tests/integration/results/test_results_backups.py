@@ -32,6 +32,7 @@ SAME = {
     "units": "to_jsonb(t)",
     "chunks": "to_jsonb(t) - 'sealed' - 'resource_hashes' - 'stored_at'",
     "finding_groups": "to_jsonb(t)",
+    "run_totals": "to_jsonb(t)",
     "chunk_changes": "to_jsonb(t)",
     "resolved_findings": "to_jsonb(t)",
     "finding_life": "to_jsonb(t)",
@@ -99,7 +100,7 @@ async def test_everything_comes_back_as_it_was_and_goes_on_from_there(
         assert (await backups_of(service).cycle(team)).stored == 0
         before = {run.run_id: await seen(service, run) for run in [*runs, never, foreign]}
     live = await tables(installation.database)
-    for kind in ("runs", "units", "chunks", "finding_groups"):  # of the run at work there is nothing yet
+    for kind in ("runs", "units", "chunks", "finding_groups", "run_totals"):  # of the run at work there is nothing yet
         live[kind] = [row for row in live[kind] if row.get("state") != "CLAIMED"]
 
     report = await installation.restore(empty, thorough=True)
@@ -119,6 +120,29 @@ async def test_everything_comes_back_as_it_was_and_goes_on_from_there(
     verdict = await installation.verdict(team)
     assert verdict.problems == []
     assert (verdict.runs, verdict.summary and verdict.summary.log_seq) == (8, 2)
+
+
+async def test_findings_of_a_run_that_a_replica_of_before_compared_are_known_after_a_restore(
+    installation: Installation, empty: ServiceDatabase
+) -> None:
+    """It did not say when they were first seen. That it says something of them is why they are not gone."""
+    team, found = new_id(), {"a@global": statuses(FAIL, PASS, UNKNOWN)}
+    async with installation.serving() as service:
+        await ended(service, team, found)
+        newest = await ended(service, team, found)
+        for forgets in (
+            "UPDATE chunk_changes SET first_of = DEFAULT, failed = NULL WHERE run_id = $1",
+            "UPDATE runs SET first_runs = NULL, first_seen = NULL WHERE run_id = $1",
+        ):
+            await rows(installation.database, forgets, newest.run_id)
+        assert (await backups_of(service).cycle(team)).stored == 2
+    await installation.restore(empty)
+    known = "SELECT status, last_run FROM finding_life ORDER BY status"
+    assert await rows(empty, known) == [(status, newest.run_id) for status in (FAIL, UNKNOWN, PASS)]
+    async with installation.serving(empty) as service:
+        next_ = await ended(service, team, found)
+        counts = (await service.call("GET", f"/runs/{next_.run_id}/changes", next_.team_token)).json()["counts"]
+    assert (counts["unchanged"], counts["new"]) == (3, 0)
 
 
 async def test_a_run_that_cannot_be_read_keeps_no_other_from_its_backup(installation: Installation) -> None:
