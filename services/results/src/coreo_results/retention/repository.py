@@ -64,9 +64,8 @@ _PURGED = text("""
     WHERE team_id = :team AND run_id = :run AND purged_at IS NOT NULL AND cleared_at IS NULL AND forget_life
         AND plan_id IS NOT NULL
 """)
-_CLEARED = text("""
-    UPDATE runs SET cleared_at = now(), first_runs = NULL, first_seen = NULL WHERE team_id = :team AND run_id = :run
-""")
+# A trigger forgets with it who saw the run's findings first (migration 0013).
+_CLEARED = text("UPDATE runs SET cleared_at = now() WHERE team_id = :team AND run_id = :run")
 # Table, its key within a run, rows at once. With chunks go groups and changes.
 _PARTS = (
     ("suppression_hits", "suppression_id, version, unit, chunk_index", 2_000),
