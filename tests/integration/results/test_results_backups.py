@@ -18,6 +18,7 @@ from coreo_results.backups.reading import read_team
 from coreo_results.backups.repository import BackupRepository
 from coreo_results.keys.seal import DamagedError
 from coreo_results.keys.vault import VaultVersion
+from coreo_results.retention.repository import NOT_EVERYTHING
 from coreo_shared.contracts.backups import RunsExcluded
 from coreo_shared.contracts.terms import FindingStatus, Pool, Severity
 from coreo_shared.ids import new_id
@@ -247,6 +248,23 @@ async def test_what_was_deleted_or_is_too_old_to_be_shown_does_not_come_back_int
                 codes = {(await service.run(team, run.run_id).findings()).status_code for run in (old, kept)}
                 assert codes == ({200, 410} if old.run_id not in shown else {200})
             assert await rows(empty, "SELECT count(*) FROM backup_keys") == [(3,)]
+
+
+async def test_counts_that_the_team_does_not_want_are_in_no_restored_run_either(
+    installation: Installation, empty: ServiceDatabase
+) -> None:
+    team = new_id()
+    numbers = "SELECT counts::text, changes::text, reason, counts_kept FROM runs WHERE purged_at IS NOT NULL"
+    async with installation.serving() as service:
+        run = await ended(service, team, {"a@global": statuses(FAIL, UNKNOWN)})
+        await backups_of(service).cycle(team)
+        await service.call("PATCH", "/custody/settings", service.tokens.team(team), {"keep_counts": False})
+        await service.call("DELETE", f"/runs/{run.run_id}/results", run.team_token)
+        await service.app.state.services.backup_keeper.round()
+    live = await rows(installation.database, numbers)
+    assert live == [("{}", None, NOT_EVERYTHING, False)]
+    await installation.restore(empty)
+    assert await rows(empty, numbers) == live
 
 
 async def test_a_tombstone_holds_for_everything_that_is_restored(

@@ -94,7 +94,7 @@ _FORGET_LIFE = text("""
         WHERE team_id = :team AND cloud_account_id = :cloud_account AND plan_id = :plan AND last_seen <= :until
         LIMIT 5000)
 """)
-_NOT_EVERYTHING = "Not everything could be evaluated."
+NOT_EVERYTHING = "Not everything could be evaluated."  # a reason without counts
 _FORGET_COUNTS = text(f"""
     WITH chosen AS (
         SELECT run_id FROM runs WHERE team_id = :team AND purged_at IS NOT NULL AND counts_kept
@@ -102,7 +102,7 @@ _FORGET_COUNTS = text(f"""
         ORDER BY run_id LIMIT 500 FOR NO KEY UPDATE SKIP LOCKED
     ), changed AS (
         UPDATE runs r SET counts = '{{}}', changes = NULL, counts_kept = false, version = version + 1,
-            updated_at = now(), reason = CASE WHEN r.state = 'PARTIAL' THEN '{_NOT_EVERYTHING}' ELSE r.reason END
+            updated_at = now(), reason = CASE WHEN r.state = 'PARTIAL' THEN '{NOT_EVERYTHING}' ELSE r.reason END
         FROM chosen c WHERE r.team_id = :team AND r.run_id = c.run_id RETURNING r.*
     ), told AS ({_TELL})
     SELECT count(*) AS runs, pg_notify('{EVENTS_CHANNEL}', '') FROM changed
