@@ -65,8 +65,13 @@ _DUE = text("""
         AND r.pool <> 'onboard' AND r.run_id <> ALL (CAST(:but AS uuid[]))
     ORDER BY b.started_at NULLS FIRST, r.ended_at, r.run_id LIMIT :limit
 """)
+# Runs are locked by id, as everywhere (retention.repository).
 _SETTLE = text("""
-    UPDATE runs SET backup_settled_at = now() WHERE team_id = :team AND run_id = ANY (CAST(:runs AS uuid[]))
+    WITH locked AS MATERIALIZED (
+        SELECT run_id FROM runs WHERE team_id = :team AND run_id = ANY (CAST(:runs AS uuid[]))
+        ORDER BY run_id FOR NO KEY UPDATE
+    )
+    UPDATE runs r SET backup_settled_at = now() FROM locked l WHERE r.team_id = :team AND r.run_id = l.run_id
 """)
 _BEGIN = text("""
     INSERT INTO backups AS b (team_id, run_id, state, object, plan_id, cloud_account_id, ended_at)
