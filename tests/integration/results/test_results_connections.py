@@ -61,3 +61,38 @@ async def test_one_that_was_idle_is_tried_first(
         assert await backend(database) != before
     finally:
         await database.close()
+
+
+async def test_one_whose_host_is_gone_is_replaced_soon(
+    results_database: ServiceDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing comes back on it, neither an answer nor that it was closed; another connection works."""
+    monkeypatch.setattr(module, "_IDLE_SECONDS", 0.0)
+    monkeypatch.setattr(module, "_TRY_SECONDS", 0.3)
+    url = make_url(results_database.url("coreo_results"))
+    gone: set[asyncio.StreamReader] = set()
+    readers: set[asyncio.StreamReader] = set()
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        readers.add(reader)
+        while data := await reader.read(65536):
+            if reader not in gone:
+                writer.write(data)
+        writer.close()
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        other_reader, other_writer = await asyncio.open_connection(url.host, url.port)
+        await asyncio.gather(pump(reader, other_writer), pump(other_reader, writer))
+
+    server = await asyncio.start_server(forward, "127.0.0.1", 0)
+    host, port = server.sockets[0].getsockname()
+    database = Database(url.set(host=host, port=port).render_as_string(hide_password=False), pool_size=1)
+    try:
+        before = await backend(database)
+        assert await backend(database) == before, "one that answers stays"
+        gone |= readers
+        async with asyncio.timeout(10):
+            assert await backend(database) != before
+    finally:
+        await database.close()
+        server.close()
