@@ -10,7 +10,6 @@ from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
-import asyncpg
 from sqlalchemy import event, text
 from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -58,6 +57,8 @@ def _look_after(engine: AsyncEngine) -> None:
     statement has itself. The driver knows by itself when the server went; what it cannot know takes a while to happen.
     """
 
+    driver = engine.dialect.loaded_dbapi.asyncpg  # the module
+
     def left(_: Any, record: Any) -> None:
         record.info["left"] = time.monotonic()
 
@@ -67,8 +68,8 @@ def _look_after(engine: AsyncEngine) -> None:
         left_at = record.info.get("left")
         if left_at is not None and time.monotonic() - left_at > _IDLE_SECONDS:
             try:
-                connection.run_async(lambda driver: driver.execute("SELECT 1", timeout=_TRY_SECONDS))
-            except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError) as error:
+                connection.run_async(lambda raw: raw.execute("SELECT 1", timeout=_TRY_SECONDS))
+            except (driver.PostgresError, driver.InterfaceError, OSError, TimeoutError) as error:
                 raise InvalidatePoolError("the connection was lost") from error
 
     event.listen(engine.sync_engine, "checkin", left)
