@@ -9,7 +9,7 @@ from coreo_shared.contracts.deploys import DeployAction, Gate
 from coreo_shared.contracts.terms import Severity
 from coreo_shared.templates import pack
 from coreo_worker.aws.stacks import StackDeniedError
-from tests.support.deploy_story import RUN_ID, Story
+from tests.support.deploy_story import OTHER_RUN_ID, RUN_ID, Story
 from tests.support.memory_stacks import MemoryStacks, modify, refused
 
 WRITES = {"execute", "delete", "cancel_update", "protect"}
@@ -256,6 +256,20 @@ async def test_change_sets_of_earlier_runs_are_tidied_up_and_no_others() -> None
     names = {one.name for one, _ in story.stacks.sets.values()}
     assert names == {"coreo-of-another-customer", "mine", f"coreo-{RUN_ID}"}
     assert kept.stack.status == "CREATE_COMPLETE"
+
+
+async def test_preview_leaves_the_change_set_of_an_apply_that_waits_for_people() -> None:
+    story = Story()
+    story.stacks.add()
+    await story.approve()
+    waiting = story.checkpoint
+
+    story.action, story.run_id, story.checkpoint = DeployAction.PREVIEW, OTHER_RUN_ID, None
+    assert (await story.part()).outcome == "completed"
+
+    story.action, story.run_id, story.checkpoint = DeployAction.APPLY, RUN_ID, waiting
+    assert (await story.apply()).outcome == "completed"
+    assert [token for _, token in story.stacks.executed] == [RUN_ID]
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,7 @@ class Preparation:
         found = await run.stacks.change_set(run.spec.stack_name, run.change_set_name)
         if found is not None:
             return found
-        if before is not None:
+        if before is not None and run.spec.action is DeployAction.APPLY:
             await self._tidy()
         order = self._order(before)
         for tries in range(3):
@@ -113,7 +113,8 @@ class Preparation:
     async def _tidy(self) -> None:
         """Drops change sets of this cloud account's earlier runs, which nobody will execute any more.
 
-        Runs on a stack come one after the other, so that an earlier one has ended, however.
+        Changes of a stack come one after the other, so that an earlier one has ended, however. A preview must leave
+        them: it passes by an apply that waits for people, and that one's change set is what they approve.
         """
         run = self.run
         mine = _description(run)
