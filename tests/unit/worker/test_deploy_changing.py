@@ -332,6 +332,86 @@ async def test_deletion_by_somebody_else_is_what_was_wanted() -> None:
     assert told(story) == []
 
 
+@pytest.mark.parametrize("is_later", [False, True])
+async def test_deletion_that_aws_took_is_not_called_canceled_before_it_shows(*, is_later: bool) -> None:
+    story = await approved(DESTROY, aws={"instant": False}, hold_seconds=0.0)
+    if is_later:  # AWS was not told until long after the ledger had it
+        assert story.checkpoint is not None
+        await story.may_begin(story.preview.hash, story.checkpoint)
+        story.now += 2 * SETTLE_SECONDS
+    (kept,) = story.stacks.kept.values()
+    find, events, before = story.stacks.find, story.stacks.events, kept.stack
+
+    async def stale_find(_: str) -> Any:
+        return before
+
+    async def stale_events(*_: Any, **__: Any) -> list[StackEvent]:
+        return []
+
+    story.stacks.find, story.stacks.events = stale_find, stale_events  # type: ignore[assignment, method-assign]
+    assert (await story.apply()).outcome == "parked"
+    assert told(story) == [RUN_ID]
+
+    assert (await story.apply(cancel=True)).outcome == "parked"
+    story.stacks.find, story.stacks.events = find, events  # type: ignore[method-assign]
+    assert (await story.apply(cancel=True)).outcome == "parked"
+    assert story.no_cancels == [DELETE_GOES_ON]
+
+
+async def test_cancel_that_meets_a_deletion_in_the_same_hands_is_not_called_done() -> None:
+    story = await approved(DESTROY, aws={"instant": False})
+    (kept,) = story.stacks.kept.values()
+    delete, before = story.stacks.delete, kept.stack
+
+    async def stale_find(_: str) -> Any:
+        return before
+
+    async def stale_events(*_: Any, **__: Any) -> list[StackEvent]:
+        return []
+
+    async def cancel_meanwhile(*arguments: Any) -> None:
+        await delete(*arguments)
+        assert story.run is not None
+        story.run.canceled.set()
+        story.stacks.find, story.stacks.events = stale_find, stale_events  # type: ignore[assignment, method-assign]
+
+    story.stacks.delete = cancel_meanwhile  # type: ignore[method-assign]
+
+    assert (await story.apply()).outcome == "parked"
+    assert told(story) == [RUN_ID]
+
+
+async def test_refusal_after_a_lost_answer_is_no_proof_that_nothing_was_executed() -> None:
+    story = await approved(aws={"instant": False}, hold_seconds=4.0)
+    ((_, made),) = story.stacks.sets.values()
+    execute = story.stacks.execute
+    seen = [made, made, made]  # AWS's answers are late, and then the change set is gone
+
+    async def change_set(*_: Any) -> Any:
+        return seen.pop() if seen else None
+
+    async def gone_after(*arguments: Any) -> None:
+        try:
+            await execute(*arguments)
+        finally:
+            story.stacks.sets.clear()
+
+    async def no_events(*_: Any, **__: Any) -> list[StackEvent]:
+        return []
+
+    story.stacks.faults["execute"] = ["lost"]
+    events = story.stacks.events
+    story.stacks.change_set, story.stacks.execute = change_set, gone_after  # type: ignore[method-assign]
+    story.stacks.events = no_events  # type: ignore[method-assign]
+
+    assert (await story.apply()).outcome == "parked"
+    assert (told(story), seen) == ([RUN_ID], [])
+    story.stacks.events = events  # type: ignore[method-assign]
+    assert (await story.apply()).outcome == "parked"
+    assert "failure" not in story.documents
+    assert [event.status for event in story.events] == ["CREATE_IN_PROGRESS"]
+
+
 async def test_update_is_canceled_where_aws_allows_it() -> None:
     story = await approved(is_new=False, aws={"instant": False})
     assert (await story.apply()).outcome == "parked"

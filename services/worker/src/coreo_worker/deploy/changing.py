@@ -178,7 +178,7 @@ class Changing:
             operation=self._operation,
             change_set=execution,
             stack=None if stack is None else stack.status,
-            since=run.clock() - applied_at(self.checkpoint, run.clock()),
+            since=run.clock() - max(applied_at(self.checkpoint, run.clock()), float(facts.get("told_at") or 0.0)),
             alone=self._alone,
             refusal=self._refusal,
             cancel=run.canceled.is_set() or (self._is_late() and not facts.get("late_refused")),
@@ -254,8 +254,11 @@ class Changing:
         except StackRefusalError as refused:
             if refused.code not in _RACE:
                 self._refusal = of_refusal(refused)
+            return
         except StackTroubleError:
             await run.sleep(1.0)
+        self._alone = False  # what AWS took, or may have, need not show yet
+        self._remember(told_at=run.clock())
 
     async def _undo(self) -> None:
         try:
