@@ -147,7 +147,9 @@ async def test_canceled_before_it_begins_changes_nothing(action: DeployAction) -
         assert (ended.outcome, told(story), story.stacks.sets) == ("canceled", [], {})
 
 
-@pytest.mark.parametrize("change", ["updated", "busy", "gone", "other", "change set gone", "obsolete", "executed"])
+@pytest.mark.parametrize(
+    "change", ["updated", "busy", "gone", "other", "change set gone", "obsolete", "executed", "executing"]
+)
 async def test_stack_changed_since_the_preview_is_left_alone(change: str) -> None:
     story = await approved(is_new=False)
     (kept,) = story.stacks.kept.values()
@@ -166,6 +168,9 @@ async def test_stack_changed_since_the_preview_is_left_alone(change: str) -> Non
             story.stacks.sets.clear()
         case "obsolete":
             story.stacks.set_change_set(execution="OBSOLETE")
+        case "executing":  # by somebody in the console: AWS does not let it be deleted now
+            story.stacks.set_change_set(execution="EXECUTE_IN_PROGRESS")
+            story.stacks.set_status(kept, "UPDATE_IN_PROGRESS", "other")
         case _:
             story.stacks.set_change_set(execution="EXECUTE_COMPLETE")
 

@@ -208,6 +208,21 @@ async def test_denied_action_is_named(method: str) -> None:
     assert "arn:" not in (ended.reason or "")
 
 
+@pytest.mark.parametrize(("why", "code"), [("refused", "template_invalid"), ("gate", "gate_refused")])
+async def test_why_it_failed_is_not_hidden_by_a_change_set_that_cannot_be_deleted(why: str, code: str) -> None:
+    gates = [Gate(resource_type="AWS::*", refuse=["replace"])] if why == "gate" else []
+    story = Story(MemoryStacks(changes=(modify(replacement="True"),)), fields={"gates": gates})
+    story.stacks.add()
+    if why == "refused":
+        story.stacks.faults["make_change_set"] = [refused(INVALID, "Template format error: x")]
+    denial = StackDeniedError("cloudformation:DeleteChangeSet", "AccessDenied", "no")
+    story.stacks.faults["drop_change_set"] = [denial, denial]
+
+    ended = await story.part()
+
+    assert (ended.outcome, story.failure.code) == ("failed", code)
+
+
 async def test_silence_of_aws_is_tried_again_later() -> None:
     story = Story()
     story.stacks.faults["find"] = ["trouble"]

@@ -90,6 +90,10 @@ class Changing:
         """What AWS is asked of: the stack that was previewed, not another one of its name."""
         return self.checkpoint.stack_arn or self.run.spec.stack_name
 
+    @property
+    def _change_set(self) -> str:
+        return self.checkpoint.change_set_arn or self.run.change_set_name
+
     async def _begin(self) -> Ended | None:
         """None once the ledger has it that AWS is told; else how the run ends without."""
         run = self.run
@@ -97,7 +101,7 @@ class Changing:
             return await self._call_off_first()
         problem = await self._changed()
         if problem is not None:
-            await self._drop()
+            await self._forget()
             return await run.fail(problem, self.checkpoint)
         digest = self.checkpoint.hash or ""
         applying = msgspec.structs.replace(self.checkpoint, step=APPLYING, applied_at=run.now)
@@ -109,7 +113,7 @@ class Changing:
             return await self._call_off_first()
         if code == "target_busy":
             return parked(self.checkpoint, _BUSY_SECONDS, "Another run is changing this stack.")
-        await self._drop()
+        await self._forget()
         problem = Problem(
             "not_approved", "The change is not, or not any more, one that people approved. Nothing was done."
         )
@@ -131,7 +135,7 @@ class Changing:
             return deciding.stack_changed()
         if self.checkpoint.protects_alone:
             return None
-        made = await run.stacks.change_set(run.spec.stack_name, self.checkpoint.change_set_arn or run.change_set_name)
+        made = await run.stacks.change_set(run.spec.stack_name, self._change_set)
         return None if made is not None and made.execution == "AVAILABLE" else deciding.stack_changed()
 
     async def _protect(self) -> Ended:
@@ -169,9 +173,7 @@ class Changing:
         stack = await run.stacks.find(self._stack)
         execution = None
         if not self._is_destroy and not self._operation.started:
-            made = await run.stacks.change_set(
-                run.spec.stack_name, self.checkpoint.change_set_arn or run.change_set_name
-            )
+            made = await run.stacks.change_set(run.spec.stack_name, self._change_set)
             execution = None if made is None else made.execution
         facts = self.checkpoint.facts
         look = Look(
@@ -249,8 +251,7 @@ class Changing:
             if self._is_destroy:
                 await run.stacks.delete(self._stack, run.run_id, run.spec.service_role_arn)
             else:
-                arn = self.checkpoint.change_set_arn or run.change_set_name
-                await run.stacks.execute(run.spec.stack_name, arn, run.run_id)
+                await run.stacks.execute(run.spec.stack_name, self._change_set, run.run_id)
         except StackRefusalError as refused:
             if refused.code not in _RACE:
                 self._refusal = of_refusal(refused)
@@ -314,7 +315,9 @@ class Changing:
         return await self.run.fail(problem, self.checkpoint, None if stack is None else stack.status)
 
     async def _drop(self) -> None:
-        run = self.run
         if not self._is_destroy:
-            arn = self.checkpoint.change_set_arn or run.change_set_name
-            await run.stacks.drop_change_set(run.spec.stack_name, arn)
+            await self.run.stacks.drop_change_set(self.run.spec.stack_name, self._change_set)
+
+    async def _forget(self) -> None:
+        if not self._is_destroy:
+            await self.run.forget(self._change_set)

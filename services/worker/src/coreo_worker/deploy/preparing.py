@@ -55,7 +55,7 @@ class Preparation:
             return await self._prepare(before, checkpoint)
         except (ProblemError, StackRefusalError) as error:
             problem = error.problem if isinstance(error, ProblemError) else of_refusal(error)
-            await self._drop()
+            await run.forget(run.change_set_name)
             return await run.fail(problem, checkpoint, status)
 
     async def _prepare(self, before: Stack | None, checkpoint: Checkpoint) -> Ended:
@@ -159,7 +159,7 @@ class Preparation:
         is_empty = made.status == _FAILED and any(words in made.reason.lower() for words in _NOTHING)
         if made.status != _MADE and not is_empty:
             problem = await self._why_not_made(made)
-            await self._drop()
+            await run.forget(run.change_set_name)
             return await run.fail(problem, checkpoint, None if before is None else before.status)
         preview = await self._preview(before, made, is_empty=is_empty)
         checkpoint = _prepared(checkpoint, preview, is_empty=is_empty)
@@ -170,7 +170,7 @@ class Preparation:
             return Ended(outcome="completed", no_change=True, reason="NO_CHANGE: the stack is as the plan says.")
         refused = refusal(preview, run.spec)
         if refused is not None:
-            await self._drop()
+            await run.forget(run.change_set_name)
             return await run.fail(refused, checkpoint, preview.stack_status)
         if run.canceled.is_set():
             return await self._call_off()
