@@ -10,17 +10,28 @@ _DYNAMIC: Final = "{{resolve:"
 
 
 def check_no_plain_secret(text: str, parameters: Mapping[str, str]) -> None:
-    """Raises ProblemError for a NoEcho parameter with a plain value. What does not read as a template, AWS refuses."""
+    """Raises ProblemError for a NoEcho parameter with a plain value, and where the template does not say which are.
+
+    CloudFormation takes some texts that do not read as a template here.
+    """
+    plain = sorted(name for name, value in parameters.items() if _DYNAMIC not in value)
+    if not plain:
+        return
     try:
         declared: Any = read_template(text).get("Parameters")
-    except TemplateTextError:
-        return
+    except TemplateTextError as error:
+        raise ProblemError(
+            Problem(
+                "template_invalid",
+                f"The template cannot be read ({error}), so that nobody can say which of its parameters are secret. "
+                "Put that right in the template.",
+            )
+        ) from None
     if not isinstance(declared, Mapping):
         return
-    for name, value in sorted(parameters.items()):
+    for name in plain:
         about = declared.get(name)
-        is_secret = isinstance(about, Mapping) and str(about.get("NoEcho", "")).lower() == "true"
-        if is_secret and _DYNAMIC not in value:
+        if isinstance(about, Mapping) and str(about.get("NoEcho", "")).lower() == "true":
             raise ProblemError(
                 Problem(
                     "secret_in_plain",
