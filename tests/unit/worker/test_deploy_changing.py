@@ -380,7 +380,7 @@ async def test_cancel_that_meets_a_deletion_in_the_same_hands_is_not_called_done
         story.run.canceled.set()
         story.stacks.find, story.stacks.events = stale_find, stale_events  # type: ignore[assignment, method-assign]
 
-    story.stacks.delete = cancel_meanwhile  # type: ignore[method-assign]
+    story.stacks.delete = cancel_meanwhile  # type: ignore[assignment, method-assign]
 
     assert (await story.apply()).outcome == "parked"
     assert told(story) == [RUN_ID]
@@ -406,7 +406,7 @@ async def test_refusal_after_a_lost_answer_is_no_proof_that_nothing_was_executed
 
     story.stacks.faults["execute"] = ["lost"]
     events = story.stacks.events
-    story.stacks.change_set, story.stacks.execute = change_set, gone_after  # type: ignore[method-assign]
+    story.stacks.change_set, story.stacks.execute = change_set, gone_after  # type: ignore[assignment, method-assign]
     story.stacks.events = no_events  # type: ignore[method-assign]
 
     assert (await story.apply()).outcome == "parked"
