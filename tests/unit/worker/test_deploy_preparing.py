@@ -373,12 +373,16 @@ async def test_unknown_rule_is_no_rule_that_passes() -> None:
     assert story.stacks.sets == {}
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["plain-secret", "plain-secret{{resolve:ssm:/x}}", "{{resolve:ssm:plain-secret}}", "{{resolve:plain-secret"],
+)
 @pytest.mark.parametrize("by_url", [True, False])
-async def test_secret_in_plain_is_refused(*, by_url: bool) -> None:
+async def test_secret_in_plain_is_refused(value: str, *, by_url: bool) -> None:
     text = (
         '{"Parameters": {"Key": {"Type": "String", "NoEcho": true}}, "Resources": {"T": {"Type": "AWS::SNS::Topic"}}}'
     )
-    story = Story(fields={"template": pack(text), "parameters": {"Key": "plain-secret"}})
+    story = Story(fields={"template": pack(text), "parameters": {"Key": value}})
     if by_url:
         # What stands at the URL CloudFormation alone can tell.
         del story.fields["template"]

@@ -1,12 +1,13 @@
 """A parameter that the template calls secret must not have its value in a plan, which many may read."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Final
 
 from coreo_shared.cloudformation.reading import TemplateTextError, read_template
 from coreo_worker.deploy.problems import Problem, ProblemError
 
-_DYNAMIC: Final = "{{resolve:"
+_REFERENCE: Final = re.compile(r"\{\{resolve:(?:ssm-secure|secretsmanager):[^{}\s]+\}\}")
 
 
 def check_no_plain_secret(text: str, parameters: Mapping[str, str]) -> None:
@@ -14,7 +15,7 @@ def check_no_plain_secret(text: str, parameters: Mapping[str, str]) -> None:
 
     CloudFormation takes some texts that do not read as a template here.
     """
-    plain = sorted(name for name, value in parameters.items() if _DYNAMIC not in value)
+    plain = sorted(name for name, value in parameters.items() if not _REFERENCE.fullmatch(value))
     if not plain:
         return
     try:
@@ -35,7 +36,7 @@ def check_no_plain_secret(text: str, parameters: Mapping[str, str]) -> None:
             raise ProblemError(
                 Problem(
                     "secret_in_plain",
-                    f"The parameter {name} is secret (NoEcho). Give it as a dynamic reference to Secrets Manager or "
-                    "Parameter Store instead of its value.",
+                    f"The parameter {name} is secret (NoEcho). Give it as a reference instead of its value, and "
+                    "as nothing else: {{resolve:secretsmanager:NAME}} or {{resolve:ssm-secure:NAME}}.",
                 )
             )
