@@ -10,7 +10,7 @@ from msgspec.structs import replace as changed
 from coreo_shared.contracts.deploys import Change, ChangeDetail, DeployAction, Failure, Gate, Outputs, StackEvent
 from coreo_worker.aws.stacks import StackDeniedError
 from coreo_worker.deploy.deciding import CREATE_GOES_ON, DELETE_GOES_ON, SETTLE_SECONDS, UPDATE_IS_DONE
-from tests.support.deploy_story import RUN_ID, Story
+from tests.support.deploy_story import RUN_ID, START, Story
 from tests.support.memory_stacks import MemoryStacks, modify, refused
 
 APPLY, DESTROY = DeployAction.APPLY, DeployAction.DESTROY
@@ -208,6 +208,30 @@ async def test_stack_that_is_not_as_approved_is_not_deleted(change: str) -> None
     ended = await story.apply()
 
     assert (ended.outcome, story.failure.code, told(story)) == ("failed", "stack_changed", [])
+
+
+@pytest.mark.parametrize(
+    ("change", "code"), [("updated", "stack_changed"), ("resource", "stack_changed"), ("protected", "stack_protected")]
+)
+async def test_stack_that_changed_before_another_worker_took_over_is_not_deleted(change: str, code: str) -> None:
+    story = await approved(DESTROY)
+    assert story.checkpoint is not None
+    await story.may_begin(story.preview.hash, story.checkpoint)  # whoever had this died before AWS was told
+    (kept,) = story.stacks.kept.values()
+    match change:
+        case "updated":
+            story.stacks.set_status(kept, "UPDATE_IN_PROGRESS", "other")
+            story.stacks.finish(token="other")
+        case "resource":
+            (only,) = kept.resources.values()
+            kept.resources["Other"] = replace(only, logical_id="Other")
+        case _:
+            await story.stacks.protect(kept.stack.arn, on=True)
+
+    ended = await to_the_end(story)
+
+    assert (ended.outcome, story.failure.code, told(story)) == ("failed", code, [])
+    assert story.now - START >= SETTLE_SECONDS  # until then it may have been told after all
 
 
 async def test_protected_stack_is_not_deleted() -> None:

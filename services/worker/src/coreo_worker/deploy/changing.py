@@ -17,11 +17,11 @@ from coreo_shared.contracts.deploys import (
 )
 from coreo_worker.aws.stacks import Stack, StackRefusalError, StackTroubleError
 from coreo_worker.deploy import deciding
-from coreo_worker.deploy.deciding import CallOff, Look, NotDone, Over, Refuse, Step, Tell, Undo, Wait
+from coreo_worker.deploy.deciding import SETTLE_SECONDS, CallOff, Look, NotDone, Over, Refuse, Step, Tell, Undo, Wait
 from coreo_worker.deploy.ends import Ends
 from coreo_worker.deploy.operation import Operation, cancel_token
 from coreo_worker.deploy.pacing import after_trouble
-from coreo_worker.deploy.problems import Problem, of_refusal
+from coreo_worker.deploy.problems import Problem, ProblemError, of_refusal
 from coreo_worker.deploy.protocol import Ended
 from coreo_worker.deploy.removal import still_to_remove
 from coreo_worker.deploy.run import DeployRun, applied_at, events_since, parked, seconds_of
@@ -44,6 +44,7 @@ class Changing:
     _operation: Operation = field(default_factory=Operation)
     _refusal: Problem | None = None
     _alone: bool = False
+    _is_compared: bool = False
     is_applying: bool = False
 
     def __post_init__(self) -> None:
@@ -66,7 +67,7 @@ class Changing:
             ended = await self._begin()
             if ended is not None:
                 return ended
-            self.is_applying = self._alone = True
+            self.is_applying = self._alone = self._is_compared = True
         if self.checkpoint.protects_alone:
             return await self._protect()
         return await self._follow()
@@ -180,13 +181,19 @@ class Changing:
             operation=self._operation,
             change_set=execution,
             stack=None if stack is None else stack.status,
-            since=run.clock() - max(applied_at(self.checkpoint, run.clock()), float(facts.get("told_at") or 0.0)),
+            since=self._told_seconds,
             alone=self._alone,
             refusal=self._refusal,
             cancel=run.canceled.is_set() or (self._is_late() and not facts.get("late_refused")),
             told=bool(facts.get("undone")),
         )
         return look, stack
+
+    @property
+    def _told_seconds(self) -> float:
+        """How long ago AWS was told, as far as that is known, or else may first have been."""
+        now = self.run.clock()
+        return now - max(applied_at(self.checkpoint, now), float(self.checkpoint.facts.get("told_at") or 0.0))
 
     async def _read_events(self) -> None:
         run = self.run
@@ -225,7 +232,11 @@ class Changing:
         """Does the step; how the run ends, if it does."""
         match step:
             case Tell():
-                await self._tell()
+                problem = await self._not_as_approved()
+                if problem is None:
+                    await self._tell()
+                elif self._told_seconds >= SETTLE_SECONDS:
+                    return await self._not_done(problem, stack)
             case Undo():
                 await self._undo()
             case Refuse(reason):
@@ -243,6 +254,16 @@ class Changing:
                 await self.run.store_failure(problem, self.checkpoint, None if stack is None else stack.status)
                 return Ended(outcome="unknown", reason=problem.reason)
         return None
+
+    async def _not_as_approved(self) -> Problem | None:
+        """Why a stack must not be deleted by who has not compared it himself; AWS knows of change sets, not of this."""
+        if not self._is_destroy or self._is_compared:
+            return None
+        try:
+            self._is_compared = await still_to_remove(self.run, self.checkpoint)
+        except ProblemError as error:
+            return error.problem
+        return None if self._is_compared else deciding.stack_changed()
 
     async def _tell(self) -> None:
         """Whether AWS did it, the next look shows: also where its answer is lost."""
