@@ -10,6 +10,7 @@ from msgspec.structs import replace as changed
 from coreo_shared.contracts.deploys import Change, ChangeDetail, DeployAction, Failure, Gate, Outputs, StackEvent
 from coreo_worker.aws.stacks import StackDeniedError
 from coreo_worker.deploy.deciding import CREATE_GOES_ON, DELETE_GOES_ON, SETTLE_SECONDS, UPDATE_IS_DONE
+from coreo_worker.deploy.run import stamp
 from tests.support.deploy_story import RUN_ID, START, Story
 from tests.support.memory_stacks import MemoryStacks, modify, refused
 
@@ -492,6 +493,21 @@ async def test_cancel_that_comes_too_late_is_refused() -> None:
     ended = await story.apply(cancel=True)
 
     assert (ended.outcome, story.no_cancels) == ("parked", ["AWS does not let this update be canceled now."])
+
+
+@pytest.mark.parametrize("cancel", [False, True])
+async def test_time_out_before_aws_took_anything_is_not_called_a_request(*, cancel: bool) -> None:
+    story = await approved(fields={"timeout_minutes": 30})
+    assert story.checkpoint is not None
+    began = changed(story.checkpoint, applied_at=stamp(story.now))
+    await story.may_begin(story.preview.hash, began)
+    story.now += 31 * 60
+
+    ended = await story.apply(cancel=cancel)
+
+    assert (ended.outcome, told(story), story.stacks.sets) == ("canceled", [], {})
+    assert ("on request" in (ended.reason or "")) is cancel
+    assert ("30 minutes" in (ended.reason or "")) is not cancel
 
 
 @pytest.mark.parametrize("is_new", [True, False])

@@ -323,6 +323,9 @@ class Changing:
             if refused.code in _RACE:
                 return None  # it is being executed
             return await self.run.fail(of_refusal(refused), self.checkpoint)
+        if self.is_applying and self._is_late() and not self.run.canceled.is_set():
+            minutes = self.run.spec.timeout_minutes
+            return Ended(outcome="canceled", reason=f"The plan's {minutes} minutes passed before anything was changed.")
         return Ended(outcome="canceled", reason="Canceled on request, before anything was changed.")
 
     async def _not_done(self, problem: Problem, stack: Stack | None) -> Ended | None:
