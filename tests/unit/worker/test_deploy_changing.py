@@ -591,6 +591,18 @@ async def test_reconciled_run_ends_as_it_did_once_the_trace_shows() -> None:
     assert told(story) == []
 
 
+async def test_one_refusal_after_an_outage_is_not_the_last_of_many() -> None:
+    story = await approved(aws={"instant": False})
+    await story.apply()
+    faults: list[Any] = [*["trouble"] * 5, DENIED, "trouble"]
+    ends = []
+    for fault in faults:
+        story.stacks.faults["events"] = [fault]
+        ends.append((await story.apply()).outcome)
+
+    assert ends == ["parked"] * 7
+
+
 async def test_silence_while_applying_is_waited_out_and_then_said_to_be_unknown() -> None:
     story = await approved(aws={"instant": False})
     await story.apply()

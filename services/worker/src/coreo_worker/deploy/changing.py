@@ -5,7 +5,7 @@ AWS is told only after the ledger has it that this begins. From then on each wor
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -72,10 +72,13 @@ class Changing:
             return await self._protect()
         return await self._follow()
 
-    async def after_trouble(self, cause: str, *, limit: int) -> Ended:
-        """AWS cannot be asked what became of the change: later again, and after so many times in a row by people."""
-        troubles = int(self.checkpoint.facts.get("troubles") or 0) + 1
-        self._remember(troubles=troubles)
+    async def after_trouble(self, cause: str, *, limit: int, kind: Literal["troubles", "refusals"]) -> Ended:
+        """AWS cannot be asked what became of the change: later again, and after so many of a kind by people.
+
+        They are counted until a look succeeds.
+        """
+        troubles = int(self.checkpoint.facts.get(kind) or 0) + 1
+        self._remember(**{kind: troubles})
         if troubles < limit:
             return parked(self.checkpoint, after_trouble(troubles), f"{cause} Coreo looks again.")
         problem = outcome_unknown(self.run.spec.action, self.checkpoint, cause=cause)
@@ -156,7 +159,7 @@ class Changing:
         waiting = run.waiting(applied_at(self.checkpoint, run.clock()))
         while True:
             look, stack = await self._look()
-            self._remember(troubles=0)
+            self._remember(troubles=0, refusals=0)
             step = (deciding.next_of_destroy if self._is_destroy else deciding.next_of_apply)(look)
             ended = await self._take(step, stack)
             if ended is not None:
