@@ -1,6 +1,7 @@
 """`coreo deploy …`: the directory and its lines, the table of changes, approving what was seen, exit codes."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,13 @@ BAD_FILES = {
     "no mapping": ("- plan\n", "coreo.yaml:1: expected names and values"),
     "both": (f"{YAML}template_url: https://x\n", "coreo.yaml:10: give template (a file) or template_url, and not both"),
     "no such file": (YAML.replace("template.yaml", "no.yaml"), "coreo.yaml:5: the file 'no.yaml' cannot be read"),
+    "no date": ("accounts: [a]\nplan: 2024-99-99\n", "coreo.yaml:2: no value that YAML knows; a text goes into quotes"),
+    "odd tag": ("accounts: [a]\nplan: !secret x\n", "coreo.yaml:2: no value that YAML knows"),
+    "aliases": (
+        "a: &a [x,x,x,x,x,x,x,x]\n"
+        + "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 8)}]\n" for a, b in pairwise("abcdef")),
+        "more than 20,000 values",
+    ),
     "deep": ("plan: " + "[" * 30 + "]" * 30, "coreo.yaml:1: nested too deeply"),
 }
 
