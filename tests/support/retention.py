@@ -15,7 +15,7 @@ FAIL, PASS = FindingStatus.FAIL, FindingStatus.PASS
 READS = ("findings", "rules", "counts", "changes", "resolved")
 PARTS = (
     *("run_keys", "chunks", "units", "finding_groups", "chunk_changes", "resolved_findings"),
-    *("suppression_hits", "suppression_marks", "run_documents"),
+    *("suppression_hits", "suppression_marks", "run_documents", "run_totals"),
 )
 
 

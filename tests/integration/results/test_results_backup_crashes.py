@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from coreo_results.backups.comparison import Side, compare_team
+from coreo_results.backups.heads import HeadMovedError
 from coreo_results.backups.service import Backups, BackupStores
 from coreo_results.backups.wiring import custodian_of
 from coreo_results.keys.root import open_root_keys
@@ -154,3 +156,60 @@ async def test_two_processes_share_the_work(installation: Installation) -> None:
     assert sum(cycle.stored for cycle in cycles) == 6
     verdict = await installation.verdict(team)
     assert (verdict.problems, verdict.runs) == ([], 6)
+
+
+async def test_results_that_are_deleted_while_they_are_written_get_into_no_backup(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is that a failure. Should the database be lost before the log tells of the deletion, they would be back."""
+    team, log_stored = new_id(), Backups._log_stored
+    async with installation.serving() as service:
+        run = await ended(service, team, {"a@global": [make_finding()]})
+
+        async def after_the_deletion(self: Backups, *rest: Any) -> None:
+            answer = await service.call("DELETE", f"/runs/{run.run_id}/results", run.team_token)
+            assert answer.status_code == 200, answer.text
+            await log_stored(self, *rest)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Backups, "_log_stored", after_the_deletion)
+            cycle = await backups_of(service).cycle(team)
+        assert (cycle.stored, cycle.failed) == (0, {})
+        assert [key for key in installation.files("backups") if key.startswith("runs/")]
+        await backups_of(service).cycle(team)
+    assert installation.files("backups") == []
+
+
+async def test_who_lost_the_lock_stores_no_snapshot_behind_a_newer_one(
+    installation: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest would be older than the log, which nobody may believe."""
+    team = new_id()
+
+    @asynccontextmanager
+    async def lost(*_: object, **__: object) -> AsyncIterator[bool]:
+        yield True
+
+    async with (
+        installation.serving() as service,
+        connected(installation) as here,
+        connected(installation) as there,
+        backups(installation, here) as one,
+        backups(installation, there) as other,
+    ):
+        await ended(service, team, {"a@global": [make_finding()]})
+        write = one.snapshots.write
+
+        async def late(*entry: Any) -> int:
+            monkeypatch.setattr(one.snapshots, "write", write)
+            await other.cycle(team)
+            await ended(service, team, {"b@global": [make_finding()]})
+            assert (await other.cycle(team)).stored == 1
+            return await write(*entry)
+
+        monkeypatch.setattr("coreo_results.backups.service.team_lock", lost)
+        monkeypatch.setattr(one.snapshots, "write", late)
+        with pytest.raises(HeadMovedError):
+            await one.cycle(team)
+    verdict = await installation.verdict(team)
+    assert (verdict.problems, verdict.runs) == ([], 2)

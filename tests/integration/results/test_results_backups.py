@@ -18,6 +18,7 @@ from coreo_results.backups.reading import read_team
 from coreo_results.backups.repository import BackupRepository
 from coreo_results.keys.seal import DamagedError
 from coreo_results.keys.vault import VaultVersion
+from coreo_results.retention.repository import NOT_EVERYTHING
 from coreo_shared.contracts.backups import RunsExcluded
 from coreo_shared.contracts.terms import FindingStatus, Pool, Severity
 from coreo_shared.ids import new_id
@@ -32,6 +33,7 @@ SAME = {
     "units": "to_jsonb(t)",
     "chunks": "to_jsonb(t) - 'sealed' - 'resource_hashes' - 'stored_at'",
     "finding_groups": "to_jsonb(t)",
+    "run_totals": "to_jsonb(t)",
     "chunk_changes": "to_jsonb(t)",
     "resolved_findings": "to_jsonb(t)",
     "finding_life": "to_jsonb(t)",
@@ -99,7 +101,7 @@ async def test_everything_comes_back_as_it_was_and_goes_on_from_there(
         assert (await backups_of(service).cycle(team)).stored == 0
         before = {run.run_id: await seen(service, run) for run in [*runs, never, foreign]}
     live = await tables(installation.database)
-    for kind in ("runs", "units", "chunks", "finding_groups"):  # of the run at work there is nothing yet
+    for kind in ("runs", "units", "chunks", "finding_groups", "run_totals"):  # of the run at work there is nothing yet
         live[kind] = [row for row in live[kind] if row.get("state") != "CLAIMED"]
 
     report = await installation.restore(empty, thorough=True)
@@ -119,6 +121,29 @@ async def test_everything_comes_back_as_it_was_and_goes_on_from_there(
     verdict = await installation.verdict(team)
     assert verdict.problems == []
     assert (verdict.runs, verdict.summary and verdict.summary.log_seq) == (8, 2)
+
+
+async def test_findings_of_a_run_that_a_replica_of_before_compared_are_known_after_a_restore(
+    installation: Installation, empty: ServiceDatabase
+) -> None:
+    """It did not say when they were first seen. That it says something of them is why they are not gone."""
+    team, found = new_id(), {"a@global": statuses(FAIL, PASS, UNKNOWN)}
+    async with installation.serving() as service:
+        await ended(service, team, found)
+        newest = await ended(service, team, found)
+        for forgets in (
+            "UPDATE chunk_changes SET first_of = DEFAULT, failed = NULL WHERE run_id = $1",
+            "UPDATE runs SET first_runs = NULL, first_seen = NULL WHERE run_id = $1",
+        ):
+            await rows(installation.database, forgets, newest.run_id)
+        assert (await backups_of(service).cycle(team)).stored == 2
+    await installation.restore(empty)
+    known = "SELECT status, last_run FROM finding_life ORDER BY status"
+    assert await rows(empty, known) == [(status, newest.run_id) for status in (FAIL, UNKNOWN, PASS)]
+    async with installation.serving(empty) as service:
+        next_ = await ended(service, team, found)
+        counts = (await service.call("GET", f"/runs/{next_.run_id}/changes", next_.team_token)).json()["counts"]
+    assert (counts["unchanged"], counts["new"]) == (3, 0)
 
 
 async def test_a_run_that_cannot_be_read_keeps_no_other_from_its_backup(installation: Installation) -> None:
@@ -223,6 +248,23 @@ async def test_what_was_deleted_or_is_too_old_to_be_shown_does_not_come_back_int
                 codes = {(await service.run(team, run.run_id).findings()).status_code for run in (old, kept)}
                 assert codes == ({200, 410} if old.run_id not in shown else {200})
             assert await rows(empty, "SELECT count(*) FROM backup_keys") == [(3,)]
+
+
+async def test_counts_that_the_team_does_not_want_are_in_no_restored_run_either(
+    installation: Installation, empty: ServiceDatabase
+) -> None:
+    team = new_id()
+    numbers = "SELECT counts::text, changes::text, reason, counts_kept FROM runs WHERE purged_at IS NOT NULL"
+    async with installation.serving() as service:
+        run = await ended(service, team, {"a@global": statuses(FAIL, UNKNOWN)})
+        await backups_of(service).cycle(team)
+        await service.call("PATCH", "/custody/settings", service.tokens.team(team), {"keep_counts": False})
+        await service.call("DELETE", f"/runs/{run.run_id}/results", run.team_token)
+        await service.app.state.services.backup_keeper.round()
+    live = await rows(installation.database, numbers)
+    assert live == [("{}", None, NOT_EVERYTHING, False)]
+    await installation.restore(empty)
+    assert await rows(empty, numbers) == live
 
 
 async def test_a_tombstone_holds_for_everything_that_is_restored(

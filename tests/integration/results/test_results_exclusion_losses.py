@@ -4,12 +4,14 @@ in the restored database, and none of these runs is read there."""
 import hashlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from coreo_cli.receipts import check_receipt
 from coreo_results.backups.log import entry_object
+from coreo_results.backups.service import Backups
 from coreo_results.backups.wiring import custodian_of
 from coreo_results.exclusions.repository import ExclusionRepository, Stored
 from coreo_results.exclusions.worker import ExclusionWorker
@@ -199,3 +201,38 @@ async def test_a_run_that_is_being_backed_up_when_it_is_asked_for_is_named_by_it
             assert await parts.worker.work(team)
         receipt = await _offline(again, team, asked.id)
         assert receipt.run_ids == sorted(run.run_id for run in (*runs, late))
+
+
+@pytest.mark.parametrize("page", [_PAGE, 1_000])
+async def test_who_lost_the_lock_while_backing_up_puts_no_run_into_the_log_behind_what_was_asked(
+    place: Place, databases: Databases, monkeypatch: pytest.MonkeyPatch, page: int
+) -> None:
+    """Where the entry names the run, nobody could read the log again; where it says how far, the run is back."""
+    team = new_id()
+    _, kept = await _backed_up(place, team)
+    late, log_stored = await place.ended(team, 7), Backups._log_stored
+
+    @asynccontextmanager
+    async def lost(*_: object, **__: object) -> AsyncIterator[bool]:
+        yield True
+
+    async def after_it_was_asked(self: Backups, *rest: Any) -> None:
+        await place.exclude(team, "plan", PLAN)
+        await break_off(place, team, page=page, after=1)
+        await log_stored(self, *rest)
+
+    backups = place.services.backups
+    assert backups is not None
+    with monkeypatch.context() as patch:
+        patch.setattr("coreo_results.backups.service.team_lock", lost)
+        patch.setattr(Backups, "_log_stored", after_it_was_asked)
+        cycle = await backups.cycle(team)
+    assert (cycle.stored, cycle.failed) == (0, {})
+    verdict = await place.installation.verdict(team)
+    assert verdict.problems == []
+    async with restored(place, databases) as again:
+        assert await _run_ids(again) == {kept.run_id}
+    assert await place.work(team)
+    verdict = await place.installation.verdict(team)
+    assert (verdict.problems, verdict.runs) == ([], 1)
+    assert not [name for name in place.installation.files("backups") if str(late.run_id) in name]

@@ -1,5 +1,6 @@
 """Migrations on data of the version before: nothing is lost, and what was not kept then says nothing now."""
 
+import asyncio
 import io
 import json
 from collections.abc import Iterator
@@ -292,6 +293,52 @@ async def test_when_findings_of_before_were_first_seen(database: ServiceDatabase
     async with running(settings) as app:
         assert [await listed(ResultsService(app, tokens), run_id) for run_id in runs] == before
     assert await _rows(database, "SELECT failed FROM chunk_changes WHERE failed IS NOT NULL") == failed
+
+
+async def test_what_a_replica_of_before_left_of_a_cleared_run_goes(database: ServiceDatabase, tmp_path: Path) -> None:
+    tokens, root_key, team_id = Tokens(), make_root_key(tmp_path), new_id()
+    async with running(make_settings(database, tokens, root_key)) as app:
+        service = ResultsService(app, tokens)
+        cleared, kept = [await ended_run(service, team_id, FindingStatus.FAIL) for _ in range(2)]
+        for run_id in (cleared, kept):
+            await changes(service, team_id, run_id)
+    go_back(database, "0012")
+    await _rows(database, f"UPDATE runs SET purged_at = now(), cleared_at = now() WHERE run_id = '{cleared}'")
+    migrate(database.url("coreo_results_owner"))
+    assert await _rows(database, "SELECT DISTINCT run_id FROM run_totals") == [(kept,)]
+    assert await _rows(database, "SELECT run_id FROM runs WHERE first_runs IS NOT NULL") == [(kept,)]
+
+
+async def test_totals_are_made_while_a_worker_stores_findings(database: ServiceDatabase, tmp_path: Path) -> None:
+    """Neither waits for the other for ever: the migration comes when what is being stored is stored, and counts it."""
+    tokens, root_key, team_id = Tokens(), make_root_key(tmp_path), new_id()
+    async with running(make_settings(database, tokens, root_key)) as app:
+        run = ResultsService(app, tokens).run(team_id)
+        await run.stored(make_chunk(await run.claimed(), [make_finding()], final=False))
+    go_back(database, "0011")
+    writer = Database(database.url("coreo_results"))
+    of_run = {"team": team_id, "run": run.run_id}
+    try:
+        async with writer.transaction(team_id) as connection:  # as Chunks.put
+            await connection.execute(text("SELECT 1 FROM runs WHERE run_id = :run FOR NO KEY UPDATE"), of_run)
+            await connection.execute(
+                text("""
+                INSERT INTO finding_groups
+                SELECT team_id, run_id, severity_order, rule_id, unit, chunk_index, first + 1, findings, status, region
+                FROM finding_groups
+            """)
+            )
+            migration = asyncio.create_task(asyncio.to_thread(migrate, database.url("coreo_results_owner")))
+            while not await _rows(database, "SELECT 1 FROM pg_locks WHERE NOT granted"):
+                assert not migration.done()
+            await connection.execute(
+                text("INSERT INTO units (team_id, run_id, unit, chunks) SELECT team_id, run_id, unit, 1 FROM chunks")
+            )
+            await connection.execute(text("UPDATE runs SET units_done = 1 WHERE run_id = :run"), of_run)
+        await migration
+    finally:
+        await writer.close()
+    assert await _rows(database, "SELECT run_id, findings FROM run_totals") == [(run.run_id, 2)]
 
 
 async def _rows(database: ServiceDatabase, statement: str) -> list[object]:

@@ -8,7 +8,9 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from sqlalchemy import text
 
+from coreo_results.backups.repository import BackupRepository
 from coreo_results.ledger.repository import RunRepository
 from coreo_results.life.repository import LifeRepository
 from coreo_results.retention.repository import Locked, RetentionRepository, Scope
@@ -253,6 +255,31 @@ async def test_plans_and_accounts_go_at_once_without_waiting_in_a_circle(team: K
     assert {answer.status_code for answer in answers[: len(work)]} == {200, 204}
     assert await team.admin.fetchval("SELECT count(*) FROM chunks") == 0
     assert await team.admin.fetchval("SELECT count(*) FROM finding_life") == 0
+
+
+async def test_backups_settle_runs_in_the_order_in_which_deletions_lock_them(team: Kept) -> None:
+    """By id, wherever their rows lie: else one who has the first waits for the second, and the other way round."""
+    first, second = sorted([(await team.run({1: FAIL})).run_id for _ in range(2)])
+    await team.admin.execute("UPDATE runs SET updated_at = now() WHERE run_id = $1", first)  # its row lies last
+    await team.admin.execute("ANALYZE runs")  # of few rows the planner takes one after the other
+    database = team.service.app.state.services.database
+    lock = text("SELECT run_id FROM runs WHERE run_id = ANY (:runs) FOR NO KEY UPDATE SKIP LOCKED")
+    waits = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+
+    async def settle() -> None:
+        async with database.transaction(team.team) as connection:
+            await BackupRepository(connection, team.team).settle([second, first])
+
+    async with database.transaction(team.team) as holding, database.transaction(team.team) as looking:
+        await holding.execute(lock, {"runs": [second]})
+        settling = asyncio.create_task(settle())
+        while not await team.admin.fetchval(waits):
+            assert not settling.done()
+            await asyncio.wait([settling], timeout=0.01)
+        assert (await looking.execute(lock, {"runs": [first]})).all() == [], (
+            "it has the first, and waits for the second"
+        )
+    await settling
 
 
 async def test_a_run_that_begins_while_its_plans_results_go_stays(team: Kept, monkeypatch: pytest.MonkeyPatch) -> None:

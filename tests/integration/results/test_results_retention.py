@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
+from coreo_results.retention import repository
 from coreo_results.retention.repository import RetentionRepository
 from coreo_results.retention.sweeper import RetentionSweeper
 from coreo_shared.contracts.base import decode_json
@@ -231,6 +232,23 @@ async def test_the_key_is_gone_for_good_even_if_the_rest_cannot_be_deleted(
     await team.sweep()
     assert await team.left(run) == set()
     assert len(await team.record()) == 1
+
+
+async def test_nothing_is_left_of_a_run_that_a_replica_of_before_clears(
+    team: Kept, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It knows neither of totals nor of who saw findings first."""
+    run = await team.run(days=91)
+    firsts = "SELECT first_runs, first_seen FROM runs WHERE run_id = $1"
+    await team.call("GET", f"/runs/{run.run_id}/changes")
+    assert "run_totals" in await team.left(run)
+    assert None not in await team.admin.fetchrow(firsts, run.run_id)
+    statements = [each for each in repository._CLEAR if "run_totals" not in str(each[0])]
+    assert len(statements) == len(repository._CLEAR) - 1
+    monkeypatch.setattr(repository, "_CLEAR", statements)
+    assert await team.sweep() == 1
+    assert await team.left(run) == set()
+    assert set(await team.admin.fetchrow(firsts, run.run_id)) == {None}
 
 
 async def test_a_large_run_goes_in_bounded_steps(team: Kept, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterable, AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
@@ -13,12 +14,12 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from coreo_results.keys.adoption import Adoption
-from coreo_results.keys.errors import KeyDestroyedError, KeyRetiredError, NoTeamKeyError
+from coreo_results.keys.errors import KeyDestroyedError, KeyRetiredError, KeyUnavailableError, NoTeamKeyError
 from coreo_results.keys.material import SecretKey
 from coreo_results.keys.repository import KeyRepository
 from coreo_results.keys.root import open_root_keys
 from coreo_results.keys.seal import DamagedError
-from coreo_results.keys.service import DECISIONS, TAGS, Keys
+from coreo_results.keys.service import CACHE_SECONDS, DECISIONS, TAGS, Keys
 from coreo_results.keys.turnover import Turnovers
 from coreo_results.keys.vault import Vault
 from coreo_results.keys.wrapping import RUN_KEYS, TEAM_SECRETS, TeamKey
@@ -311,6 +312,20 @@ async def test_the_keeper_finishes_what_others_began_and_forgets_the_old_keys(
     assert wired.keys._team_keys.peek((run.team_id, 2)) is None
 
 
+async def test_the_keeper_drops_keys_that_nobody_asks_for_any_more(service: ResultsService) -> None:
+    """Of a team that is quiet, too, none is in memory for longer than a cache may have it."""
+    run = service.run()
+    await run.stored(make_chunk(await run.claimed()))
+    wired = services(service)
+    caches = (wired.keys._team_keys, wired.keys._run_keys, wired.keys._secrets)
+    await wired.key_keeper.keep()
+    assert all(cache._entries for cache in caches), "what is fresh stays"
+    for cache in caches:
+        cache._clock = lambda: time.monotonic() + CACHE_SECONDS
+    await wired.key_keeper.keep()
+    assert [dict(cache._entries) for cache in caches] == [{}, {}, {}]
+
+
 @pytest.mark.parametrize("work", ["create", "wrap_by"])
 async def test_a_version_that_is_destroyed_while_it_is_written_is_gone_all_the_same(tmp_path: Path, work: str) -> None:
     """A process that lags behind creates it, or wraps it by another root key, just as another destroys it."""
@@ -338,6 +353,34 @@ async def test_a_version_that_is_destroyed_while_it_is_written_is_gone_all_the_s
         with pytest.raises(KeyDestroyedError):
             await (lagging.create(team, 1) if work == "create" else lagging.wrap_by(list(roots)[1], team, 1))
         assert [path.name for path in (tmp_path / "v" / "teams").rglob("*") if path.is_file()] == ["destroyed"]
+
+
+@pytest.mark.parametrize("goes_on", ["another", "anew"])
+async def test_who_dies_while_a_file_of_the_vault_is_overwritten_leaves_no_key_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, goes_on: str
+) -> None:
+    """Whoever goes on, another process or one that starts, does not find it listed: its name is gone by then."""
+
+    def dies(_: Path) -> None:
+        raise OSError(5, "the power went")
+
+    team, location = new_id(), make_vault(tmp_path / "v")
+    async with open_root_keys(make_root_key(tmp_path)) as roots, open_store(location) as store:
+        vault = Vault(store, roots)
+        await vault.create(team, 1)
+        (stored,) = (tmp_path / "v" / "teams").rglob("*.key")
+        with stored.open("rb") as held:
+            with monkeypatch.context() as patch:
+                patch.setattr("coreo_results.stores.directory._overwrite", dies)
+                with pytest.raises(KeyUnavailableError):
+                    await vault.destroy(team, 1)
+            if goes_on == "another":
+                await vault.destroy(team, 1)
+            else:
+                async with open_store(location):
+                    pass
+            assert set(held.read()) == {0}
+        assert not list((tmp_path / "v" / ".deleting").iterdir())
 
 
 async def test_a_version_that_is_destroyed_after_another_root_key_wrapped_it_keeps_its_mark(tmp_path: Path) -> None:

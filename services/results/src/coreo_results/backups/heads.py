@@ -35,7 +35,11 @@ _ADVANCE = text(
     "UPDATE backup_heads SET seq = seq + 1, entry = pending, pending = NULL"
     " WHERE team_id = :team AND pending = :entry RETURNING 1"
 )
-_NUMBER = text("UPDATE backup_heads SET snapshot = snapshot + 1 WHERE team_id = :team RETURNING snapshot")
+# Numbers are in the order of the entries that snapshots go with: who lost the lock gets none for an older one.
+_NUMBER = text(
+    "UPDATE backup_heads SET snapshot = snapshot + 1"
+    " WHERE team_id = :team AND seq + (pending IS NOT NULL)::int = :log_seq RETURNING snapshot"
+)
 _SNAPPED = text("UPDATE backup_heads SET snapshot_at = now() WHERE team_id = :team")
 _PUT = text(
     "INSERT INTO backup_heads (team_id, seq, entry, pending, snapshot)"
@@ -114,9 +118,14 @@ class HeadRepository:
         """The pending entry is stored. Raises HeadMovedError."""
         await self._must(_ADVANCE, {"entry": entry})
 
-    async def next_snapshot(self) -> int:
-        """A number for a snapshot that nobody else gets."""
-        return int((await self._connection.execute(_NUMBER, self._team)).scalar_one())
+    async def next_snapshot(self, log_seq: int) -> int:
+        """A number that nobody else gets, for a snapshot that goes with the log's newest entry. Raises HeadMovedError
+        where that is another.
+        """
+        number = (await self._connection.execute(_NUMBER, {**self._team, "log_seq": log_seq})).scalar_one_or_none()
+        if number is None:
+            raise HeadMovedError
+        return int(number)
 
     async def snapped(self) -> None:
         """A snapshot was stored just now."""

@@ -22,13 +22,15 @@ _REMEMBERED = 100_000  # tags; of more, the database alone knows that they are t
 # Of a finding that a run has several times the worst counts, as in `life.comparison`.
 _RANK = {FindingStatus.FAIL: 0, FindingStatus.NOT_EVALUATED: 1, FindingStatus.SUPPRESSED: 2, FindingStatus.PASS: 3}
 _RANKED = "CASE {status} WHEN 'FAIL' THEN 0 WHEN 'NOT_EVALUATED' THEN 1 WHEN 'SUPPRESSED' THEN 2 ELSE 3 END"
-# Findings come by groups that are alike; `first` is a place in the lists of who saw any of them first.
+# Findings come by groups that are alike; `first` is a place in the lists of who saw any of them first. Where the run
+# does not say (-1), it is the first that is known of: to leave the finding out would say that it is gone.
 _KNOW = text(f"""
     INSERT INTO finding_life AS l (team_id, cloud_account_id, plan_id, tag, rule_id, severity_order, unit, status,
         first_run, first_seen, last_run, last_seen, failed_run, failed_unit, failed_chunk, failed_position)
     SELECT :team, :cloud_account, :plan, n.tag, g.rule_id, g.severity_order, :unit, g.status,
-        (CAST(:first_runs AS uuid[]))[n.first + 1],
-        (CAST(CAST(:first_seen AS text[]) AS timestamptz[]))[n.first + 1],
+        coalesce((CAST(:first_runs AS uuid[]))[n.first + 1], :run),
+        coalesce((CAST(CAST(:first_seen AS text[]) AS timestamptz[]))[n.first + 1],
+            CAST(CAST(:ended_at AS text) AS timestamptz)),
         :run, CAST(CAST(:ended_at AS text) AS timestamptz),
         CASE g.status WHEN 'FAIL' THEN CAST(:run AS uuid) END, CASE g.status WHEN 'FAIL' THEN :unit END,
         CASE g.status WHEN 'FAIL' THEN CAST(:index AS int) END, CASE g.status WHEN 'FAIL' THEN n.position END
@@ -106,7 +108,7 @@ class PlanPast:
             positions = [
                 position
                 for position, tag in enumerate(chunk.tags[group.first : group.first + group.count], group.first)
-                if first_of[position] >= 0 and tag not in self._known and tag not in seen
+                if tag not in self._known and tag not in seen
             ]
             tags = [chunk.tags[position] for position in positions]
             if len(set(tags)) < len(tags):

@@ -65,8 +65,13 @@ _DUE = text("""
         AND r.pool <> 'onboard' AND r.run_id <> ALL (CAST(:but AS uuid[]))
     ORDER BY b.started_at NULLS FIRST, r.ended_at, r.run_id LIMIT :limit
 """)
+# Runs are locked by id, as everywhere (retention.repository).
 _SETTLE = text("""
-    UPDATE runs SET backup_settled_at = now() WHERE team_id = :team AND run_id = ANY (CAST(:runs AS uuid[]))
+    WITH locked AS MATERIALIZED (
+        SELECT run_id FROM runs WHERE team_id = :team AND run_id = ANY (CAST(:runs AS uuid[]))
+        ORDER BY run_id FOR NO KEY UPDATE
+    )
+    UPDATE runs r SET backup_settled_at = now() FROM locked l WHERE r.team_id = :team AND r.run_id = l.run_id
 """)
 _BEGIN = text("""
     INSERT INTO backups AS b (team_id, run_id, state, object, plan_id, cloud_account_id, ended_at)
@@ -84,15 +89,17 @@ _ADD_KEYS = text("""
         AS k (run_id, version, wrapped)
 """)
 _KEY = text("SELECT team_key_version, wrapped FROM backup_keys WHERE team_id = :team AND run_id = :run")
-# The key proves that nobody took the run away meanwhile. A run that is purged while it is read has fewer findings than
-# its counts say.
+# The key proves that nobody took the run away meanwhile. Behind the entry that says that it shall be excluded no entry
+# may say that it is backed up: who wrote it and lost the lock meanwhile finds that out here.
 _STORE = text("""
     UPDATE backups b SET state = 'STORED', stored_at = now(), sha256 = w.sha256, bytes = w.bytes,
         findings = w.findings, log_seq = :seq, expires_at = b.ended_at + make_interval(days => :days)
     FROM unnest(CAST(:runs AS uuid[]), CAST(:objects AS text[]), CAST(:hashes AS bytea[]), CAST(:sizes AS bigint[]),
         CAST(:findings AS bigint[])) AS w (run_id, object, sha256, bytes, findings), runs r
     WHERE b.team_id = :team AND b.run_id = w.run_id AND b.object = w.object AND b.state = 'WRITING'
-        AND r.team_id = b.team_id AND r.run_id = b.run_id
+        AND r.team_id = b.team_id AND r.run_id = b.run_id AND r.purged_at IS NULL
+        AND NOT EXISTS (SELECT FROM exclusion_runs x JOIN exclusions e USING (team_id, exclusion_id)
+            WHERE x.team_id = b.team_id AND x.run_id = b.run_id AND e.intent_seq IS NOT NULL)
         AND w.findings = (SELECT coalesce(sum(c.findings::bigint), 0)
             FROM jsonb_each_text(r.counts -> 'by_status') AS c (status, findings))
         AND EXISTS (SELECT FROM backup_keys k WHERE k.team_id = b.team_id AND k.run_id = b.run_id)

@@ -34,10 +34,11 @@ from coreo_results.keys.repository import WrappedRunKey
 from coreo_results.keys.seal import DamagedError
 from coreo_results.keys.service import TAGS, Keys, RunKey
 from coreo_results.keys.wrapping import BACKUP_KEYS, TeamKey, WrappedKey
+from coreo_results.retention.repository import NOT_EVERYTHING
 from coreo_results.stores import ObjectStore
 from coreo_shared.contracts.backups import BackedUpRun
 from coreo_shared.contracts.results import Counts
-from coreo_shared.contracts.terms import FindingStatus, Severity
+from coreo_shared.contracts.terms import FindingStatus, RunState, Severity
 from coreo_shared.db import Database
 
 _CHUNKS = 8  # sealed and stored together
@@ -209,7 +210,9 @@ class _RunWork:
         else:
             return {}
         if self.team.rules is not None and not self.team.rules.keep_counts:
-            purge |= {"counts": {}, "counts_kept": False}
+            purge |= {"counts": {}, "changes": None, "counts_kept": False}
+            if self.row["state"] == RunState.PARTIAL:
+                purge["reason"] = NOT_EVERYTHING
         return purge | {"cleared_at": datetime.now(UTC).isoformat(), "first_runs": None, "first_seen": None}
 
     async def _chunks(self, batch: list[ChunkRecord]) -> None:

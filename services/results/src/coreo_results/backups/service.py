@@ -89,10 +89,10 @@ class Backups:
     async def _settle(self, team_id: UUID, cycle: Cycle) -> bool:
         """Finishes what an earlier cycle began, and what the team wants of its backups; whether there may be more."""
         head = await self.journal.settle(team_id)
+        await self.journal.check_end(team_id, 0 if head is None else head.seq)
+        await self.forget_unwanted(team_id)
         if head is None:
             return False
-        await self.journal.check_end(team_id, head.seq)
-        await self.forget_unwanted(team_id)
         more = await self._tell_changes(team_id, cycle)
         return await self.delete_dropped(team_id) or more
 
@@ -211,7 +211,10 @@ class Backups:
             backups = BackupRepository(connection, team_id)
             days = (await CustodyRepository(connection, team_id).team()).backup_days
             stored = await backups.store(done, seq, days)
-            for run_id in by_run.keys() - {run.run_id for run in stored}:
+            left = by_run.keys() - {run.run_id for run in stored}
+            if left:  # went meanwhile, or shall be in no backup: the next cycle deletes what was written
+                left -= {run_id for run_id, _ in await backups.unwanted(_DROP_BATCH)}
+            for run_id in left:
                 cycle.failed[run_id] = "its findings are not as many as its counts say"
             if not stored:
                 return None

@@ -56,7 +56,7 @@ class Snapshots:
         started = time.perf_counter()
         known = await self._known_pages(team_id)
         async with self._database.transaction(team_id) as connection:
-            number = await HeadRepository(connection, team_id).next_snapshot()
+            number = await HeadRepository(connection, team_id).next_snapshot(log_seq)
             ledger = LedgerRepository(connection, team_id)
             pages = [await self._page(ledger, number, state, known.get(state.page)) for state in await ledger.pages()]
             # After the pages, so that versions on them are among these.

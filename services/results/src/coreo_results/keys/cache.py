@@ -46,6 +46,12 @@ class ExpiringCache(Generic[K, V]):
         """Drops the value, if there is one."""
         self._entries.pop(key, None)
 
+    def forget_expired(self) -> None:
+        """Drops what nobody has asked for since its time was over."""
+        now = self._clock()
+        for key in [key for key, (until, _) in self._entries.items() if until <= now]:
+            del self._entries[key]
+
     def _fresh(self, key: K) -> tuple[V] | None:
         entry = self._entries.get(key)
         if entry is None:

@@ -35,6 +35,7 @@ class KeyKeeper:
 
     async def keep(self) -> None:
         """Once for each team that something is due for. One that fails keeps no other from it."""
+        self._keys.forget_expired()
         async with self._database.transaction() as connection:
             due = await due_teams(connection)
             retired = await lately_retired(connection, CACHE_SECONDS)

@@ -247,6 +247,11 @@ class Keys:
         """Drops the run's keys from memory."""
         self._run_keys.forget((team_id, run_id))
 
+    def forget_expired(self) -> None:
+        """Drops from memory what has been there long enough, and that nobody asks for."""
+        for cache in (self._team_keys, self._run_keys, self._secrets):
+            cache.forget_expired()
+
     async def _under_team_key(self, team_id: UUID, stored: Callable[[], Awaitable[W]]) -> tuple[W, TeamKey]:
         """What is stored, and the key that wraps it. It may be re-wrapped, and its version destroyed, in between."""
         tried = 0

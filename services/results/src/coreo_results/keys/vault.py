@@ -103,7 +103,9 @@ class Vault:
         await self.check()
         folder = _folder(team_id, version)
         await self._put(folder + _DESTROYED, b"")
-        for key in await self._list(folder):
+        # Those of our root keys also where they are not listed: who deletes may die before nothing is left of them.
+        known = {_path(team_id, version, root.name) for root in self._roots}
+        for key in sorted(known.union(await self._list(folder))):
             if key != folder + _DESTROYED:
                 await self._delete(key)
         if await self._list(folder) != [folder + _DESTROYED]:

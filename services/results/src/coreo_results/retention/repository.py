@@ -64,9 +64,8 @@ _PURGED = text("""
     WHERE team_id = :team AND run_id = :run AND purged_at IS NOT NULL AND cleared_at IS NULL AND forget_life
         AND plan_id IS NOT NULL
 """)
-_CLEARED = text("""
-    UPDATE runs SET cleared_at = now(), first_runs = NULL, first_seen = NULL WHERE team_id = :team AND run_id = :run
-""")
+# A trigger forgets with it who saw the run's findings first (migration 0013).
+_CLEARED = text("UPDATE runs SET cleared_at = now() WHERE team_id = :team AND run_id = :run")
 # Table, its key within a run, rows at once. With chunks go groups and changes.
 _PARTS = (
     ("suppression_hits", "suppression_id, version, unit, chunk_index", 2_000),
@@ -95,7 +94,7 @@ _FORGET_LIFE = text("""
         WHERE team_id = :team AND cloud_account_id = :cloud_account AND plan_id = :plan AND last_seen <= :until
         LIMIT 5000)
 """)
-_NOT_EVERYTHING = "Not everything could be evaluated."
+NOT_EVERYTHING = "Not everything could be evaluated."  # a reason without counts
 _FORGET_COUNTS = text(f"""
     WITH chosen AS (
         SELECT run_id FROM runs WHERE team_id = :team AND purged_at IS NOT NULL AND counts_kept
@@ -103,7 +102,7 @@ _FORGET_COUNTS = text(f"""
         ORDER BY run_id LIMIT 500 FOR NO KEY UPDATE SKIP LOCKED
     ), changed AS (
         UPDATE runs r SET counts = '{{}}', changes = NULL, counts_kept = false, version = version + 1,
-            updated_at = now(), reason = CASE WHEN r.state = 'PARTIAL' THEN '{_NOT_EVERYTHING}' ELSE r.reason END
+            updated_at = now(), reason = CASE WHEN r.state = 'PARTIAL' THEN '{NOT_EVERYTHING}' ELSE r.reason END
         FROM chosen c WHERE r.team_id = :team AND r.run_id = c.run_id RETURNING r.*
     ), told AS ({_TELL})
     SELECT count(*) AS runs, pg_notify('{EVENTS_CHANNEL}', '') FROM changed

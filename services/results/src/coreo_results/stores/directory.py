@@ -130,6 +130,8 @@ class DirectoryStore:
             for left in (self._root / _PARTIAL).iterdir():  # of writers that died
                 if left.stat().st_mtime < time.time() - _STALE_SECONDS:
                     left.unlink(missing_ok=True)
+            for left in (self._root / _DELETING).iterdir():  # of who died deleting: nobody may ask for it again
+                _shred(left)
         except OSError as error:
             raise StoreSetupError(f"store {self.name} cannot be written: {error.strerror}") from None
 
@@ -181,10 +183,7 @@ class DirectoryStore:
             path.rename(doomed)
             _sync_folder(path.parent)
             _sync_folder(doomed.parent)
-        with suppress(FileNotFoundError):
-            _overwrite(doomed)
-            doomed.unlink()
-            _sync_folder(doomed.parent)
+        _shred(doomed)
 
     def _walk(self, prefix: str, after: str) -> Iterator[StoredObject]:
         folder = self._root / prefix
@@ -240,6 +239,13 @@ class _Writer:
 
     def digest(self) -> bytes:
         return self._digest.digest()
+
+
+def _shred(path: Path) -> None:
+    with suppress(FileNotFoundError):  # another process may be at it too
+        _overwrite(path)
+        path.unlink()
+        _sync_folder(path.parent)
 
 
 def _overwrite(path: Path) -> None:

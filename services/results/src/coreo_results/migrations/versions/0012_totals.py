@@ -9,6 +9,9 @@ depends_on = None
 
 _TEAM = "team_id = NULLIF(current_setting('app.team_id', true), '')::uuid"
 _STATEMENTS = (
+    # Whoever stores findings has locked a run first, and is waited for here, before anything that he still needs is
+    # taken from him.
+    "LOCK TABLE runs IN ACCESS EXCLUSIVE MODE",
     # Of the units that are done.
     """
     CREATE TABLE run_totals (
