@@ -145,6 +145,47 @@ async def test_who_may_not_approve_cannot_decide_that_nobody_needs_to(api: Api) 
     assert problem(await pipeline.patch(path, json={"spec": spec}), 403)["code"] == "scope_missing"
 
 
+async def test_who_may_not_approve_moves_no_plan_that_asks_nobody(api: Api) -> None:
+    team = await api.team()
+    made = ok(await team.http.post("/v1/tokens", json={"name": "ci", "scopes": ["read", "plan"]}), 201)
+    pipeline = api.client(made["token"])
+    one, two = await team.add_account(role="One"), await team.add_account(role="Two")
+    url = "https://templates.s3.amazonaws.com/x"
+    spec: dict[str, Any] = {
+        "stack_name": "dev",
+        "regions": ["eu-west-1"],
+        "template_url": url,
+        "permissions": ["s3:CreateBucket"],
+        "gates": [{"resource_type": "*", "refuse": ["remove"]}],
+        "approval": {"auto": True},
+    }
+    body = {"name": "dev", "kind": "deploy", "spec": spec, "cloud_account_ids": [one["id"]]}
+    plan = ok(await team.http.post("/v1/plans", json=body), 201)
+    path = f"/v1/plans/{plan['id']}"
+    for further in (
+        {"stack_name": "prod"},
+        {"regions": ["eu-west-1", "us-east-1"]},
+        {"permissions": ["s3:CreateBucket", "iam:*"]},
+        {"permissions": [], "service_role": "admin"},
+        {"capabilities": ["CAPABILITY_IAM"]},
+        {"gates": []},
+    ):
+        said = problem(await pipeline.patch(path, json={"spec": spec | further}), 403)
+        assert said["code"] == "scope_missing", further
+        assert "nobody is asked" in said["detail"]
+    elsewhere = {"cloud_account_ids": [one["id"], two["id"]]}
+    problem(await pipeline.patch(path, json=elsewhere), 403)
+    allowing = {"action": "apply", "allow": ["Vpc"]}
+    problem(await pipeline.post(f"{path}/runs", json=allowing), 403)
+    assert ok(await team.http.get(path))["revision"] == 1
+    brought = {"spec": spec | {"template_url": f"{url}y", "tags": {"a": "b"}}, "cloud_account_ids": [one["id"]]}
+    assert ok(await pipeline.patch(path, json=brought))["revision"] == 2
+    ok(await pipeline.post(f"{path}/runs", json={"action": "apply"}), 202)
+    ok(await pipeline.post(f"{path}/runs", json=allowing | {"action": "preview"}), 202)
+    ok(await team.http.post(f"{path}/runs", json=allowing), 202)
+    ok(await team.http.patch(path, json=elsewhere | {"spec": spec | {"stack_name": "prod"}}))
+
+
 async def test_scopes_hold_for_every_kind_of_request(api: Api) -> None:
     team = await api.team()
 

@@ -44,7 +44,13 @@ class Gate(Body):
 class Approval(Body):
     """Who has to agree before anything changes."""
 
-    auto: Annotated[bool, Field(description="Nobody: what a preview shows is applied at once.")] = False
+    auto: Annotated[
+        bool,
+        Field(
+            description="Nobody: what a preview shows is applied at once. Without the scope `approve`, of such a plan "
+            "only template, template_url, parameters and tags can be changed."
+        ),
+    ] = False
     approvers: Annotated[int, Field(ge=1, le=2, description="How many different tokens must approve.")] = 1
     expires_seconds: Annotated[
         int, Field(ge=60, le=7 * 86_400, description="A preview that nobody approved by then expires.")

@@ -111,6 +111,9 @@ async def change(
 ) -> Row[Any]:
     """The plan after the change. `lint`: what `kinds.looked_at` said of its spec. Raises Problem."""
     row = await find(session, plan_id, lock=True)
+    if wish.cloud_account_ids is not None:
+        before = kinds.stored(row.kind, row.spec)
+        kinds.check_accounts(session, before, row.cloud_account_ids, wish.cloud_account_ids)
     revision = await _revise(session, context, row, wish.spec, lint)
     schedule = wish.schedule if "schedule" in wish.model_fields_set else schedule_of(row)
     enabled = row.enabled if wish.enabled is None else wish.enabled
