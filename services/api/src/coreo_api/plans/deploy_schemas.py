@@ -210,6 +210,15 @@ class CheckTemplate(Body):
     parameters: Annotated[dict[str, str], Field(max_length=MAX_PARAMETERS, default_factory=dict)]
     capabilities: Annotated[tuple[_Capability, ...], Field(max_length=3)] = ()
 
+    @field_validator("parameters")
+    @classmethod
+    def _sendable(cls, value: dict[str, str]) -> dict[str, str]:
+        """Refuses what cannot be sent to the linter."""
+        for entry in value.items():
+            for text in entry:
+                _storable(text)
+        return value
+
 
 class Misfit(View):
     """What the plan says does not fit the template."""
