@@ -128,6 +128,25 @@ async def _checked(template: str) -> Any:
     return await Linter(sys.executable).check(Wish(template), field="body.template")
 
 
+async def test_a_plan_is_looked_at_whole_and_nothing_is_stored(api: Api) -> None:
+    team = await api.team()
+    account = await team.add_account()
+    here = {"cloud_account_ids": [account["id"]]}
+    looked = ok(await team.http.post("/v1/plans/check", json=plan() | here))
+    assert [each["rule"] for each in looked["template"]["findings"]] == ["W2001"]
+    looked = ok(await team.http.post("/v1/plans/check", json=plan(parameters={"Password": "hunter2"})))
+    assert [each["field"] for each in looked["template"]["misfits"]] == ["parameters.Password"]
+    for wrong, field in (
+        (plan(regions=["eu-wset-1"]), "body.spec.regions.0"),
+        (plan(gates=[{"resource_type": "*", "refuse": []}]), "body.spec.gates.0.refuse"),
+        (plan(rules=["nosuch"]), "body.spec.rules.0"),
+        (plan() | {"schedule": {"cron": "soon"}}, "body.schedule.cron"),
+        (plan() | {"cloud_account_ids": [str(team.id)]}, "body.cloud_account_ids.0"),
+    ):
+        problem(await team.http.post("/v1/plans/check", json=wrong), 422, field)
+    assert ok(await team.http.get("/v1/plans"))["items"] == []
+
+
 async def test_who_may_not_approve_cannot_decide_that_nobody_needs_to(api: Api) -> None:
     team = await api.team()
     made = ok(await team.http.post("/v1/tokens", json={"name": "ci", "scopes": ["read", "plan"]}), 201)
@@ -162,14 +181,15 @@ async def test_who_may_not_approve_moves_no_plan_that_asks_nobody(api: Api) -> N
     body = {"name": "dev", "kind": "deploy", "spec": spec, "cloud_account_ids": [one["id"]]}
     plan = ok(await team.http.post("/v1/plans", json=body), 201)
     path = f"/v1/plans/{plan['id']}"
-    for further in (
+    furthers: list[dict[str, Any]] = [
         {"stack_name": "prod"},
         {"regions": ["eu-west-1", "us-east-1"]},
         {"permissions": ["s3:CreateBucket", "iam:*"]},
         {"permissions": [], "service_role": "admin"},
         {"capabilities": ["CAPABILITY_IAM"]},
         {"gates": []},
-    ):
+    ]
+    for further in furthers:
         said = problem(await pipeline.patch(path, json={"spec": spec | further}), 403)
         assert said["code"] == "scope_missing", further
         assert "nobody is asked" in said["detail"]

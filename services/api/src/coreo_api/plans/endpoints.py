@@ -12,6 +12,7 @@ from coreo_api.plans.deploy_schemas import CheckedTemplate, CheckTemplate
 from coreo_api.plans.linter import Wish
 from coreo_api.plans.schemas import (
     ChangePlan,
+    CheckedPlan,
     CreatePlan,
     PlanView,
     RequiredPolicy,
@@ -36,6 +37,15 @@ async def create_plan(caller: TeamCaller, context: InContext, body: CreatePlan) 
     lint = await kinds.looked_at(context, body.spec)
     async with caller.session() as session:
         return service.view(await service.create(session, context, body, lint))
+
+
+@router.post("/check")
+async def check_plan(caller: TeamCaller, context: InContext, body: CreatePlan) -> CheckedPlan:
+    """Look at a plan and, of a deploy plan, its template, and store nothing. What is wrong with the rest is refused."""
+    async with caller.session() as session:
+        await service.check(session, context, body)
+    lint = await kinds.lint(context, body.spec)
+    return CheckedPlan(template=None if lint is None else CheckedTemplate.model_validate(lint))
 
 
 @router.get("")

@@ -59,16 +59,19 @@ def spec_view(kind: str, spec: Mapping[str, Any]) -> AuditSpec | DeploySpecView:
     )
 
 
-async def looked_at(context: Context, spec: Spec) -> Checked | None:
-    """What the linter says of the spec's template, if it has one. Takes seconds, so no transaction is open meanwhile.
-
-    Raises Problem that names every error.
-    """
+async def lint(context: Context, spec: Spec) -> Checked | None:
+    """What the linter says of the spec's template, if any. Takes seconds, so no transaction is open meanwhile."""
     if not isinstance(spec, DeploySpec) or spec.template is None:
         return None
     wish = Wish(spec.template, spec.regions, spec.parameters, spec.capabilities)
-    checked = await context.linter.check(wish, field="body.spec.template")
-    refuse(checked, "body.spec")
+    return await context.linter.check(wish, field="body.spec.template")
+
+
+async def looked_at(context: Context, spec: Spec) -> Checked | None:
+    """As `lint`, of a template that shall be used. Raises Problem that names every error."""
+    checked = await lint(context, spec)
+    if checked is not None:
+        refuse(checked, "body.spec")
     return checked
 
 
