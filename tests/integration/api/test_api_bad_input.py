@@ -305,3 +305,12 @@ async def test_results_down_is_503_with_a_time_to_come_back(api: Api) -> None:
         assert problem(answer, 503)["code"] == "results_unavailable"
         assert answer.headers["retry-after"] == "5"
     ok(await team.http.get(f"/v1/runs/{run['id']}"))
+    read = problem(await team.http.get(f"/v1/runs/{run['id']}/findings"), 503)
+    for changing in (
+        await team.http.delete(f"/v1/runs/{run['id']}/results"),
+        await team.http.patch("/v1/custody/settings", json={"display_days": 7}),
+        await team.http.post("/v1/exclusions", json={"scope": "run", "scope_id": run["id"]}),
+    ):
+        said = problem(changing, 503)
+        assert (said["code"], "was not done" in said["detail"]) == ("results_unavailable", True)
+        assert said["detail"] != read["detail"]

@@ -138,12 +138,15 @@ async def test_a_plan_is_looked_at_whole_and_nothing_is_stored(api: Api) -> None
     assert [each["field"] for each in looked["template"]["misfits"]] == ["parameters.Password"]
     for wrong, field in (
         (plan(regions=["eu-wset-1"]), "body.spec.regions.0"),
+        (plan(gates=[{"resource_type": "*", "refuse": ["replce"]}]), "body.spec.gates.0.refuse.0"),
         (plan(gates=[{"resource_type": "*", "refuse": []}]), "body.spec.gates.0.refuse"),
         (plan(rules=["nosuch"]), "body.spec.rules.0"),
         (plan() | {"schedule": {"cron": "soon"}}, "body.schedule.cron"),
         (plan() | {"cloud_account_ids": [str(team.id)]}, "body.cloud_account_ids.0"),
     ):
         problem(await team.http.post("/v1/plans/check", json=wrong), 422, field)
+    empty = problem(await team.http.post("/v1/plans/check", json=plan(regions=[])), 422, "body.spec.regions")
+    assert empty["errors"][0]["message"] == "expected at least 1 entry"
     assert ok(await team.http.get("/v1/plans"))["items"] == []
 
 
