@@ -59,17 +59,17 @@ def spec_view(kind: str, spec: Mapping[str, Any]) -> AuditSpec | DeploySpecView:
     )
 
 
-async def lint(context: Context, spec: Spec) -> Checked | None:
+async def lint(context: Context, team_id: UUID, spec: Spec) -> Checked | None:
     """What the linter says of the spec's template, if any. Takes seconds, so no transaction is open meanwhile."""
     if not isinstance(spec, DeploySpec) or spec.template is None:
         return None
     wish = Wish(spec.template, spec.regions, spec.parameters, spec.capabilities)
-    return await context.linter.check(wish, field="body.spec.template")
+    return await context.linter.check(wish, team_id=team_id, field="body.spec.template")
 
 
-async def looked_at(context: Context, spec: Spec) -> Checked | None:
+async def looked_at(context: Context, team_id: UUID, spec: Spec) -> Checked | None:
     """As `lint`, of a template that shall be used. Raises Problem that names every error."""
-    checked = await lint(context, spec)
+    checked = await lint(context, team_id, spec)
     if checked is not None:
         refuse(checked, "body.spec")
     return checked
