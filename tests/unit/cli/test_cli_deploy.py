@@ -350,6 +350,8 @@ def test_drift_is_told_by_resource(coreo: Cli, scene: Scene) -> None:
     assert "1 of 2 resources are in sync." in done.err
     assert coreo("deploy", "drift", "--watch", "--fail-on-drift").code == 5
     assert coreo("deploy", "drift", "--fail-on-drift").code == 2
+    scene.document(run, "drift", {"stack_arn": "arn", "status": "IN_SYNC", "resources": [resource]})
+    assert "1 of 1 resource is in sync." in coreo("deploy", "drift", "--watch").err
 
 
 def test_the_queue_is_shown_and_changed(coreo: Cli, scene: Scene) -> None:
@@ -419,14 +421,22 @@ def test_init_starts_a_directory_and_overwrites_nothing(coreo: Cli, scripted_api
     again = coreo("deploy", "init", str(directory), *where)
     assert again.code == 1
     assert "nothing was overwritten" in again.err
-    scripted_api.on("POST", "/v1/templates/check", {"findings": [], "misfits": []})
+    account = an_account(name="a: b #c")
+    scripted_api.lists("/v1/cloud-accounts", account)
+    scripted_api.on("POST", "/v1/plans/check", {"template": {"findings": [], "misfits": []}})
     assert coreo("deploy", "check", str(directory)).code == 0
+    sent = scripted_api.body("POST", "/v1/plans/check")
+    assert (sent["name"], sent["kind"], sent["cloud_account_ids"]) == ("web", "deploy", [account["id"]])
+    assert set(sent["spec"]) >= {"stack_name", "regions", "template", "permissions", "gates"}
     wrong = {"findings": [{"level": "error", "rule": "E1", "line": 2, "column": 3, "message": "bad"}],
              "misfits": [{"field": "capabilities", "message": "the template needs CAPABILITY_IAM"}]}  # fmt: skip
-    scripted_api.on("POST", "/v1/templates/check", wrong)
+    scripted_api.on("POST", "/v1/plans/check", {"template": wrong})
     done = coreo("deploy", "check", str(directory))
     assert done.code == 5
     assert "template.yaml:2:3: error: E1 bad" in done.out
+    scripted_api.lists("/v1/cloud-accounts")
+    done = coreo("deploy", "check", str(directory))
+    assert (done.code, "There is no cloud account 'a: b #c'" in done.err) == (1, True)
 
 
 def test_a_plan_by_its_name_needs_no_directory(
