@@ -279,6 +279,8 @@ def test_approving_is_of_what_was_seen(coreo: Cli, scene: Scene) -> None:
     scene.api.on("POST", path, {"run_id": run["id"], "state": "QUEUED", "reason": None})
     scene.api.on("GET", f"/v1/runs/{run['id']}", run)
     assert coreo("deploy", "approve", run["id"]).code == 2  # a pipe, and nobody to ask
+    done = coreo.on_terminal("deploy", "approve", run["id"], "--output", "json", keys="y\n")
+    assert (done.code, done.out) == (2, "")  # a program reads it
     assert coreo("deploy", "approve", run["id"], "--hash", "0" * 64).code == 1
     assert scene.api.sent("POST", path) == []
     done = coreo("deploy", "approve", run["id"], "--hash", HASH)
