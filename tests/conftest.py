@@ -21,4 +21,4 @@ def pytest_collection_finish() -> None:
     Simulated accounts are trees of small objects: with the collector's own pace they take twice the time.
     """
     settle()
-    gc.set_threshold(20_000, 50, 100)
+    gc.set_threshold(20_000, 20, 10)

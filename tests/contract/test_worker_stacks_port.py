@@ -188,7 +188,7 @@ async def test_deleted_stack_is_found_by_its_arn_alone(subject: Subject) -> None
 
 async def test_protection_and_cancel(subject: Subject) -> None:
     arn = await subject.apply(subject.order())
-    await subject.stacks.protect("web", on=True)
+    await subject.stacks.protect(arn, on=True)
     found = await subject.stacks.find(arn)
     assert found is not None
     assert found.is_protected

@@ -25,6 +25,7 @@ from coreo_worker.deploy.run import DeployRun
 from tests.support.memory_stacks import ACCOUNT, REGION, MemoryStacks
 
 RUN_ID = "01a21b41-3872-7a10-a366-1a866f24e0fe"
+OTHER_RUN_ID = "01a21b41-3872-7a10-a366-1a866f24e0ff"
 START = 1_767_225_600.0  # 2026-01-01, as MemoryStacks' own times
 
 
@@ -48,6 +49,7 @@ class Story:
     no_cancels: list[str] = field(default_factory=list)
     during_sleep: Callable[[], None] = lambda: None
     run: DeployRun | None = None
+    run_id: str = RUN_ID
 
     @property
     def spec(self) -> DeploySpec:
@@ -61,7 +63,7 @@ class Story:
     async def part(self, *, changes: bool = False, cancel: bool = False) -> Ended:
         """The next part of the run, in another worker's hands."""
         run = DeployRun(
-            run_id=RUN_ID,
+            run_id=self.run_id,
             cloud_account_id="account",
             account_id=ACCOUNT,
             partition="aws",

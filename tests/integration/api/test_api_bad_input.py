@@ -138,6 +138,10 @@ CASES: list[tuple[str, str, Any, list[str]]] = [
     ("POST", "/v1/plans/{plan}/runs", {"cloud_account_ids": []}, ["body.cloud_account_ids"]),
     ("POST", "/v1/plans/{plan}/runs", {"cloud_account_ids": [NOBODY]}, ["body.cloud_account_ids.0"]),
     ("POST", "/v1/plans/{plan}/runs", {"priority": CANARY}, ["body.priority"]),
+    ("POST", "/v1/templates/check", {"template": "a: b", "parameters": {"A": f"{CANARY}\ud800"}}, ["body.parameters"]),
+    ("POST", "/v1/templates/check", {"template": "a: b", "parameters": {f"{CANARY}\ud800": "x"}}, ["body.parameters"]),
+    ("POST", "/v1/templates/check", {"template": "a: b", "parameters": {"A": f"{CANARY}\x00"}}, ["body.parameters"]),
+    ("GET", f"/v1/deploy-targets?stack_name={CANARY}%00", None, ["query.stack_name"]),
     ("GET", f"/v1/plans/{CANARY}", None, ["path.plan_id"]),
     ("GET", f"/v1/runs?state={CANARY}", None, ["query.state.0"]),
     ("GET", f"/v1/runs?colour={CANARY}", None, ["query.colour"]),
@@ -301,3 +305,12 @@ async def test_results_down_is_503_with_a_time_to_come_back(api: Api) -> None:
         assert problem(answer, 503)["code"] == "results_unavailable"
         assert answer.headers["retry-after"] == "5"
     ok(await team.http.get(f"/v1/runs/{run['id']}"))
+    read = problem(await team.http.get(f"/v1/runs/{run['id']}/findings"), 503)
+    for changing in (
+        await team.http.delete(f"/v1/runs/{run['id']}/results"),
+        await team.http.patch("/v1/custody/settings", json={"display_days": 7}),
+        await team.http.post("/v1/exclusions", json={"scope": "run", "scope_id": run["id"]}),
+    ):
+        said = problem(changing, 503)
+        assert (said["code"], "was not done" in said["detail"]) == ("results_unavailable", True)
+        assert said["detail"] != read["detail"]

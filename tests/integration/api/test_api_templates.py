@@ -1,8 +1,10 @@
 """Templates at the creation of deploy plans: looked at in a process of its own, refused by line, never a hostage."""
 
+import asyncio
 import sys
 import time
 from typing import Any
+from uuid import UUID
 
 import psutil
 import pytest
@@ -10,7 +12,7 @@ from structlog.testing import capture_logs
 
 from coreo_api.plans.linter import Linter, Wish
 from coreo_shared.web import Problem
-from tests.support.api import Api, ApiFactory, ok, problem
+from tests.support.api import Api, ApiFactory, ok, problem, until
 
 TEMPLATE = """\
 Parameters:
@@ -21,6 +23,7 @@ Resources:
     Type: AWS::SNS::Topic
     Properties: {DisplayName: !Ref Password}
 """
+TEAM = UUID(int=1)
 SECRET = "{{resolve:secretsmanager:db:SecretString:password}}"
 SPEC = {"stack_name": "topics", "regions": ["eu-west-1"], "template": TEMPLATE, "parameters": {"Password": SECRET}}
 
@@ -125,7 +128,29 @@ async def test_template_that_is_too_large_is_refused_with_the_way_out(api: Api, 
 
 
 async def _checked(template: str) -> Any:
-    return await Linter(sys.executable).check(Wish(template), field="body.template")
+    return await Linter(sys.executable).check(Wish(template), team_id=TEAM, field="body.template")
+
+
+async def test_a_plan_is_looked_at_whole_and_nothing_is_stored(api: Api) -> None:
+    team = await api.team()
+    account = await team.add_account()
+    here = {"cloud_account_ids": [account["id"]]}
+    looked = ok(await team.http.post("/v1/plans/check", json=plan() | here))
+    assert [each["rule"] for each in looked["template"]["findings"]] == ["W2001"]
+    looked = ok(await team.http.post("/v1/plans/check", json=plan(parameters={"Password": "hunter2"})))
+    assert [each["field"] for each in looked["template"]["misfits"]] == ["parameters.Password"]
+    for wrong, field in (
+        (plan(regions=["eu-wset-1"]), "body.spec.regions.0"),
+        (plan(gates=[{"resource_type": "*", "refuse": ["replce"]}]), "body.spec.gates.0.refuse.0"),
+        (plan(gates=[{"resource_type": "*", "refuse": []}]), "body.spec.gates.0.refuse"),
+        (plan(rules=["nosuch"]), "body.spec.rules.0"),
+        (plan() | {"schedule": {"cron": "soon"}}, "body.schedule.cron"),
+        (plan() | {"cloud_account_ids": [str(team.id)]}, "body.cloud_account_ids.0"),
+    ):
+        problem(await team.http.post("/v1/plans/check", json=wrong), 422, field)
+    empty = problem(await team.http.post("/v1/plans/check", json=plan(regions=[])), 422, "body.spec.regions")
+    assert empty["errors"][0]["message"] == "expected at least 1 entry"
+    assert ok(await team.http.get("/v1/plans"))["items"] == []
 
 
 async def test_who_may_not_approve_cannot_decide_that_nobody_needs_to(api: Api) -> None:
@@ -143,6 +168,48 @@ async def test_who_may_not_approve_cannot_decide_that_nobody_needs_to(api: Api) 
     tagged = spec | {"approval": {"auto": True}, "tags": {"a": "b"}}
     ok(await pipeline.patch(path, json={"spec": tagged}))  # what was decided stays
     assert problem(await pipeline.patch(path, json={"spec": spec}), 403)["code"] == "scope_missing"
+
+
+async def test_who_may_not_approve_moves_no_plan_that_asks_nobody(api: Api) -> None:
+    team = await api.team()
+    made = ok(await team.http.post("/v1/tokens", json={"name": "ci", "scopes": ["read", "plan"]}), 201)
+    pipeline = api.client(made["token"])
+    one, two = await team.add_account(role="One"), await team.add_account(role="Two")
+    url = "https://templates.s3.amazonaws.com/x"
+    spec: dict[str, Any] = {
+        "stack_name": "dev",
+        "regions": ["eu-west-1"],
+        "template_url": url,
+        "permissions": ["s3:CreateBucket"],
+        "gates": [{"resource_type": "*", "refuse": ["remove"]}],
+        "approval": {"auto": True},
+    }
+    body = {"name": "dev", "kind": "deploy", "spec": spec, "cloud_account_ids": [one["id"]]}
+    plan = ok(await team.http.post("/v1/plans", json=body), 201)
+    path = f"/v1/plans/{plan['id']}"
+    furthers: list[dict[str, Any]] = [
+        {"stack_name": "prod"},
+        {"regions": ["eu-west-1", "us-east-1"]},
+        {"permissions": ["s3:CreateBucket", "iam:*"]},
+        {"permissions": [], "service_role": "admin"},
+        {"capabilities": ["CAPABILITY_IAM"]},
+        {"gates": []},
+    ]
+    for further in furthers:
+        said = problem(await pipeline.patch(path, json={"spec": spec | further}), 403)
+        assert said["code"] == "scope_missing", further
+        assert "nobody is asked" in said["detail"]
+    elsewhere = {"cloud_account_ids": [one["id"], two["id"]]}
+    problem(await pipeline.patch(path, json=elsewhere), 403)
+    allowing = {"action": "apply", "allow": ["Vpc"]}
+    problem(await pipeline.post(f"{path}/runs", json=allowing), 403)
+    assert ok(await team.http.get(path))["revision"] == 1
+    brought = {"spec": spec | {"template_url": f"{url}y", "tags": {"a": "b"}}, "cloud_account_ids": [one["id"]]}
+    assert ok(await pipeline.patch(path, json=brought))["revision"] == 2
+    ok(await pipeline.post(f"{path}/runs", json={"action": "apply"}), 202)
+    ok(await pipeline.post(f"{path}/runs", json=allowing | {"action": "preview"}), 202)
+    ok(await team.http.post(f"{path}/runs", json=allowing), 202)
+    ok(await team.http.patch(path, json=elsewhere | {"spec": spec | {"stack_name": "prod"}}))
 
 
 async def test_scopes_hold_for_every_kind_of_request(api: Api) -> None:
@@ -193,11 +260,11 @@ Resources:
 async def test_a_template_that_takes_too_long_or_too_much_is_refused_in_time() -> None:
     linter = Linter(sys.executable, seconds=0.05)
     with pytest.raises(Problem) as refused:
-        await linter.check(Wish(TEMPLATE), field="body.spec.template")
+        await linter.check(Wish(TEMPLATE), team_id=TEAM, field="body.spec.template")
     assert refused.value.errors[0].field == "body.spec.template"
     started = time.monotonic()
     with pytest.raises(Problem) as refused:
-        await Linter(sys.executable, seconds=4).check(Wish(HOSTILE), field="body.template")
+        await Linter(sys.executable, seconds=4).check(Wish(HOSTILE), team_id=TEAM, field="body.template")
     assert time.monotonic() - started < 10
     assert "more time or memory" in refused.value.errors[0].message
     assert not [child for child in _children() if "coreo_lint" in child]
@@ -214,8 +281,41 @@ async def test_who_waits_too_long_for_a_turn_is_told_to_come_again() -> None:
     linter = Linter(sys.executable, seconds=0.1)
     async with linter._turns, linter._turns:  # two others are at it
         with pytest.raises(Problem) as refused:
-            await linter.check(Wish(TEMPLATE), field="body.template")
+            await linter.check(Wish(TEMPLATE), team_id=TEAM, field="body.template")
     assert (refused.value.status, refused.value.code) == (503, "linter_busy")
+
+
+async def test_who_had_to_wait_is_not_blamed_for_being_late() -> None:
+    linter = Linter(sys.executable, seconds=4)
+
+    async def late(wish: Wish) -> Problem:
+        with pytest.raises(Problem) as refused:
+            await linter.check(wish, team_id=TEAM, field="body.template")
+        return refused.value
+
+    async with linter._turns, linter._turns:
+        waiting = asyncio.create_task(late(Wish(HOSTILE)))
+        await until(lambda: bool(linter._turns._waiters))
+        begun = time.monotonic()
+        await until(lambda: time.monotonic() - begun > 1.2)  # most of its time is left, but not its share
+    assert (await waiting).code == "linter_busy"
+    assert (await late(Wish(HOSTILE))).code == "invalid"  # it had all of it
+
+
+async def test_a_team_has_one_turn_and_leaves_the_other_to_others() -> None:
+    linter = Linter(sys.executable, seconds=20)
+    at_work = [asyncio.create_task(_refused(linter, TEAM)) for _ in range(4)]
+    await until(lambda: linter._turns._value == 1)
+    other = await linter.check(Wish(TEMPLATE), team_id=UUID(int=2), field="body.template")
+    assert other.resources
+    assert linter._turns._value == 1
+    for task in at_work:
+        task.cancel()
+    await asyncio.gather(*at_work, return_exceptions=True)
+
+
+async def _refused(linter: Linter, team_id: UUID) -> None:
+    await linter.check(Wish(HOSTILE), team_id=team_id, field="body.template")
 
 
 async def test_a_linter_that_is_not_there_is_our_fault(make_api: ApiFactory) -> None:

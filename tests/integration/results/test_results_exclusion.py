@@ -277,6 +277,10 @@ async def test_what_cannot_be_excluded_is_refused(place: Place) -> None:
     ):
         answer = await place.service.call("POST", "/exclusions", place.service.tokens.team(team), body)
         assert (answer.status_code, answer.json()["code"]) == (status, code), answer.text
+    for scope, settings in (("plan", "of this plan."), ("cloud_account", "of the plans that run in it.")):
+        body = {"scope": scope, "scope_id": str(new_id())}
+        answer = await place.service.call("POST", "/exclusions", place.service.tokens.team(team), body)
+        assert answer.json()["detail"].endswith(f"say so in the settings {settings}")
     # One at work can be, and is never backed up.
     asked = await place.exclude(team, "cloud_account", CLOUD_ACCOUNT)
     assert await place.work(team)

@@ -53,7 +53,7 @@ def test_every_route_of_the_design_is_there(document: dict[str, Any]) -> None:
         GET /v1/rule-packs/{pack_name}/source, GET /v1/rule-packs/{pack_name}/versions
         POST /v1/rule-packs/{pack_name}/dry-run, DELETE /v1/rule-packs/{pack_name}
         POST /v1/plans, GET /v1/plans, GET /v1/plans/{plan_id}, PATCH /v1/plans/{plan_id}, DELETE /v1/plans/{plan_id}
-        GET /v1/plans/{plan_id}/template, POST /v1/templates/check
+        GET /v1/plans/{plan_id}/template, POST /v1/templates/check, POST /v1/plans/check
         GET /v1/deploy-targets, GET /v1/deploy-targets/{target_id}, GET /v1/deploy-targets/{target_id}/queue
         POST /v1/deploy-targets/{target_id}/queue/reorder
         GET /v1/runs/{run_id}/preview, POST /v1/runs/{run_id}/approve, POST /v1/runs/{run_id}/reject

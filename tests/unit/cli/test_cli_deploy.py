@@ -1,6 +1,7 @@
 """`coreo deploy …`: the directory and its lines, the table of changes, approving what was seen, exit codes."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,13 @@ BAD_FILES = {
     "no mapping": ("- plan\n", "coreo.yaml:1: expected names and values"),
     "both": (f"{YAML}template_url: https://x\n", "coreo.yaml:10: give template (a file) or template_url, and not both"),
     "no such file": (YAML.replace("template.yaml", "no.yaml"), "coreo.yaml:5: the file 'no.yaml' cannot be read"),
+    "no date": ("accounts: [a]\nplan: 2024-99-99\n", "coreo.yaml:2: no value that YAML knows; a text goes into quotes"),
+    "odd tag": ("accounts: [a]\nplan: !secret x\n", "coreo.yaml:2: no value that YAML knows"),
+    "aliases": (
+        "a: &a [x,x,x,x,x,x,x,x]\n"
+        + "".join(f"{b}: &{b} [{','.join([f'*{a}'] * 8)}]\n" for a, b in pairwise("abcdef")),
+        "more than 20,000 values",
+    ),
     "deep": ("plan: " + "[" * 30 + "]" * 30, "coreo.yaml:1: nested too deeply"),
 }
 
@@ -271,6 +279,8 @@ def test_approving_is_of_what_was_seen(coreo: Cli, scene: Scene) -> None:
     scene.api.on("POST", path, {"run_id": run["id"], "state": "QUEUED", "reason": None})
     scene.api.on("GET", f"/v1/runs/{run['id']}", run)
     assert coreo("deploy", "approve", run["id"]).code == 2  # a pipe, and nobody to ask
+    done = coreo.on_terminal("deploy", "approve", run["id"], "--output", "json", keys="y\n")
+    assert (done.code, done.out) == (2, "")  # a program reads it
     assert coreo("deploy", "approve", run["id"], "--hash", "0" * 64).code == 1
     assert scene.api.sent("POST", path) == []
     done = coreo("deploy", "approve", run["id"], "--hash", HASH)
@@ -342,6 +352,8 @@ def test_drift_is_told_by_resource(coreo: Cli, scene: Scene) -> None:
     assert "1 of 2 resources are in sync." in done.err
     assert coreo("deploy", "drift", "--watch", "--fail-on-drift").code == 5
     assert coreo("deploy", "drift", "--fail-on-drift").code == 2
+    scene.document(run, "drift", {"stack_arn": "arn", "status": "IN_SYNC", "resources": [resource]})
+    assert "1 of 1 resource is in sync." in coreo("deploy", "drift", "--watch").err
 
 
 def test_the_queue_is_shown_and_changed(coreo: Cli, scene: Scene) -> None:
@@ -411,14 +423,22 @@ def test_init_starts_a_directory_and_overwrites_nothing(coreo: Cli, scripted_api
     again = coreo("deploy", "init", str(directory), *where)
     assert again.code == 1
     assert "nothing was overwritten" in again.err
-    scripted_api.on("POST", "/v1/templates/check", {"findings": [], "misfits": []})
+    account = an_account(name="a: b #c")
+    scripted_api.lists("/v1/cloud-accounts", account)
+    scripted_api.on("POST", "/v1/plans/check", {"template": {"findings": [], "misfits": []}})
     assert coreo("deploy", "check", str(directory)).code == 0
+    sent = scripted_api.body("POST", "/v1/plans/check")
+    assert (sent["name"], sent["kind"], sent["cloud_account_ids"]) == ("web", "deploy", [account["id"]])
+    assert set(sent["spec"]) >= {"stack_name", "regions", "template", "permissions", "gates"}
     wrong = {"findings": [{"level": "error", "rule": "E1", "line": 2, "column": 3, "message": "bad"}],
              "misfits": [{"field": "capabilities", "message": "the template needs CAPABILITY_IAM"}]}  # fmt: skip
-    scripted_api.on("POST", "/v1/templates/check", wrong)
+    scripted_api.on("POST", "/v1/plans/check", {"template": wrong})
     done = coreo("deploy", "check", str(directory))
     assert done.code == 5
     assert "template.yaml:2:3: error: E1 bad" in done.out
+    scripted_api.lists("/v1/cloud-accounts")
+    done = coreo("deploy", "check", str(directory))
+    assert (done.code, "There is no cloud account 'a: b #c'" in done.err) == (1, True)
 
 
 def test_a_plan_by_its_name_needs_no_directory(

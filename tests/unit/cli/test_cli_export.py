@@ -121,6 +121,21 @@ def test_a_run_that_is_not_whole_says_so(coreo: Cli, scripted_api: ScriptedApi, 
     assert "there may be more to come" in done.err
 
 
+def test_what_drifted_is_written_and_no_framework_is_asked_about(
+    coreo: Cli, tmp_path: Path, scripted_api: ScriptedApi, run: dict[str, Any]
+) -> None:
+    scripted_api.lists("/v1/runs", run | {"kind": "deploy", "deploy": {"action": "drift"}})
+    drifted = a_finding(rule_id="drift-resource", resource_id="web-Role", resource_arn=None)
+    scripted_api.on("GET", FINDINGS, {"items": [drifted | LIFE], "total": 1, "next_cursor": None})
+    files = [tmp_path / f"drift{ending}" for ending in SUFFIXES.values()]
+    done = coreo("run", "export", *(part for file in files for part in ("--output", str(file))))
+    assert done.code == 0, done.err
+    assert "web-Role" in (tmp_path / "drift.html").read_text()
+    assert scripted_api.sent("GET", COMPLIANCE) == []
+    refused = coreo("run", "export", "--framework", "soc-2", "--format", "csv")
+    assert (refused.code, "leave out --framework" in refused.err) == (2, True)
+
+
 def test_bad_choices_are_refused_before_anything_is_asked(
     coreo: Cli, scripted_api: ScriptedApi, tmp_path: Path
 ) -> None:

@@ -65,13 +65,33 @@ def test_counts_are_words() -> None:
 
 
 @pytest.mark.parametrize(
-    "character", ["\x00", "\n", "\x1b", "\x7f", "\x9b", "\u200b", "\u202e", "\u2066", "\ufeff", "\ud800", "\U000e0041"]
+    "character",
+    [
+        "\x00",
+        "\n",
+        "\x1b",
+        "\x7f",
+        "\x9b",
+        "\u200b",
+        "\u202e",
+        "\u2066",
+        "\ufeff",
+        "\ud800",
+        "\U000e0041",
+        "\xad",
+        "\u034f",
+        "\u3164",
+        "\u180e",
+        "\ufe0f",
+        "\U000e0100",
+    ],
 )
 def test_characters_that_act_or_hide_are_shown_as_their_codes(character: str) -> None:
     assert plain(f"a{character}b").isprintable()
+    assert character not in plain(f"a{character}b")
     assert plain(f"a{character}b") != "ab"
     text = as_json({f"k{character}": [f"v{character}"]})
-    assert all(line.isprintable() for line in text.split("\n"))
+    assert all(line.isprintable() and character not in line for line in text.split("\n"))
     assert json.loads(text) == {f"k{character}": [f"v{character}"]}
 
 

@@ -128,6 +128,8 @@ def test_macros_may_be_used_by_who_says_so() -> None:
         ("https://me@b-1.s3.amazonaws.com/t.yaml", None),
         ("https://example.com/s3.amazonaws.com/t.yaml", None),
         ("https://B_1.s3.amazonaws.com/t.yaml", None),
+        ("https://[b-1.s3.amazonaws.com/t.yaml", None),
+        ("https://b-1\u2100.s3.amazonaws.com/t.yaml", None),
     ],
 )
 def test_object_of_a_template_url(url: str, expected: tuple[str, bool] | None) -> None:

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from coreo_shared.cloudformation import resolving
 from coreo_shared.cloudformation.resolving import NO_VALUE, Place, Resolver
 from coreo_shared.rules.values import Unknown
 
@@ -89,6 +90,9 @@ def test_what_the_template_tells(value: Any, expected: Any) -> None:
         ({"Fn::If": ["Nobody", 1, 2]}, "refers to Nobody"),
         ({"Fn::FindInMap": ["Sizes", "dev", "n"]}, "no such entry"),
         ({"Fn::Select": ["7", ["a"]]}, "Fn::Select has no form"),
+        ({"Fn::Select": ["7" * 5_000, ["a"]]}, "Fn::Select has no form"),
+        ({"Fn::Join": ["", ["x" * 600_000] * 2]}, "gets too long"),
+        ({"Fn::Join": ["x" * 600_000, ["", "", ""]]}, "gets too long"),
         ({"Fn::ImportValue": "x"}, "Fn::ImportValue is not known before"),
         ({"Fn::GetAZs": ""}, "Fn::GetAZs is not known before"),
         ("a{{resolve:secretsmanager:x}}", "Secrets Manager or Parameter Store"),
@@ -111,6 +115,18 @@ def test_depth_has_an_end() -> None:
         value = {"Fn::Join": ["", [value]]}
 
     assert isinstance(resolver().resolve(value), Unknown)
+
+
+def test_work_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resolving, "_MAX_STEPS", 1_000)
+    value: Any = "x"
+    for _ in range(4):  # each level ten times as much as the one in it
+        value = {"Fn::Sub": ["${a}" * 10, {"a": value}]}
+
+    found = resolver().resolve(value)
+
+    assert isinstance(found, Unknown)
+    assert "takes too long" in found.reason
 
 
 _FUNCTIONS = ["Ref", "Condition", *Resolver._functions, "Fn::Nonsense"]

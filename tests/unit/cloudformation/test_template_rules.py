@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from coreo_shared.catalogue import load_catalogue
-from coreo_shared.cloudformation.items import TemplateItems
+from coreo_shared.cloudformation.items import TemplateItems, TemplateResource
 from coreo_shared.cloudformation.mapping import SourceDefinition, TypeMapping, load_mappings, read_mapping
-from coreo_shared.cloudformation.resolving import Place
+from coreo_shared.cloudformation.resolving import Place, Resolver
 from coreo_shared.contracts.terms import FindingStatus
 from coreo_shared.rules.compiler import compile_rule
 from coreo_shared.rules.errors import DefinitionError
@@ -333,6 +333,65 @@ def _resolved(node: Any, schema: Any) -> Any:
         else:
             node = next(one for one in node.get("anyOf", node.get("oneOf", [])) if one.get("type") != "string")
     return node
+
+
+@pytest.fixture
+def steps(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    """Grows by one with each value that is resolved."""
+    taken: list[None] = []
+    resolve = Resolver.resolve
+
+    def counted(self: Resolver, value: Any) -> Any:
+        taken.append(None)
+        return resolve(self, value)
+
+    monkeypatch.setattr(Resolver, "resolve", counted)
+    return taken
+
+
+def items_of(resources: dict[str, Any]) -> list[TemplateResource]:
+    return list(TemplateItems({"Resources": resources}, PLACE, {}).read())
+
+
+def test_names_that_hang_on_each_other_are_made_once(steps: list[None]) -> None:
+    def bucket(name: Any) -> dict[str, Any]:
+        return {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": name}}
+
+    chain = {f"B{n}": bucket({"Fn::Sub": f"${{B{n + 1}}}${{B{n + 1}}}"}) for n in range(12)}
+    chain["B12"] = bucket("x")
+
+    first, *_ = items_of(chain)
+
+    assert first.item["Name"] == "x" * 2**12
+    assert len(steps) < 500
+
+
+def test_names_that_hang_on_too_many_others_are_unknown() -> None:
+    kind = "AWS::S3::Bucket"
+    chain = {f"B{n}": {"Type": kind, "Properties": {"BucketName": {"Ref": f"B{n + 1}"}}} for n in range(60)}
+    chain["B60"] = {"Type": kind, "Properties": {"BucketName": "x"}}
+
+    first, *_, last = items_of(chain)
+
+    assert isinstance(first.item["Name"], Unknown)
+    assert last.item["Name"] == "x"
+
+
+def test_attached_resources_cost_no_square(steps: list[None]) -> None:
+    names = range(60)
+    policies = {f"P{n}": bucket_policy(PUBLIC, {"Ref": f"B{n}"}) for n in names}
+
+    found = items_of({f"B{n}": {"Type": "AWS::S3::Bucket"} for n in names} | policies)
+
+    assert all("s3:GetObject" in one.item["Policy"] for one in found)
+    assert len(steps) < 60 * 60
+
+
+@pytest.mark.parametrize("size", [10**400, "1e999", "nan", "-inf"], ids=lambda size: str(size)[:6])
+def test_number_that_no_computer_holds_is_unknown(size: Any) -> None:
+    (only,) = items_of({"X": {"Type": "AWS::RDS::DBInstance", "Properties": {"BackupRetentionPeriod": size}}})
+
+    assert isinstance(only.item["BackupRetentionPeriod"], Unknown)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,7 @@ def test_json_is_read_as_it_is() -> None:
     template = {"Resources": {"A": {"Type": "AWS::SNS::Topic", "Properties": {"DisplayName": "on"}}}}
 
     assert read_template(json.dumps(template)) == template
+    assert read_template('{"Resources": {"\\ud83d\\ude00": {}}}') == {"Resources": {"\U0001f600": {}}}
     assert read_template("{Resources: {A: {Type: AWS::SNS::Topic}}}")["Resources"] == {"A": {"Type": "AWS::SNS::Topic"}}
 
 
@@ -76,6 +77,8 @@ def test_json_is_read_as_it_is() -> None:
         ('{"Resources": ' + "[" * 500 + "]" * 500 + "}", "nested deeper than"),
         ('{"Resources": [' + "1," * 200_001 + "1]}", "more than 200000 values"),
         ("Resources: [" + "1," * 200_001 + "1]", "more than 200000 values"),
+        ('{"Resources": {"A": {"Type": "\\uD800"}}}', "half of a character's code stands alone"),
+        ('{"Resources": {"\\udfff": {"Type": "T"}}}', "half of a character's code stands alone"),
         ("#" * (MAX_TEMPLATE_BYTES + 1), "longer than 1048576 bytes"),
         ("é" * (MAX_TEMPLATE_BYTES // 2 + 1), "longer than 1048576 bytes"),
     ],

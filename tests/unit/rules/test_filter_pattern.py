@@ -1,6 +1,8 @@
 """CloudWatch filter patterns mean what they match, however they are written."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from coreo_shared.rules.filter_pattern import SAMPLES, PatternError, catches, parse_pattern
 
@@ -78,3 +80,26 @@ def test_benchmarks_own_patterns_catch_their_matter_and_no_other(matter: str) ->
 def test_filter_that_lacks_one_event_does_not_catch() -> None:
     assert not catches("{ $.eventName = CreateVpc }", "vpc-changes")
     assert catches("{ $.eventSource = ec2.amazonaws.com }", "vpc-changes")
+
+
+@given(st.text("ab*", max_size=9), st.text("abc", max_size=9))
+def test_a_star_is_any_text(wanted: str, text: str) -> None:
+    event = {"eventName": text}
+    assert parse_pattern(f'{{ $.eventName = "{wanted}" }}')(event) is _fits(wanted, text)
+
+
+def _fits(wanted: str, text: str) -> bool:
+    """By trying all there is."""
+    if not wanted:
+        return not text
+    if wanted[0] == "*":
+        return any(_fits(wanted[1:], text[skipped:]) for skipped in range(len(text) + 1))
+    return text[:1] == wanted[0] and _fits(wanted[1:], text[1:])
+
+
+@pytest.mark.timeout(20)
+def test_many_stars_take_no_longer_than_one() -> None:
+    for stars in ("*" * 1_000, "*e" * 500, "*e*" * 300):
+        test = parse_pattern(f'{{ $.eventName = "{stars}X" }}')
+        assert test({"eventName": "e" * 200}) is False
+        assert test({"eventName": "e" * 600 + "X"}) is True

@@ -10,7 +10,8 @@ from msgspec.structs import replace as changed
 from coreo_shared.contracts.deploys import Change, ChangeDetail, DeployAction, Failure, Gate, Outputs, StackEvent
 from coreo_worker.aws.stacks import StackDeniedError
 from coreo_worker.deploy.deciding import CREATE_GOES_ON, DELETE_GOES_ON, SETTLE_SECONDS, UPDATE_IS_DONE
-from tests.support.deploy_story import RUN_ID, Story
+from coreo_worker.deploy.run import stamp
+from tests.support.deploy_story import RUN_ID, START, Story
 from tests.support.memory_stacks import MemoryStacks, modify, refused
 
 APPLY, DESTROY = DeployAction.APPLY, DeployAction.DESTROY
@@ -147,7 +148,9 @@ async def test_canceled_before_it_begins_changes_nothing(action: DeployAction) -
         assert (ended.outcome, told(story), story.stacks.sets) == ("canceled", [], {})
 
 
-@pytest.mark.parametrize("change", ["updated", "busy", "gone", "other", "change set gone", "obsolete", "executed"])
+@pytest.mark.parametrize(
+    "change", ["updated", "busy", "gone", "other", "change set gone", "obsolete", "executed", "executing"]
+)
 async def test_stack_changed_since_the_preview_is_left_alone(change: str) -> None:
     story = await approved(is_new=False)
     (kept,) = story.stacks.kept.values()
@@ -166,6 +169,9 @@ async def test_stack_changed_since_the_preview_is_left_alone(change: str) -> Non
             story.stacks.sets.clear()
         case "obsolete":
             story.stacks.set_change_set(execution="OBSOLETE")
+        case "executing":  # by somebody in the console: AWS does not let it be deleted now
+            story.stacks.set_change_set(execution="EXECUTE_IN_PROGRESS")
+            story.stacks.set_status(kept, "UPDATE_IN_PROGRESS", "other")
         case _:
             story.stacks.set_change_set(execution="EXECUTE_COMPLETE")
 
@@ -203,6 +209,30 @@ async def test_stack_that_is_not_as_approved_is_not_deleted(change: str) -> None
     ended = await story.apply()
 
     assert (ended.outcome, story.failure.code, told(story)) == ("failed", "stack_changed", [])
+
+
+@pytest.mark.parametrize(
+    ("change", "code"), [("updated", "stack_changed"), ("resource", "stack_changed"), ("protected", "stack_protected")]
+)
+async def test_stack_that_changed_before_another_worker_took_over_is_not_deleted(change: str, code: str) -> None:
+    story = await approved(DESTROY)
+    assert story.checkpoint is not None
+    await story.may_begin(story.preview.hash, story.checkpoint)  # whoever had this died before AWS was told
+    (kept,) = story.stacks.kept.values()
+    match change:
+        case "updated":
+            story.stacks.set_status(kept, "UPDATE_IN_PROGRESS", "other")
+            story.stacks.finish(token="other")
+        case "resource":
+            (only,) = kept.resources.values()
+            kept.resources["Other"] = replace(only, logical_id="Other")
+        case _:
+            await story.stacks.protect(kept.stack.arn, on=True)
+
+    ended = await to_the_end(story)
+
+    assert (ended.outcome, story.failure.code, told(story)) == ("failed", code, [])
+    assert story.now - START >= SETTLE_SECONDS  # until then it may have been told after all
 
 
 async def test_protected_stack_is_not_deleted() -> None:
@@ -332,6 +362,86 @@ async def test_deletion_by_somebody_else_is_what_was_wanted() -> None:
     assert told(story) == []
 
 
+@pytest.mark.parametrize("is_later", [False, True])
+async def test_deletion_that_aws_took_is_not_called_canceled_before_it_shows(*, is_later: bool) -> None:
+    story = await approved(DESTROY, aws={"instant": False}, hold_seconds=0.0)
+    if is_later:  # AWS was not told until long after the ledger had it
+        assert story.checkpoint is not None
+        await story.may_begin(story.preview.hash, story.checkpoint)
+        story.now += 2 * SETTLE_SECONDS
+    (kept,) = story.stacks.kept.values()
+    find, events, before = story.stacks.find, story.stacks.events, kept.stack
+
+    async def stale_find(_: str) -> Any:
+        return before
+
+    async def stale_events(*_: Any, **__: Any) -> list[StackEvent]:
+        return []
+
+    story.stacks.find, story.stacks.events = stale_find, stale_events  # type: ignore[assignment, method-assign]
+    assert (await story.apply()).outcome == "parked"
+    assert told(story) == [RUN_ID]
+
+    assert (await story.apply(cancel=True)).outcome == "parked"
+    story.stacks.find, story.stacks.events = find, events  # type: ignore[method-assign]
+    assert (await story.apply(cancel=True)).outcome == "parked"
+    assert story.no_cancels == [DELETE_GOES_ON]
+
+
+async def test_cancel_that_meets_a_deletion_in_the_same_hands_is_not_called_done() -> None:
+    story = await approved(DESTROY, aws={"instant": False})
+    (kept,) = story.stacks.kept.values()
+    delete, before = story.stacks.delete, kept.stack
+
+    async def stale_find(_: str) -> Any:
+        return before
+
+    async def stale_events(*_: Any, **__: Any) -> list[StackEvent]:
+        return []
+
+    async def cancel_meanwhile(*arguments: Any) -> None:
+        await delete(*arguments)
+        assert story.run is not None
+        story.run.canceled.set()
+        story.stacks.find, story.stacks.events = stale_find, stale_events  # type: ignore[assignment, method-assign]
+
+    story.stacks.delete = cancel_meanwhile  # type: ignore[assignment, method-assign]
+
+    assert (await story.apply()).outcome == "parked"
+    assert told(story) == [RUN_ID]
+
+
+async def test_refusal_after_a_lost_answer_is_no_proof_that_nothing_was_executed() -> None:
+    story = await approved(aws={"instant": False}, hold_seconds=4.0)
+    ((_, made),) = story.stacks.sets.values()
+    execute = story.stacks.execute
+    seen = [made, made, made]  # AWS's answers are late, and then the change set is gone
+
+    async def change_set(*_: Any) -> Any:
+        return seen.pop() if seen else None
+
+    async def gone_after(*arguments: Any) -> None:
+        try:
+            await execute(*arguments)
+        finally:
+            story.stacks.sets.clear()
+
+    async def no_events(*_: Any, **__: Any) -> list[StackEvent]:
+        return []
+
+    story.stacks.faults["execute"] = ["lost"]
+    events = story.stacks.events
+    story.stacks.change_set, story.stacks.execute = change_set, gone_after  # type: ignore[assignment, method-assign]
+    story.stacks.events = no_events  # type: ignore[method-assign]
+
+    assert (await story.apply()).outcome == "parked"
+    assert (told(story), seen) == ([RUN_ID], [])
+    story.stacks.events = events  # type: ignore[method-assign]
+    assert (await story.apply()).outcome == "parked"
+    assert "failure" not in story.documents
+    assert [event.status for event in story.events] == ["CREATE_IN_PROGRESS"]
+
+
 async def test_update_is_canceled_where_aws_allows_it() -> None:
     story = await approved(is_new=False, aws={"instant": False})
     assert (await story.apply()).outcome == "parked"
@@ -383,6 +493,21 @@ async def test_cancel_that_comes_too_late_is_refused() -> None:
     ended = await story.apply(cancel=True)
 
     assert (ended.outcome, story.no_cancels) == ("parked", ["AWS does not let this update be canceled now."])
+
+
+@pytest.mark.parametrize("cancel", [False, True])
+async def test_time_out_before_aws_took_anything_is_not_called_a_request(*, cancel: bool) -> None:
+    story = await approved(fields={"timeout_minutes": 30})
+    assert story.checkpoint is not None
+    began = changed(story.checkpoint, applied_at=stamp(story.now))
+    await story.may_begin(story.preview.hash, began)
+    story.now += 31 * 60
+
+    ended = await story.apply(cancel=cancel)
+
+    assert (ended.outcome, told(story), story.stacks.sets) == ("canceled", [], {})
+    assert ("on request" in (ended.reason or "")) is cancel
+    assert ("30 minutes" in (ended.reason or "")) is not cancel
 
 
 @pytest.mark.parametrize("is_new", [True, False])
@@ -464,6 +589,18 @@ async def test_reconciled_run_ends_as_it_did_once_the_trace_shows() -> None:
     kept.events += [changed(one, physical_id=arn) if one.logical_id == "web" else one for one in events]
     assert (await story.apply()).outcome == "completed"
     assert told(story) == []
+
+
+async def test_one_refusal_after_an_outage_is_not_the_last_of_many() -> None:
+    story = await approved(aws={"instant": False})
+    await story.apply()
+    faults: list[Any] = [*["trouble"] * 5, DENIED, "trouble"]
+    ends = []
+    for fault in faults:
+        story.stacks.faults["events"] = [fault]
+        ends.append((await story.apply()).outcome)
+
+    assert ends == ["parked"] * 7
 
 
 async def test_silence_while_applying_is_waited_out_and_then_said_to_be_unknown() -> None:

@@ -126,6 +126,19 @@ async def test_detection_that_fails_wholly_is_a_failure_and_in_part_is_not() -> 
     story.stacks.drift = failed
     assert (await story.part()).outcome == "completed"
     assert {finding.status for finding in story.findings} == {FindingStatus.PASS, FindingStatus.NOT_EVALUATED}
+    assert {finding.evidence["logical_id"] for finding in story.findings} == {"Same", "Odd"}
+
+
+async def test_detection_that_fails_for_nobody_knows_what_is_no_pass() -> None:
+    story = make(resource("Same", "IN_SYNC"))
+    story.stacks.drift = DriftStatus("DETECTION_FAILED", "UNKNOWN", reason="no access to sns")
+
+    assert (await story.part()).outcome == "completed"
+    assert {one.evidence["logical_id"]: one.status for one in story.findings} == {
+        "Same": FindingStatus.PASS,
+        "Other": FindingStatus.NOT_EVALUATED,
+    }
+    assert story.documents["drift"].status == "UNKNOWN"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from coreo_shared.contracts.deploys import DeployAction, Gate
 from coreo_shared.contracts.terms import Severity
 from coreo_shared.templates import pack
 from coreo_worker.aws.stacks import StackDeniedError
-from tests.support.deploy_story import RUN_ID, Story
+from coreo_worker.deploy import judging
+from tests.support.deploy_story import OTHER_RUN_ID, RUN_ID, Story
 from tests.support.memory_stacks import MemoryStacks, modify, refused
 
 WRITES = {"execute", "delete", "cancel_update", "protect"}
@@ -208,6 +209,21 @@ async def test_denied_action_is_named(method: str) -> None:
     assert "arn:" not in (ended.reason or "")
 
 
+@pytest.mark.parametrize(("why", "code"), [("refused", "template_invalid"), ("gate", "gate_refused")])
+async def test_why_it_failed_is_not_hidden_by_a_change_set_that_cannot_be_deleted(why: str, code: str) -> None:
+    gates = [Gate(resource_type="AWS::*", refuse=["replace"])] if why == "gate" else []
+    story = Story(MemoryStacks(changes=(modify(replacement="True"),)), fields={"gates": gates})
+    story.stacks.add()
+    if why == "refused":
+        story.stacks.faults["make_change_set"] = [refused(INVALID, "Template format error: x")]
+    denial = StackDeniedError("cloudformation:DeleteChangeSet", "AccessDenied", "no")
+    story.stacks.faults["drop_change_set"] = [denial, denial]
+
+    ended = await story.part()
+
+    assert (ended.outcome, story.failure.code) == ("failed", code)
+
+
 async def test_silence_of_aws_is_tried_again_later() -> None:
     story = Story()
     story.stacks.faults["find"] = ["trouble"]
@@ -258,6 +274,20 @@ async def test_change_sets_of_earlier_runs_are_tidied_up_and_no_others() -> None
     assert kept.stack.status == "CREATE_COMPLETE"
 
 
+async def test_preview_leaves_the_change_set_of_an_apply_that_waits_for_people() -> None:
+    story = Story()
+    story.stacks.add()
+    await story.approve()
+    waiting = story.checkpoint
+
+    story.action, story.run_id, story.checkpoint = DeployAction.PREVIEW, OTHER_RUN_ID, None
+    assert (await story.part()).outcome == "completed"
+
+    story.action, story.run_id, story.checkpoint = DeployAction.APPLY, RUN_ID, waiting
+    assert (await story.apply()).outcome == "completed"
+    assert [token for _, token in story.stacks.executed] == [RUN_ID]
+
+
 @pytest.mark.parametrize(
     ("change", "refuse", "allow", "passes"),
     [
@@ -305,6 +335,35 @@ async def test_rules_on_the_template_are_part_of_the_preview_and_may_refuse_it(l
         assert story.stacks.sets == {}
 
 
+@pytest.mark.parametrize("limit", [None, Severity.CRITICAL])
+async def test_template_that_cannot_be_judged_is_refused_where_failures_are(limit: Any) -> None:
+    text = "Resources:\n  Topic: &anchor {Type: AWS::SNS::Topic}\n"  # CloudFormation may take it
+    story = Story(fields={"template": pack(text), "rules": ["sns-topic-unencrypted"], "refuse_severity": limit})
+
+    ended = await story.part()
+
+    if limit is None:
+        assert ended.outcome == "prepared"
+        assert any("could not be judged" in note for note in story.preview.notes)
+        return
+    assert (ended.outcome, story.failure.code, story.stacks.sets) == ("failed", "rules_refused", {})
+    assert "line 2: CloudFormation knows no anchors" in (ended.reason or "")
+
+
+async def test_findings_that_are_left_out_are_not_those_that_the_plan_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(judging, "MAX_FINDINGS", 1)
+    unsure = '{"Type": "AWS::SNS::Topic", "Properties": {"KmsMasterKeyId": {"Fn::ImportValue": "x"}}}'
+    text = f'{{"Resources": {{"A": {unsure}, "B": {unsure}, "C": {{"Type": "AWS::SNS::Topic"}}}}}}'
+    fields = {"template": pack(text), "rules": ["sns-topic-unencrypted"], "refuse_severity": Severity.INFO}
+    story = Story(fields=fields)
+
+    ended = await story.part()
+
+    assert (ended.outcome, story.failure.code) == ("failed", "rules_refused")
+    assert [(one.logical_id, one.status) for one in story.preview.findings] == [("C", "FAIL")]
+    assert "2 more findings of the rules are left out." in story.preview.notes
+
+
 async def test_unknown_rule_is_no_rule_that_passes() -> None:
     story = Story(fields={"rules": ["nobody-knows"]})
 
@@ -314,12 +373,16 @@ async def test_unknown_rule_is_no_rule_that_passes() -> None:
     assert story.stacks.sets == {}
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["plain-secret", "plain-secret{{resolve:ssm:/x}}", "{{resolve:ssm:plain-secret}}", "{{resolve:plain-secret"],
+)
 @pytest.mark.parametrize("by_url", [True, False])
-async def test_secret_in_plain_is_refused(*, by_url: bool) -> None:
+async def test_secret_in_plain_is_refused(value: str, *, by_url: bool) -> None:
     text = (
         '{"Parameters": {"Key": {"Type": "String", "NoEcho": true}}, "Resources": {"T": {"Type": "AWS::SNS::Topic"}}}'
     )
-    story = Story(fields={"template": pack(text), "parameters": {"Key": "plain-secret"}})
+    story = Story(fields={"template": pack(text), "parameters": {"Key": value}})
     if by_url:
         # What stands at the URL CloudFormation alone can tell.
         del story.fields["template"]
@@ -338,6 +401,20 @@ async def test_secret_in_plain_is_refused(*, by_url: bool) -> None:
     assert story.stacks.sets == {}
     story.fields["parameters"] = {"Key": "{{resolve:secretsmanager:key}}"}
     assert (await story.part()).outcome == "prepared"
+
+
+@pytest.mark.parametrize(("value", "ends"), [("plain-secret", "failed"), ("{{resolve:ssm-secure:/x}}", "prepared")])
+async def test_template_that_does_not_say_what_is_secret_gets_no_plain_value(value: str, ends: str) -> None:
+    text = "Parameters:\n  Key: {Type: String, NoEcho: true}\n  Key: {Type: String, NoEcho: true}\nResources: {T: {}}\n"
+    story = Story(fields={"template": pack(text), "parameters": {"Key": value}})
+
+    ended = await story.part()
+
+    assert ended.outcome == ends
+    if ends == "failed":
+        assert story.failure.code == "template_invalid"
+        assert "line 3: this key is there twice" in (ended.reason or "")
+        assert story.stacks.orders == []
 
 
 async def test_url_whose_template_nobody_may_see_is_refused() -> None:

@@ -94,6 +94,19 @@ async def test_another_worker_shows_the_same_and_takes_over_at_any_call() -> Non
         assert kept.stack.is_protected
 
 
+async def test_another_stack_of_the_name_is_not_protected() -> None:
+    story = Story(MemoryStacks(instant=False), fields={"termination_protection": True})
+    await story.approve()
+    assert (await story.apply()).outcome == "parked"
+    story.stacks.finish()
+    (kept,) = story.stacks.kept.values()
+    story.stacks.set_status(kept, "DELETE_COMPLETE", "other")
+    other = story.stacks.add()
+
+    assert (await story.apply()).outcome == "completed"
+    assert not other.stack.is_protected
+
+
 async def test_canceled_or_changed_in_between_it_is_left_alone() -> None:
     story, kept = story_of(wanted=True, before=False)
     await story.approve()

@@ -38,7 +38,11 @@ class Asker:
 
 
 class ResultsUnavailableError(Exception):
-    """The results service did not answer, or not with sense: try again later."""
+    """The results service did not answer, or not with sense: try again later. `changes`: it was to change something."""
+
+    def __init__(self, message: str, *, changes: bool) -> None:
+        super().__init__(message)
+        self.changes = changes
 
 
 class FieldProblem(msgspec.Struct, frozen=True):
@@ -216,18 +220,20 @@ class ResultsClient:
         try:
             return decode_json(answer.content, kind)
         except MalformedMessageError as error:
-            raise ResultsUnavailableError(f"an answer that is no {kind.__name__}: {error}") from error
+            message = f"an answer that is no {kind.__name__}: {error}"
+            raise ResultsUnavailableError(message, changes=request.method != "GET") from error
 
     async def _answer(self, request: httpx.Request) -> httpx.Response:
+        changes = request.method != "GET"
         try:
             answer = await self._http.send(request)
         except httpx.TransportError as error:
-            raise ResultsUnavailableError(type(error).__name__) from error
+            raise ResultsUnavailableError(type(error).__name__, changes=changes) from error
         if answer.is_client_error and answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
             problem = _problem_of(answer)
             raise ResultsRefusedError(answer.status_code, problem.code, problem.detail, problem.errors)
         if not answer.is_success:
-            raise ResultsUnavailableError(f"status {answer.status_code}")
+            raise ResultsUnavailableError(f"status {answer.status_code}", changes=changes)
         return answer
 
 

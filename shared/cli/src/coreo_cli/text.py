@@ -6,9 +6,12 @@ from typing import Any
 
 Json = dict[str, Any]  # an object of the api
 
-# Controls (C0, DEL, C1), marks that turn the direction of text, invisible characters, lone surrogates.
+# Controls (C0, DEL, C1), marks that turn the direction of text, lone surrogates, and what Unicode has shown as nothing
+# (Default_Ignorable_Code_Point).
 _UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+    "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
+    "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ud800-\udfff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff]"
 )
 _TOKEN = re.compile(r"coreo_[A-Za-z0-9_-]{8,}")
 

@@ -13,6 +13,7 @@ from coreo_shared.cloudformation.resolving import NO_VALUE, Place, Resolver
 from coreo_shared.rules.shapes import FieldType, Shapes
 from coreo_shared.rules.values import Unknown
 
+_MAX_NAMES: Final = 20  # that hang on each other, one after the other
 _NOT_TOLD: Final = Unknown("a template does not tell it")
 
 
@@ -46,10 +47,18 @@ class TemplateItems:
         self._shapes = load_catalogue().shapes
         self._resolver = Resolver(self.template, self.place, self.parameters, self._named)
         self._naming: set[str] = set()
+        # Each is made once: others refer to it, and what they refer to may refer to more.
+        self._names: dict[str, Any] = {}
+        self._properties_of: dict[str, Any] = {}
+        self._resources: dict[str, Mapping[str, Any]] = {
+            name: resource
+            for name, resource in self.template["Resources"].items()
+            if isinstance(resource, Mapping) and isinstance(resource.get("Type"), str)
+        }
 
     def read(self) -> Iterator[TemplateResource]:
         """Those that some rules can judge, in the template's order."""
-        for logical_id, resource in self._resources().items():
+        for logical_id, resource in self._resources.items():
             mapping = self._mappings.get(resource["Type"])
             if mapping is None:
                 self.unmapped.add(resource["Type"])
@@ -62,36 +71,40 @@ class TemplateItems:
             uncertain = is_made if isinstance(is_made, Unknown) else None
             yield TemplateResource(logical_id, mapping.cloudformation, mapping.resource_type, item, told, uncertain)
 
-    def _resources(self) -> dict[str, Mapping[str, Any]]:
-        return {
-            name: resource
-            for name, resource in self.template["Resources"].items()
-            if isinstance(resource, Mapping) and isinstance(resource.get("Type"), str)
-        }
-
     def _is_made(self, resource: Mapping[str, Any]) -> Any:
         name = resource.get("Condition")
         return True if name is None else self._resolver.condition(str(name))
 
-    def _properties(self, resource: Mapping[str, Any]) -> Any:
-        return self._resolver.resolve(resource.get("Properties") or {})
+    def _properties(self, logical_id: str) -> Any:
+        if logical_id not in self._properties_of:
+            given = self._resources[logical_id].get("Properties") or {}
+            self._properties_of[logical_id] = self._resolver.resolve(given)
+        return self._properties_of[logical_id]
 
     def _named(self, logical_id: str, attribute: str | None) -> Any:
         """The name that a property gives a resource, and the attributes that follow from it."""
-        resource = self._resources().get(logical_id)
+        resource = self._resources.get(logical_id)
         mapping = None if resource is None else self._mappings.get(resource["Type"])
         if mapping is None or resource is None or logical_id in self._naming:
             return None
-        self._naming.add(logical_id)
-        try:
-            ref = self._ref(mapping, logical_id, resource)
-        finally:
-            self._naming.discard(logical_id)
+        ref = self._name_of(mapping, logical_id, resource)
         if attribute is None or isinstance(ref, Unknown):
             return ref
         known = mapping.definition.attributes.get(attribute)
         where = self.place
         return known and known.format(partition=where.partition, region=where.region, account=where.account_id, ref=ref)
+
+    def _name_of(self, mapping: TypeMapping, logical_id: str, resource: Mapping[str, Any]) -> Any:
+        if logical_id in self._names:
+            return self._names[logical_id]
+        if len(self._naming) >= _MAX_NAMES:
+            return Unknown("too many names of the template hang on each other")
+        self._naming.add(logical_id)
+        try:
+            self._names[logical_id] = self._ref(mapping, logical_id, resource)
+        finally:
+            self._naming.discard(logical_id)
+        return self._names[logical_id]
 
     def _ref(self, mapping: TypeMapping, logical_id: str, resource: Mapping[str, Any]) -> Any:
         names = mapping.definition.names
@@ -104,7 +117,7 @@ class TemplateItems:
         return f"<{logical_id}>" if found is NO_VALUE else found
 
     def _item(self, mapping: TypeMapping, logical_id: str, resource: Mapping[str, Any]) -> dict[str, Any]:
-        properties = self._properties(resource)
+        properties = self._properties(logical_id)
         made = _Making(self, logical_id)
         fields, members = mapping.definition.fields, self._shapes.members(mapping.item.name)
         told = made.structure(fields, mapping.item, properties, self._shapes)
@@ -117,10 +130,10 @@ class TemplateItems:
     def attached(self, logical_id: str, kind: str, by: str) -> Iterator[Any]:
         """The properties of the other resources of a type whose `by` refers to this one; Unknown where that may be."""
         mine = self._named(logical_id, None)
-        for resource in self._resources().values():
+        for other, resource in self._resources.items():
             if resource["Type"] != kind or (is_made := self._is_made(resource)) is False:
                 continue
-            properties = self._properties(resource)
+            properties = self._properties(other)
             refers = properties.get(by) if isinstance(properties, Mapping) else properties
             told = self._named(logical_id, "Arn")
             # One that is attached by what cannot be resolved may be attached to this one.

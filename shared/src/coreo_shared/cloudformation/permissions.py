@@ -114,7 +114,10 @@ def template_object(url: str, partition: str) -> tuple[str, bool] | None:
     Nothing else may be in the URL: it is kept in clear, and a presigned one is a secret. Nor may the ARN mean more than
     one object where a policy names it. Source: S3 user guide, "Virtual hosting of buckets".
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
     host, path = parts.hostname or "", unquote(parts.path).lstrip("/")
     found = re.fullmatch(r"(?:(?P<bucket>.+)\.)?s3[.-](?:[a-z0-9.-]+\.)?amazonaws\.com(?:\.cn)?", host)
     if parts.scheme != "https" or found is None or parts.username is not None or parts.fragment:

@@ -1,6 +1,7 @@
 """A property's value as AWS would answer it once the resource is made."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -53,7 +54,9 @@ def _number(found: Any, wrong: Unknown) -> Any:
         return wrong
     try:
         number = float(found)
-    except ValueError:
+    except (ValueError, OverflowError):
+        return wrong
+    if not math.isfinite(number):
         return wrong
     return int(number) if number.is_integer() else number
 

@@ -16,6 +16,7 @@ MAX_DEPTH: Final = 60
 MAX_NODES: Final = 200_000
 _INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
 _NUMBER = re.compile(r"[-+]?([0-9]{1,30}\.[0-9]{0,30}|\.[0-9]{1,30})([eE][-+]?[0-9]{1,2})?")
+_HALF_PAIR = re.compile(r"\\u[dD][89a-fA-F]")
 _TRUE = frozenset({"true", "yes", "on"})
 _FALSE = frozenset({"false", "no", "off"})
 _NULL = frozenset({"", "~", "null"})
@@ -53,7 +54,18 @@ def _read_json(text: str) -> Any:
     except (ValueError, RecursionError):
         return None
     _check_size(data)
+    if _HALF_PAIR.search(text) and not _is_text(data):
+        raise TemplateTextError("half of a character's code stands alone")
     return data
+
+
+def _is_text(data: Any) -> bool:
+    """Whether all of it can be written as UTF-8: JSON's escapes can name halves of characters."""
+    try:
+        json.dumps(data, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _check_size(data: Any) -> None:

@@ -17,6 +17,9 @@ _SECRET: Final = "{{resolve:"
 _VARIABLE = re.compile(r"\$\{(!?)([^}]*)\}")
 _NAMING = re.compile(r"(Arn|ARN|Id|ID|Name)$")  # attributes that name the resource, and are nothing else
 _MAX_DEPTH: Final = 100
+_MAX_STEPS: Final = 2_000_000  # of one template: ten times as many as one may have values
+_MAX_TEXT: Final = 1024 * 1024  # characters: as many as the template itself may have
+_MAX_DIGITS: Final = 9  # of an index
 _URL_SUFFIXES: Final = {"aws-cn": "amazonaws.com.cn"}
 _NO_LIST: Final = Unknown("a condition of the template has no form that is understood")
 
@@ -68,6 +71,7 @@ class Resolver:
     named: Named = lambda _name, _attribute: None
     _conditions: dict[str, Any] = field(default_factory=dict)
     _depth: int = 0
+    _steps: int = 0
 
     def __post_init__(self) -> None:
         self._values = self.place.pseudo_parameters() | {
@@ -79,7 +83,10 @@ class Resolver:
         """The value: plain data in which an Unknown may stand anywhere; NO_VALUE where there is none."""
         if self._depth >= _MAX_DEPTH:
             return Unknown("the template is nested too deeply")
+        if self._steps >= _MAX_STEPS:
+            return Unknown("the template takes too long to resolve")
         self._depth += 1
+        self._steps += 1
         try:
             if isinstance(value, list):
                 return [one for one in map(self.resolve, value) if one is not NO_VALUE]
@@ -197,7 +204,8 @@ class Resolver:
         index, parts = (self.resolve(one) for one in _pair(argument))
         if isinstance(parts, Unknown):
             return parts
-        position = int(index) if isinstance(index, int) or (isinstance(index, str) and index.isdecimal()) else -1
+        is_text = isinstance(index, str) and index.isdecimal() and len(index) <= _MAX_DIGITS
+        position = int(index) if isinstance(index, int) or is_text else -1
         if not isinstance(parts, list) or not 0 <= position < len(parts):
             return Unknown("Fn::Select has no form that is understood")
         return parts[position]
@@ -294,7 +302,10 @@ def _joined(separator: str, parts: Sequence[Any]) -> Any:
         return unknown
     if any(isinstance(part, list | Mapping) for part in parts):
         return Unknown("a list or an object stands where a text belongs")
-    return separator.join(_text(part) for part in parts if part is not NO_VALUE and part is not None)
+    texts = [_text(part) for part in parts if part is not NO_VALUE and part is not None]
+    if sum(map(len, texts)) + len(separator) * len(texts) > _MAX_TEXT:
+        return Unknown("a text of the template gets too long")
+    return separator.join(texts)
 
 
 def _decided(truths: Any, *, decisive: bool) -> Any:

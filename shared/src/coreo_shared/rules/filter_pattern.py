@@ -120,13 +120,22 @@ class _Parser:
             raise PatternError
         kind, wanted = self._next()
         if operator in {"=", "!="} and kind in {"word", "quoted", "selector"}:
-            matches = re.compile(".*".join(re.escape(part) for part in wanted.split("*")), re.DOTALL).fullmatch
+            matches = _wildcards(wanted).fullmatch
             equal = operator == "="
             # Of a field that is not there nothing holds, not even that it differs.
             return lambda event: (
                 (value := _read(event, steps)) is not _MISSING and (matches(_text(value)) is not None) is equal
             )
         raise PatternError  # numbers in order and regular expressions have no place in CloudTrail's events
+
+
+def _wildcards(wanted: str) -> re.Pattern[str]:
+    """`*` is any text. Each part is looked for once, at its first place: with many stars, going back takes for ever."""
+    first, *rest = (re.escape(part) for part in wanted.split("*"))
+    if not rest:
+        return re.compile(first)
+    between = "".join(f"(?>.*?{part})" for part in rest[:-1])
+    return re.compile(f"{first}{between}.*{rest[-1]}", re.DOTALL)
 
 
 _MISSING = object()

@@ -102,7 +102,10 @@ async def on_http_exception(request: Request, error: Exception) -> Response:
 async def on_validation_error(request: Request, error: Exception) -> Response:
     """Handler for invalid bodies and parameters: field and message only, as pydantic's own answer echoes the input."""
     assert isinstance(error, RequestValidationError)  # noqa: S101  registered for this type alone
-    errors = tuple(_field_error(item) for item in error.errors())
+    items = error.errors()
+    # A list whose entries are refused counts as having too few of them, which nobody has asked for.
+    faulty = {item["loc"][:length] for item in items for length in range(1, len(item["loc"]))}
+    errors = tuple(_field_error(item) for item in items if item["type"] != "too_short" or item["loc"] not in faulty)
     named = ", ".join(sorted({item.field for item in errors}))
     return answer(Problem(422, "invalid", f"Not valid: {named}.", errors=errors), request)
 
@@ -117,6 +120,12 @@ def _field_error(item: dict[str, Any]) -> FieldError:
     # Messages of these kinds are built from the value itself.
     if item["type"] in {"literal_error", "enum"}:
         message = "expected one of: " + str(item.get("ctx", {}).get("expected", "the documented values"))
+    elif item["type"] in {"too_short", "too_long"}:
+        context = item["ctx"]
+        bound, least = context.get("min_length"), "least"
+        if item["type"] == "too_long":
+            bound, least = context.get("max_length"), "most"
+        message = f"expected at {least} {bound} {'entry' if bound == 1 else 'entries'}"
     elif item["type"] in {"uuid_parsing", "uuid_type"}:
         message = "expected a UUID"
     elif item["type"].startswith(("datetime_", "date_")):

@@ -22,7 +22,7 @@ Reason = Annotated[
 class TargetQuery(PageQuery):
     """Which targets to list."""
 
-    stack_name: Annotated[str | None, Field(max_length=128)] = None
+    stack_name: Annotated[Annotated[str, AfterValidator(plain_text)] | None, Field(max_length=128)] = None
     busy: Annotated[bool, Field(description="Only those that have runs which have not ended.")] = False
 
 

@@ -13,6 +13,11 @@ from coreo_shared.web.problems import not_found
 
 _RETRY_SECONDS = 5
 _GONE = 410
+_NOT_READ = f"The results cannot be read just now; nothing is lost. Try again in {_RETRY_SECONDS} s."
+_NOT_DONE = (
+    "The results service, which keeps this, does not answer just now: what you asked for was not done, or (rarely) was "
+    f"done without an answer. Look how it stands in {_RETRY_SECONDS} s, and ask again if it was not done."
+)
 _log = get_logger(__name__)
 
 
@@ -29,9 +34,9 @@ def plain_words() -> Iterator[None]:
         yield
     except ResultsUnavailableError as error:
         _log.warning("results_unavailable", error=str(error))
-        detail = f"The findings cannot be read just now; nothing is lost. Try again in {_RETRY_SECONDS} s."
+        detail = _NOT_DONE if error.changes else _NOT_READ
         headers = {"Retry-After": str(_RETRY_SECONDS)}
-        raise Problem(503, "results_unavailable", detail, title="Findings unavailable", headers=headers) from None
+        raise Problem(503, "results_unavailable", detail, title="Results unavailable", headers=headers) from None
     except ResultsRefusedError as error:
         if error.status == _GONE:
             raise Problem(_GONE, error.code, error.detail, title="The results of this run are gone") from None

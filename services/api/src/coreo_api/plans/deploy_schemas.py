@@ -44,7 +44,13 @@ class Gate(Body):
 class Approval(Body):
     """Who has to agree before anything changes."""
 
-    auto: Annotated[bool, Field(description="Nobody: what a preview shows is applied at once.")] = False
+    auto: Annotated[
+        bool,
+        Field(
+            description="Nobody: what a preview shows is applied at once. Without the scope `approve`, of such a plan "
+            "only template, template_url, parameters and tags can be changed."
+        ),
+    ] = False
     approvers: Annotated[int, Field(ge=1, le=2, description="How many different tokens must approve.")] = 1
     expires_seconds: Annotated[
         int, Field(ge=60, le=7 * 86_400, description="A preview that nobody approved by then expires.")
@@ -203,6 +209,15 @@ class CheckTemplate(Body):
     regions: Annotated[tuple[_CatalogueName, ...], Field(max_length=30)] = ()
     parameters: Annotated[dict[str, str], Field(max_length=MAX_PARAMETERS, default_factory=dict)]
     capabilities: Annotated[tuple[_Capability, ...], Field(max_length=3)] = ()
+
+    @field_validator("parameters")
+    @classmethod
+    def _sendable(cls, value: dict[str, str]) -> dict[str, str]:
+        """Refuses what cannot be sent to the linter."""
+        for entry in value.items():
+            for text in entry:
+                _storable(text)
+        return value
 
 
 class Misfit(View):

@@ -12,6 +12,7 @@ from coreo_api.plans.deploy_schemas import CheckedTemplate, CheckTemplate
 from coreo_api.plans.linter import Wish
 from coreo_api.plans.schemas import (
     ChangePlan,
+    CheckedPlan,
     CreatePlan,
     PlanView,
     RequiredPolicy,
@@ -33,9 +34,18 @@ async def create_plan(caller: TeamCaller, context: InContext, body: CreatePlan) 
 
     A deploy plan's template is looked at first; what is wrong with it is named by its line.
     """
-    lint = await kinds.looked_at(context, body.spec)
+    lint = await kinds.looked_at(context, caller.team_id, body.spec)
     async with caller.session() as session:
         return service.view(await service.create(session, context, body, lint))
+
+
+@router.post("/check")
+async def check_plan(caller: TeamCaller, context: InContext, body: CreatePlan) -> CheckedPlan:
+    """Look at a plan and, of a deploy plan, its template, and store nothing. What is wrong with the rest is refused."""
+    async with caller.session() as session:
+        await service.check(session, context, body)
+    lint = await kinds.lint(context, caller.team_id, body.spec)
+    return CheckedPlan(template=None if lint is None else CheckedTemplate.model_validate(lint))
 
 
 @router.get("")
@@ -60,7 +70,7 @@ async def change_plan(caller: TeamCaller, context: InContext, plan_id: UUID, bod
     if body.spec is not None:
         kinds.check_kind(present.kind, body.spec)
         if body.spec != kinds.stored(present.kind, present.spec):
-            lint = await kinds.looked_at(context, body.spec)
+            lint = await kinds.looked_at(context, caller.team_id, body.spec)
     async with caller.session() as session:
         return service.view(await service.change(session, context, plan_id, body, lint))
 
@@ -98,7 +108,8 @@ async def show_required_policy(session: TeamSession, context: InContext, plan_id
 
 
 @templates.post("/check")
-async def check_template(caller: TeamCaller, context: InContext, body: CheckTemplate) -> CheckedTemplate:  # noqa: ARG001  who asks must be known
+async def check_template(caller: TeamCaller, context: InContext, body: CheckTemplate) -> CheckedTemplate:
     """Look at a CloudFormation template and what a plan would say beside it, and store nothing."""
     wish = Wish(body.template, body.regions, body.parameters, body.capabilities)
-    return CheckedTemplate.model_validate(await context.linter.check(wish, field="body.template"))
+    checked = await context.linter.check(wish, team_id=caller.team_id, field="body.template")
+    return CheckedTemplate.model_validate(checked)

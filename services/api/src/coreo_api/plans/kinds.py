@@ -29,6 +29,12 @@ from coreo_shared.web.problems import invalid
 Spec = AuditSpec | DeploySpec
 AUDIT, DEPLOY = Pool.AUDIT.value, Pool.DEPLOY.value  # a plan's kind is the pool that runs it
 
+_WITHIN = {"template", "template_url", "parameters", "tags"}  # what a pipeline brings; all else says where and how far
+_NOBODY_IS_ASKED = (
+    ", and nobody is asked before this plan's changes are made: only template, template_url, parameters and tags of "
+    "it change without that scope"
+)
+
 
 def kind_of(spec: Spec) -> str:
     """The kind of a plan that has this spec."""
@@ -53,16 +59,19 @@ def spec_view(kind: str, spec: Mapping[str, Any]) -> AuditSpec | DeploySpecView:
     )
 
 
-async def looked_at(context: Context, spec: Spec) -> Checked | None:
-    """What the linter says of the spec's template, if it has one. Takes seconds, so no transaction is open meanwhile.
-
-    Raises Problem that names every error.
-    """
+async def lint(context: Context, team_id: UUID, spec: Spec) -> Checked | None:
+    """What the linter says of the spec's template, if any. Takes seconds, so no transaction is open meanwhile."""
     if not isinstance(spec, DeploySpec) or spec.template is None:
         return None
     wish = Wish(spec.template, spec.regions, spec.parameters, spec.capabilities)
-    checked = await context.linter.check(wish, field="body.spec.template")
-    refuse(checked, "body.spec")
+    return await context.linter.check(wish, team_id=team_id, field="body.spec.template")
+
+
+async def looked_at(context: Context, team_id: UUID, spec: Spec) -> Checked | None:
+    """As `lint`, of a template that shall be used. Raises Problem that names every error."""
+    checked = await lint(context, team_id, spec)
+    if checked is not None:
+        refuse(checked, "body.spec")
     return checked
 
 
@@ -81,12 +90,25 @@ async def check(session: Session, context: Context, spec: Spec) -> Spec:
 
 
 def check_approval(session: Session, before: Spec | None, after: Spec) -> None:
-    """Who may not approve must not decide that nobody needs to. Raises Problem."""
+    """Who may not approve must not decide that nobody needs to, nor for what. Raises Problem."""
     if not isinstance(after, DeploySpec):
         return
     had = before.approval if isinstance(before, DeploySpec) else Approval()
     if after.approval != had:
         scopes.check(session.scopes, {Scope.APPROVE})
+    if isinstance(before, DeploySpec) and before.approval.auto and _bounds(before) != _bounds(after):
+        scopes.check(session.scopes, {Scope.APPROVE}, why=_NOBODY_IS_ASKED)
+
+
+def check_accounts(session: Session, before: Spec, had: Sequence[UUID], account_ids: Sequence[UUID]) -> None:
+    """As `check_approval`, of the cloud accounts that a plan goes to. Raises Problem."""
+    if isinstance(before, DeploySpec) and before.approval.auto and set(had) != set(account_ids):
+        scopes.check(session.scopes, {Scope.APPROVE}, why=_NOBODY_IS_ASKED)
+
+
+def _bounds(spec: DeploySpec) -> dict[str, Any]:
+    """Where a plan goes and how far. Of packs the names alone: a spec without versions takes in newer ones."""
+    return spec.model_dump(exclude=_WITHIN) | {"rule_packs": [each.partition("@")[0] for each in spec.rule_packs]}
 
 
 def check_kind(kind: str, spec: Spec) -> None:

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Discriminator, Field, JsonValue, StringConstraints, Tag
 
-from coreo_api.plans.deploy_schemas import EXAMPLE_SPEC, DeploySpec, DeploySpecView, LintFinding
+from coreo_api.plans.deploy_schemas import EXAMPLE_SPEC, CheckedTemplate, DeploySpec, DeploySpecView, LintFinding
 from coreo_api.plans.schedule import Schedule
 from coreo_api.schemas import Body, Name, NotNull, View
 from coreo_shared.web.problems import KIND
@@ -153,6 +153,15 @@ class PlanView(View):
     last_tick_problem: Annotated[str | None, Field(description="Why it then started no run, or not all.")]
     created_at: datetime
     updated_at: datetime
+
+
+class CheckedPlan(View):
+    """A plan that could be made, unless its template has errors or misfits."""
+
+    template: Annotated[
+        CheckedTemplate | None,
+        Field(description="Null where there is none to look at: of an audit plan, or in S3."),
+    ]
 
 
 class RevisionView(View):

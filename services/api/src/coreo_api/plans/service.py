@@ -98,6 +98,12 @@ async def create(
     return await find(session, plan_id)
 
 
+async def check(session: Session, context: Context, wish: CreateAuditPlan | CreateDeployPlan) -> None:
+    """Raises Problem for what `create` does not take of any token. The template is the linter's."""
+    await kinds.check(session, context, wish.spec)
+    await _check_accounts(session, wish.cloud_account_ids)
+
+
 async def find(session: Session, plan_id: UUID, *, lock: bool = False) -> Row[Any]:
     """The team's plan. Raises Problem."""
     row = await repository.find(session.connection, session.team_id, plan_id, lock=lock)
@@ -111,6 +117,9 @@ async def change(
 ) -> Row[Any]:
     """The plan after the change. `lint`: what `kinds.looked_at` said of its spec. Raises Problem."""
     row = await find(session, plan_id, lock=True)
+    if wish.cloud_account_ids is not None:
+        before = kinds.stored(row.kind, row.spec)
+        kinds.check_accounts(session, before, row.cloud_account_ids, wish.cloud_account_ids)
     revision = await _revise(session, context, row, wish.spec, lint)
     schedule = wish.schedule if "schedule" in wish.model_fields_set else schedule_of(row)
     enabled = row.enabled if wish.enabled is None else wish.enabled
@@ -166,6 +175,11 @@ async def template(session: Session, plan_id: UUID, revision: int | None) -> Tem
 
 
 async def _set_accounts(session: Session, plan_id: UUID, account_ids: Sequence[UUID]) -> None:
+    await _check_accounts(session, account_ids)
+    await repository.set_accounts(session.connection, session.team_id, plan_id, account_ids)
+
+
+async def _check_accounts(session: Session, account_ids: Sequence[UUID]) -> None:
     known = await repository.lock_accounts(session.connection, session.team_id, account_ids)
     field = "body.cloud_account_ids"
     errors = [
@@ -178,7 +192,6 @@ async def _set_accounts(session: Session, plan_id: UUID, account_ids: Sequence[U
     if errors:
         named = ", ".join(error.field for error in errors)
         raise Problem(422, "invalid", f"Not valid: {named}.", errors=tuple(errors))
-    await repository.set_accounts(session.connection, session.team_id, plan_id, account_ids)
 
 
 async def delete(session: Session, plan_id: UUID) -> None:

@@ -20,6 +20,8 @@ from coreo_api.plans.deploy_schemas import DeploySpec
 from coreo_api.runs import repository
 from coreo_api.runs.repository import Group, NewRun
 from coreo_api.runs.schemas import StartRun
+from coreo_api.teams import scopes
+from coreo_api.teams.scopes import Scope
 from coreo_api.teams.session import Session
 from coreo_shared.catalogue import Catalogue
 from coreo_shared.contracts.base import encode_json
@@ -30,6 +32,7 @@ from coreo_shared.web import FieldError, Problem
 from coreo_shared.web.problems import invalid
 
 MAX_RUNS = 500  # of a request: cloud accounts times regions
+_CHANGES = frozenset({DeployAction.APPLY, DeployAction.DESTROY})
 _IN_QUEUE = timedelta(days=7)  # how long a deploy waits for its turn
 
 
@@ -162,7 +165,9 @@ async def request_runs(session: Session, context: Context, plan_id: UUID, wish: 
     starter = Starter(context.catalogue, timedelta(seconds=context.settings.job_ttl_seconds))
     try:
         if plan.kind == kinds.DEPLOY:
-            deploy = _deploy(DeploySpec.model_validate(plan.spec), wish, chosen)
+            spec = DeploySpec.model_validate(plan.spec)
+            _check_allow(session, spec, wish)
+            deploy = _deploy(spec, wish, chosen)
             group_id = await starter.start_deploy(
                 session.connection, session.team_id, plan, deploy, trigger, session.now
             )
@@ -185,6 +190,13 @@ def _check_wish(kind: str, wish: StartRun) -> None:
     for name in ("action", "regions", "allow"):
         if getattr(wish, name):
             raise invalid(f"body.{name}", "This is an audit plan, and that is for deploy plans.")
+
+
+def _check_allow(session: Session, spec: DeploySpec, wish: StartRun) -> None:
+    """Where somebody approves, they see what is allowed; where nobody does, it takes who could. Raises Problem."""
+    if wish.allow and spec.approval.auto and wish.action in _CHANGES:
+        why = ", and nobody is asked before this plan's changes are made: `allow` takes that scope here"
+        scopes.check(session.scopes, {Scope.APPROVE}, why=why)
 
 
 def _deploy(spec: DeploySpec, wish: StartRun, chosen: Sequence[Row[Any]]) -> Deploy:

@@ -24,10 +24,10 @@ def needed_for(method: str) -> frozenset[Scope]:
     return frozenset({Scope.READ if method in _READS else Scope.PLAN})
 
 
-def check(held: Collection[str], needed: Collection[Scope]) -> None:
-    """Raises a 403 Problem that names the scopes which the token lacks."""
+def check(held: Collection[str], needed: Collection[Scope], *, why: str = "") -> None:
+    """Raises a 403 Problem that names the scopes which the token lacks; `why` goes on with that sentence."""
     missing = sorted(scope for scope in needed if scope not in held)
     if missing:
         words = " and ".join(missing)
-        detail = f"This token has not the scope {words}. Use one that has; GET /v1/tokens lists what each may do."
+        detail = f"This token has not the scope {words}{why}. Use one that has; GET /v1/tokens lists what each may do."
         raise Problem(403, "scope_missing", detail)

@@ -15,7 +15,9 @@ class NothingToExcludeError(Problem):
     """The plan or cloud account has no runs."""
 
     def __init__(self, kind: str) -> None:
-        detail = f"There are no runs of this {kind}. To have none of its later runs backed up, change its settings."
+        whose = "this plan" if kind == "plan" else "the plans that run in it"
+        wish = f"To have none of its later runs backed up, say so in the settings of {whose}."
+        detail = f"There are no runs of this {kind}. {wish}"
         super().__init__(409, "nothing_to_exclude", detail)
 
 

@@ -5,7 +5,7 @@ AWS is told only after the ledger has it that this begins. From then on each wor
 """
 
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import msgspec
 
@@ -17,11 +17,11 @@ from coreo_shared.contracts.deploys import (
 )
 from coreo_worker.aws.stacks import Stack, StackRefusalError, StackTroubleError
 from coreo_worker.deploy import deciding
-from coreo_worker.deploy.deciding import CallOff, Look, NotDone, Over, Refuse, Step, Tell, Undo, Wait
+from coreo_worker.deploy.deciding import SETTLE_SECONDS, CallOff, Look, NotDone, Over, Refuse, Step, Tell, Undo, Wait
 from coreo_worker.deploy.ends import Ends
 from coreo_worker.deploy.operation import Operation, cancel_token
 from coreo_worker.deploy.pacing import after_trouble
-from coreo_worker.deploy.problems import Problem, of_refusal
+from coreo_worker.deploy.problems import Problem, ProblemError, of_refusal
 from coreo_worker.deploy.protocol import Ended
 from coreo_worker.deploy.removal import still_to_remove
 from coreo_worker.deploy.run import DeployRun, applied_at, events_since, parked, seconds_of
@@ -44,6 +44,7 @@ class Changing:
     _operation: Operation = field(default_factory=Operation)
     _refusal: Problem | None = None
     _alone: bool = False
+    _is_compared: bool = False
     is_applying: bool = False
 
     def __post_init__(self) -> None:
@@ -66,15 +67,18 @@ class Changing:
             ended = await self._begin()
             if ended is not None:
                 return ended
-            self.is_applying = self._alone = True
+            self.is_applying = self._alone = self._is_compared = True
         if self.checkpoint.protects_alone:
             return await self._protect()
         return await self._follow()
 
-    async def after_trouble(self, cause: str, *, limit: int) -> Ended:
-        """AWS cannot be asked what became of the change: later again, and after so many times in a row by people."""
-        troubles = int(self.checkpoint.facts.get("troubles") or 0) + 1
-        self._remember(troubles=troubles)
+    async def after_trouble(self, cause: str, *, limit: int, kind: Literal["troubles", "refusals"]) -> Ended:
+        """AWS cannot be asked what became of the change: later again, and after so many of a kind by people.
+
+        They are counted until a look succeeds.
+        """
+        troubles = int(self.checkpoint.facts.get(kind) or 0) + 1
+        self._remember(**{kind: troubles})
         if troubles < limit:
             return parked(self.checkpoint, after_trouble(troubles), f"{cause} Coreo looks again.")
         problem = outcome_unknown(self.run.spec.action, self.checkpoint, cause=cause)
@@ -90,6 +94,10 @@ class Changing:
         """What AWS is asked of: the stack that was previewed, not another one of its name."""
         return self.checkpoint.stack_arn or self.run.spec.stack_name
 
+    @property
+    def _change_set(self) -> str:
+        return self.checkpoint.change_set_arn or self.run.change_set_name
+
     async def _begin(self) -> Ended | None:
         """None once the ledger has it that AWS is told; else how the run ends without."""
         run = self.run
@@ -97,7 +105,7 @@ class Changing:
             return await self._call_off_first()
         problem = await self._changed()
         if problem is not None:
-            await self._drop()
+            await self._forget()
             return await run.fail(problem, self.checkpoint)
         digest = self.checkpoint.hash or ""
         applying = msgspec.structs.replace(self.checkpoint, step=APPLYING, applied_at=run.now)
@@ -109,7 +117,7 @@ class Changing:
             return await self._call_off_first()
         if code == "target_busy":
             return parked(self.checkpoint, _BUSY_SECONDS, "Another run is changing this stack.")
-        await self._drop()
+        await self._forget()
         problem = Problem(
             "not_approved", "The change is not, or not any more, one that people approved. Nothing was done."
         )
@@ -131,7 +139,7 @@ class Changing:
             return deciding.stack_changed()
         if self.checkpoint.protects_alone:
             return None
-        made = await run.stacks.change_set(run.spec.stack_name, self.checkpoint.change_set_arn or run.change_set_name)
+        made = await run.stacks.change_set(run.spec.stack_name, self._change_set)
         return None if made is not None and made.execution == "AVAILABLE" else deciding.stack_changed()
 
     async def _protect(self) -> Ended:
@@ -151,7 +159,7 @@ class Changing:
         waiting = run.waiting(applied_at(self.checkpoint, run.clock()))
         while True:
             look, stack = await self._look()
-            self._remember(troubles=0)
+            self._remember(troubles=0, refusals=0)
             step = (deciding.next_of_destroy if self._is_destroy else deciding.next_of_apply)(look)
             ended = await self._take(step, stack)
             if ended is not None:
@@ -169,22 +177,26 @@ class Changing:
         stack = await run.stacks.find(self._stack)
         execution = None
         if not self._is_destroy and not self._operation.started:
-            made = await run.stacks.change_set(
-                run.spec.stack_name, self.checkpoint.change_set_arn or run.change_set_name
-            )
+            made = await run.stacks.change_set(run.spec.stack_name, self._change_set)
             execution = None if made is None else made.execution
         facts = self.checkpoint.facts
         look = Look(
             operation=self._operation,
             change_set=execution,
             stack=None if stack is None else stack.status,
-            since=run.clock() - applied_at(self.checkpoint, run.clock()),
+            since=self._told_seconds,
             alone=self._alone,
             refusal=self._refusal,
             cancel=run.canceled.is_set() or (self._is_late() and not facts.get("late_refused")),
             told=bool(facts.get("undone")),
         )
         return look, stack
+
+    @property
+    def _told_seconds(self) -> float:
+        """How long ago AWS was told, as far as that is known, or else may first have been."""
+        now = self.run.clock()
+        return now - max(applied_at(self.checkpoint, now), float(self.checkpoint.facts.get("told_at") or 0.0))
 
     async def _read_events(self) -> None:
         run = self.run
@@ -223,7 +235,11 @@ class Changing:
         """Does the step; how the run ends, if it does."""
         match step:
             case Tell():
-                await self._tell()
+                problem = await self._not_as_approved()
+                if problem is None:
+                    await self._tell()
+                elif self._told_seconds >= SETTLE_SECONDS:
+                    return await self._not_done(problem, stack)
             case Undo():
                 await self._undo()
             case Refuse(reason):
@@ -242,6 +258,16 @@ class Changing:
                 return Ended(outcome="unknown", reason=problem.reason)
         return None
 
+    async def _not_as_approved(self) -> Problem | None:
+        """Why a stack must not be deleted by who has not compared it himself; AWS knows of change sets, not of this."""
+        if not self._is_destroy or self._is_compared:
+            return None
+        try:
+            self._is_compared = await still_to_remove(self.run, self.checkpoint)
+        except ProblemError as error:
+            return error.problem
+        return None if self._is_compared else deciding.stack_changed()
+
     async def _tell(self) -> None:
         """Whether AWS did it, the next look shows: also where its answer is lost."""
         run = self.run
@@ -249,13 +275,15 @@ class Changing:
             if self._is_destroy:
                 await run.stacks.delete(self._stack, run.run_id, run.spec.service_role_arn)
             else:
-                arn = self.checkpoint.change_set_arn or run.change_set_name
-                await run.stacks.execute(run.spec.stack_name, arn, run.run_id)
+                await run.stacks.execute(run.spec.stack_name, self._change_set, run.run_id)
         except StackRefusalError as refused:
             if refused.code not in _RACE:
                 self._refusal = of_refusal(refused)
+            return
         except StackTroubleError:
             await run.sleep(1.0)
+        self._alone = False  # what AWS took, or may have, need not show yet
+        self._remember(told_at=run.clock())
 
     async def _undo(self) -> None:
         try:
@@ -298,6 +326,9 @@ class Changing:
             if refused.code in _RACE:
                 return None  # it is being executed
             return await self.run.fail(of_refusal(refused), self.checkpoint)
+        if self.is_applying and self._is_late() and not self.run.canceled.is_set():
+            minutes = self.run.spec.timeout_minutes
+            return Ended(outcome="canceled", reason=f"The plan's {minutes} minutes passed before anything was changed.")
         return Ended(outcome="canceled", reason="Canceled on request, before anything was changed.")
 
     async def _not_done(self, problem: Problem, stack: Stack | None) -> Ended | None:
@@ -311,7 +342,9 @@ class Changing:
         return await self.run.fail(problem, self.checkpoint, None if stack is None else stack.status)
 
     async def _drop(self) -> None:
-        run = self.run
         if not self._is_destroy:
-            arn = self.checkpoint.change_set_arn or run.change_set_name
-            await run.stacks.drop_change_set(run.spec.stack_name, arn)
+            await self.run.stacks.drop_change_set(self.run.spec.stack_name, self._change_set)
+
+    async def _forget(self) -> None:
+        if not self._is_destroy:
+            await self.run.forget(self._change_set)

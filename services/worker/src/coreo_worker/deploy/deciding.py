@@ -30,8 +30,9 @@ ROLLS_BACK: Final = "AWS is rolling the stack back already."
 class Look:
     """What there is to see. `change_set`: its execution status; `stack`: its status; None: there is none (any more).
 
-    `since`: seconds since AWS may first have been told. `alone`: nobody else can have told it: this worker began the
-    change. `refusal`: AWS would not do it when this worker asked. `cancel`: somebody, or the plan's time-out, wants it
+    `since`: seconds since AWS was told, as far as that is known, or else may first have been. `alone`: nobody can have
+    told it so far: this worker began the change, and AWS took none of its calls. `refusal`: AWS would not do it when
+    this worker asked. `cancel`: somebody, or the plan's time-out, wants it
     undone; `told`: AWS was asked to do so.
     """
 
@@ -120,7 +121,7 @@ def next_of_destroy(look: Look) -> Step:
     if look.operation.started or is_busy(look.stack or ""):
         return Refuse(DELETE_GOES_ON) if look.cancel and look.operation.started else Wait()
     if not look.alone and look.since < SETTLE_SECONDS and (look.cancel or look.refusal is not None):
-        return Wait()  # what another worker told AWS may still show
+        return Wait()  # what AWS was told may still show
     return _not_yet(look)
 
 

@@ -25,6 +25,9 @@ _SHOWN: Final = 20  # differences of a resource, in a finding
 _UNDER_WAY: Final = "DETECTION_IN_PROGRESS"
 _OTHER_SECONDS: Final = 15.0
 _LONGEST_SECONDS: Final = 3_600.0
+_Others = tuple[Literal["NOT_CHECKED", "UNKNOWN"], str]
+_OF_NO_TYPE: Final[_Others] = ("NOT_CHECKED", "CloudFormation does not detect drift of this type.")
+_MAY_HAVE_FAILED: Final[_Others] = ("UNKNOWN", "The drift detection failed, and AWS does not say for which resources.")
 _STATUSES: Final = {
     "IN_SYNC": FindingStatus.PASS,
     "MODIFIED": FindingStatus.FAIL,
@@ -83,10 +86,14 @@ class DriftDetection:
 
     async def _tell(self, checkpoint: Checkpoint, stack_arn: str, status: DriftStatus) -> Ended:
         run = self.run
-        resources = beside_template(await run.stacks.drifts(stack_arn), await run.stacks.resources(stack_arn))
-        if status.detection == "DETECTION_FAILED" and not any(one.status in _STATUSES for one in resources):
+        compared = await run.stacks.drifts(stack_arn)
+        has_failed = status.detection == "DETECTION_FAILED"
+        if has_failed and not any(one.status in _STATUSES for one in compared):
             problem = Problem("drift_not_detected", "AWS could not detect drift; the failure says why.", status.reason)
             return await run.fail(problem, checkpoint)
+        # Where AWS names none that it failed for, it may be any of those that it does not tell of.
+        others = _MAY_HAVE_FAILED if has_failed and all(one.status != "UNKNOWN" for one in compared) else _OF_NO_TYPE
+        resources = beside_template(compared, await run.stacks.resources(stack_arn), others)
         document = _sized(
             Drift(stack_arn=stack_arn, status=overall(resources), resources=resources, detected_at=status.at or run.now)
         )
@@ -98,8 +105,12 @@ class DriftDetection:
         return Ended(outcome="completed", reason=_left_out(resources))
 
 
-def beside_template(compared: Sequence[DriftedResource], resources: Sequence[StackResource]) -> list[DriftedResource]:
-    """Every resource of the stack; those that AWS did not compare are NOT_CHECKED."""
+def beside_template(
+    compared: Sequence[DriftedResource],
+    resources: Sequence[StackResource],
+    others: _Others,
+) -> list[DriftedResource]:
+    """Every resource of the stack. `others`: status of those that AWS did not compare, and the reason."""
     by_name = {one.logical_id: _shortened(one) for one in compared}
     for resource in resources:
         if resource.logical_id not in by_name and resource.status != "DELETE_COMPLETE":
@@ -107,8 +118,8 @@ def beside_template(compared: Sequence[DriftedResource], resources: Sequence[Sta
                 logical_id=resource.logical_id,
                 physical_id=resource.physical_id,
                 type=resource.type,
-                status="NOT_CHECKED",
-                reason="CloudFormation does not detect drift of this type.",
+                status=others[0],
+                reason=others[1],
             )
     return [by_name[name] for name in sorted(by_name)]
 

@@ -13,7 +13,7 @@ from coreo_worker.deploy.protocol import Ended
 from coreo_worker.deploy.removal import Removal
 from coreo_worker.deploy.run import DeployRun, interrupted
 
-_MAX_REFUSED_LOOKS: Final = 4  # in a row, of a change that was begun: a policy may be in the middle of being edited
+_MAX_REFUSED_LOOKS: Final = 4  # of a change that was begun: a policy may be in the middle of being edited
 
 
 async def drive(run: DeployRun, *, changes: bool) -> Ended:
@@ -50,10 +50,10 @@ async def _change(changing: Changing) -> Ended:
     except StackRefusalError as refused:
         problem = of_refusal(refused)
         if changing.is_applying:
-            return await changing.after_trouble(problem.reason, limit=_MAX_REFUSED_LOOKS)
+            return await changing.after_trouble(problem.reason, limit=_MAX_REFUSED_LOOKS, kind="refusals")
         return await run.fail(problem, changing.checkpoint)
     except StackTroubleError as trouble:
         ended = interrupted(trouble, 0)
         if changing.is_applying:
-            return await changing.after_trouble(ended.reason or "", limit=MAX_TROUBLES)
+            return await changing.after_trouble(ended.reason or "", limit=MAX_TROUBLES, kind="troubles")
         return ended

@@ -58,7 +58,7 @@ class Ends:
         if not self.must_protect(stack):
             return None
         try:
-            await self.run.stacks.protect(self.run.spec.stack_name, on=bool(self.run.spec.termination_protection))
+            await self.run.stacks.protect(stack.arn, on=bool(self.run.spec.termination_protection))
         except StackRefusalError as refused:
             return of_refusal(refused)
         return None

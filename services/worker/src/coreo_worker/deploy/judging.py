@@ -37,7 +37,7 @@ class TemplateJudge:
         try:
             template = read_template(text)
         except TemplateTextError as error:
-            return Judged(notes=[f"The template could not be judged by the rules: {error.problem}."])
+            return self._not_judged(str(error))
         items = TemplateItems(template, place, self.spec.parameters)
         by_type = rules_by_type(self._compiled())
         findings: list[TemplateFinding] = []
@@ -48,7 +48,18 @@ class TemplateJudge:
                     passed += 1
                 else:
                     findings.append(finding)
+        # The worst first: what is left out must not be what the plan refuses.
+        findings.sort(key=lambda one: (one.status is not FindingStatus.FAIL, -one.severity.rank))
         return Judged(findings[:MAX_FINDINGS], passed, _notes(findings, items))
+
+    def _not_judged(self, why: str) -> Judged:
+        """Where the plan refuses what fails, nobody can say that this does not."""
+        said = f"The template could not be judged by the rules: {why}."
+        if self.spec.refuse_severity is None:
+            return Judged(notes=[said])
+        raise ProblemError(
+            Problem("rules_refused", f"{said} The plan applies none that its rules refuse: put that right first.")
+        )
 
     def _compiled(self) -> Iterator[CompiledRule]:
         catalogue = self._catalogue()

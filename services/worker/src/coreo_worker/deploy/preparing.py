@@ -55,7 +55,7 @@ class Preparation:
             return await self._prepare(before, checkpoint)
         except (ProblemError, StackRefusalError) as error:
             problem = error.problem if isinstance(error, ProblemError) else of_refusal(error)
-            await self._drop()
+            await run.forget(run.change_set_name)
             return await run.fail(problem, checkpoint, status)
 
     async def _prepare(self, before: Stack | None, checkpoint: Checkpoint) -> Ended:
@@ -78,7 +78,7 @@ class Preparation:
         found = await run.stacks.change_set(run.spec.stack_name, run.change_set_name)
         if found is not None:
             return found
-        if before is not None:
+        if before is not None and run.spec.action is DeployAction.APPLY:
             await self._tidy()
         order = self._order(before)
         for tries in range(3):
@@ -113,7 +113,8 @@ class Preparation:
     async def _tidy(self) -> None:
         """Drops change sets of this cloud account's earlier runs, which nobody will execute any more.
 
-        Runs on a stack come one after the other, so that an earlier one has ended, however.
+        Changes of a stack come one after the other, so that an earlier one has ended, however. A preview must leave
+        them: it passes by an apply that waits for people, and that one's change set is what they approve.
         """
         run = self.run
         mine = _description(run)
@@ -158,7 +159,7 @@ class Preparation:
         is_empty = made.status == _FAILED and any(words in made.reason.lower() for words in _NOTHING)
         if made.status != _MADE and not is_empty:
             problem = await self._why_not_made(made)
-            await self._drop()
+            await run.forget(run.change_set_name)
             return await run.fail(problem, checkpoint, None if before is None else before.status)
         preview = await self._preview(before, made, is_empty=is_empty)
         checkpoint = _prepared(checkpoint, preview, is_empty=is_empty)
@@ -169,7 +170,7 @@ class Preparation:
             return Ended(outcome="completed", no_change=True, reason="NO_CHANGE: the stack is as the plan says.")
         refused = refusal(preview, run.spec)
         if refused is not None:
-            await self._drop()
+            await run.forget(run.change_set_name)
             return await run.fail(refused, checkpoint, preview.stack_status)
         if run.canceled.is_set():
             return await self._call_off()

@@ -9,12 +9,14 @@ from typing import Final, Protocol
 
 from coreo_shared.contracts.deploys import Checkpoint, DeployClaim, DeploySpec, Document, StackEvent
 from coreo_shared.contracts.findings import Finding
-from coreo_worker.aws.stacks import Stacks, StackTroubleError
+from coreo_shared.observability.logs import get_logger
+from coreo_worker.aws.stacks import StackRefusalError, Stacks, StackTroubleError
 from coreo_worker.deploy.pacing import Hold, after_trouble, next_look
 from coreo_worker.deploy.problems import Problem
 from coreo_worker.deploy.protocol import Ended
 
 _MARGIN_SECONDS: Final = 300.0  # how far AWS's clocks and ours may be apart
+_log = get_logger(__name__)
 
 
 class Voice(Protocol):
@@ -67,6 +69,16 @@ class DeployRun:
     def waiting(self, since: float) -> "Waiting":
         """A wait that began at `since` (Unix seconds), maybe in another worker's hands."""
         return Waiting(self, since, self.clock())
+
+    async def forget(self, change_set: str) -> None:
+        """Drops a change set of a run that fails, where AWS lets it: why the run fails matters more.
+
+        What is left goes with the account's next apply. Raises StackTroubleError.
+        """
+        try:
+            await self.stacks.drop_change_set(self.spec.stack_name, change_set)
+        except StackRefusalError as refused:
+            _log.warning("change_set_left", action=refused.action, code=refused.code)
 
     async def fail(self, problem: Problem, checkpoint: Checkpoint | None, stack_status: str | None = None) -> Ended:
         """Stores why, and ends the run."""

@@ -73,9 +73,13 @@ def export(
     from coreo_shared.exports import USUAL_FRAMEWORKS, Format  # noqa: PLC0415  as above
 
     targets = targets_of(output or [])
-    frameworks = tuple(framework or USUAL_FRAMEWORKS)
     with connect() as client, Spool() as spool:
         found = resolve(client, RUN, run)
+        if found.get("deploy") and framework:
+            raise UsageMistakeError(
+                "Frameworks are about audits, and this run is of a deploy plan: leave out --framework."
+            )
+        frameworks = () if found.get("deploy") else tuple(framework or USUAL_FRAMEWORKS)
         account = client.get(f"/v1/cloud-accounts/{found['cloud_account_id']}")
         framed = of_run.framed(client, found, frameworks)
         catalogue = of_run.catalogue_of(client, found)

@@ -47,11 +47,10 @@ def _is_named(plan: Json, name: str) -> bool:
 
 
 def _brought_up_to_date(client: "Client", project: Project, present: Json | None) -> Json:
-    accounts = [str(resolve(client, ACCOUNT, each)["id"]) for each in project.accounts]
-    body: Json = {"spec": project.spec, "cloud_account_ids": accounts, "schedule": project.schedule}
+    body = _body(client, project)
     with by_line(project):
         if present is None:
-            plan = client.post(PLAN.path, body | {"name": project.plan, "kind": "deploy"})
+            plan = client.post(PLAN.path, _named(project, body))
             note(f"Made the plan {plan['name']!r}.")
         else:
             plan = client.patch(f"{PLAN.path}/{present['id']}", body)
@@ -60,6 +59,23 @@ def _brought_up_to_date(client: "Client", project: Project, present: Json | None
     for finding in plan["lint"] or []:
         note(f"{project.template_name}:{finding['line']}:{finding['column']}: {finding['rule']} {finding['message']}")
     return plan
+
+
+def checked(client: "Client", project: Project) -> Json | None:
+    """What the api says of the directory's template; None of one in S3. Raises ApiError for what else is wrong."""
+    body = _named(project, _body(client, project))
+    with by_line(project):
+        template: Json | None = client.post(f"{PLAN.path}/check", body)["template"]
+    return template
+
+
+def _body(client: "Client", project: Project) -> Json:
+    accounts = [str(resolve(client, ACCOUNT, each)["id"]) for each in project.accounts]
+    return {"spec": project.spec, "cloud_account_ids": accounts, "schedule": project.schedule}
+
+
+def _named(project: Project, body: Json) -> Json:
+    return body | {"name": project.plan, "kind": "deploy"}
 
 
 @contextmanager

@@ -107,7 +107,7 @@ def show_drift(drift: Json) -> None:
     ]
     columns = [Column("STATUS"), Column("RESOURCE"), Column("TYPE", flexible=True), Column("DIFFERENCE", flexible=True)]
     show_listing(columns, rows, empty="All that could be compared is as the template says.")
-    note(f"{in_sync} of {plural(len(resources), 'resource')} are in sync.")
+    note(f"{in_sync} of {plural(len(resources), 'resource')} {'is' if len(resources) == 1 else 'are'} in sync.")
 
 
 def _difference(difference: Json) -> str:

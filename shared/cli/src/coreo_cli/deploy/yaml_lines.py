@@ -8,6 +8,7 @@ import yaml
 Path = tuple[str | int, ...]
 MAX_BYTES: Final = 64 * 1024
 _MAX_DEPTH: Final = 20
+_MAX_VALUES: Final = 20_000  # aliases of aliases make a small file a huge one
 _TEXT_BELOW: Final = ("parameters", "tags")  # CloudFormation takes texts: 012 and yes stay as they are written
 
 
@@ -55,13 +56,18 @@ def _build(node: yaml.Node, path: Path, lines: dict[Path, int]) -> Any:
     lines.setdefault(path, node.start_mark.line + 1)
     if len(path) > _MAX_DEPTH:
         raise YamlError(node.start_mark.line + 1, "nested too deeply")
+    if len(lines) > _MAX_VALUES:
+        raise YamlError(node.start_mark.line + 1, f"more than {_MAX_VALUES:,} values")
     if isinstance(node, yaml.MappingNode):
         return _mapping(node, path, lines)
     if isinstance(node, yaml.SequenceNode):
         return [_build(each, (*path, index), lines) for index, each in enumerate(node.value)]
     if path and path[0] in _TEXT_BELOW and len(path) > 1:
         return node.value
-    return yaml.SafeLoader("").construct_object(node)
+    try:
+        return yaml.SafeLoader("").construct_object(node)
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError):  # as the loader's own parsers fail
+        raise YamlError(node.start_mark.line + 1, "no value that YAML knows; a text goes into quotes") from None
 
 
 def _mapping(node: yaml.MappingNode, path: Path, lines: dict[Path, int]) -> dict[str, Any]:

@@ -48,7 +48,8 @@ def approve(
     output: OutputOption = Output.TABLE,
 ) -> None:
     """Show a run's preview, and approve exactly that. Takes a token with the scope approve."""
-    if not (yes or hash_ or sys.stdin.isatty()):
+    # JSON goes to a program: the preview that people are asked about would stand before it.
+    if not (yes or hash_) and (output is Output.JSON or not sys.stdin.isatty()):
         raise UsageMistakeError(
             "Nobody is there to be asked.", next_step="Give --yes, or --hash HASH of the preview that you have seen."
         )

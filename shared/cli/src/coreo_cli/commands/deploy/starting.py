@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from coreo_cli.commands.deploy.options import WhatArgument
-from coreo_cli.deploy.plans import by_line
+from coreo_cli.deploy.plans import checked
 from coreo_cli.deploy.project import FILE, find, load
 from coreo_cli.errors import EXIT_FINDINGS, CliError
 from coreo_cli.options import examples
@@ -100,28 +100,26 @@ def init(
 
 
 def check(what: WhatArgument = ".", output: OutputOption = Output.TABLE) -> None:
-    """Look at a directory's coreo.yaml and template without storing anything. Exit code 5 when something is wrong."""
+    """Look at a directory's coreo.yaml and template; store nothing. Exit code 5 when the template has errors."""
     directory = find(what)
     if directory is None:
         raise CliError(f"{plain(what)!r} is no directory with a {FILE}.")
     project = load(directory)
-    if project.template is None:
-        note("The template is in S3: it is looked at when a preview is made.")
+    with connect() as client:
+        template = checked(client, project)
+    if template is None:
+        note("Nothing is wrong with coreo.yaml. The template is in S3: it is looked at when a preview is made.")
         return
-    spec = project.spec
-    body = {name: spec[name] for name in ("template", "regions", "parameters", "capabilities") if name in spec}
-    with connect() as client, by_line(project):
-        checked = client.post("/v1/templates/check", body)
     if output is Output.JSON:
-        write_json(checked)
+        write_json(template)
     else:
-        for finding in checked["findings"]:
+        for finding in template["findings"]:
             place = f"{project.template_name}:{finding['line']}:{finding['column']}"
             write_line(plain(f"{place}: {finding['level']}: {finding['rule']} {finding['message']}"))
-        for misfit in checked["misfits"]:
+        for misfit in template["misfits"]:
             place = project.place(*misfit["field"].split("."))
             write_line(plain(f"{place}: error: {misfit['field']}: {misfit['message']}"))
-    if checked["misfits"] or any(finding["level"] == "error" for finding in checked["findings"]):
+    if template["misfits"] or any(finding["level"] == "error" for finding in template["findings"]):
         raise typer.Exit(EXIT_FINDINGS)
     note("Nothing is wrong with it.")
 

@@ -1,11 +1,11 @@
 // Words: what the api says, as people read it. Nothing here touches the page.
 
 // Controls, marks that turn the direction of text, invisible characters: a name must not look like another.
-const UNSAFE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
+const UNSAFE = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u2028\u2029\ufff9-\ufffb\p{Default_Ignorable_Code_Point}\p{Cs}]/gu;
 
 /** The text with what would not show, or would turn its direction, written out. Lines and tabs stay. */
 export function plain(value) {
-  return String(value).replace(UNSAFE, (mark) => `\\u${mark.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return String(value).replace(UNSAFE, (mark) => `\\u${mark.codePointAt(0).toString(16).padStart(4, "0")}`);
 }
 
 export function plural(count, name, many = `${name}s`) {
