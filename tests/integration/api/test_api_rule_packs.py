@@ -1,6 +1,8 @@
 """Rules of a team's own: stored by version, pinned by plans, carried in signed jobs, seen by no other team."""
 
+import asyncio
 import json
+import time
 from typing import Any
 from uuid import UUID
 
@@ -203,3 +205,33 @@ async def test_another_teams_pack_is_not_there(api: Api) -> None:
     assert ok(await stranger.http.get("/v1/rule-packs"))["items"] == []
     assert (await push(stranger, source(title="Mine")))["version"] == 1
     assert ok(await owner.http.get("/v1/rule-packs/acme"))["title"] == ""
+
+
+async def test_a_pack_whose_cases_take_long_keeps_nobody_waiting(api: Api) -> None:
+    team = await api.team()
+    pattern = '{matches: "(a|b){1,300}%s"}'
+    rules = "".join(
+        f"""\
+  - id: name-{number}
+    title: Names
+    resource: aws.s3.bucket
+    severity: low
+    rationale: None.
+    fail_when: {{or: [{{Name: {pattern % "X"}}}, {{Name: {pattern % "Y"}}}, {{Name: {pattern % "Z"}}}]}}
+    message: "{{Name}}"
+    remediation: {{console: None.}}
+"""
+        for number in "abcd"
+    )
+    case = "    - {name: c%s, expect: PASS, item: {Name: " + "ab" * 600 + "}}\n"
+    cases = "".join(f"  name-{number}:\n" + "".join(case % each for each in range(20)) for number in "abcd")
+    source = f"pack: slow\nrules:\n{rules}cases:\n{cases}"
+    for path in ("/v1/rule-packs/validate", "/v1/rule-packs"):
+        begun = last = time.monotonic()
+        longest = 0.0
+        asked = asyncio.create_task(team.http.post(path, json={"source": source}))
+        while not asked.done():
+            await asyncio.sleep(0)  # whoever else is ready goes on, as between two requests
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
+        ok(await asked, 200 if path.endswith("validate") else 201)
+        assert longest < (time.monotonic() - begun) / 3, path

@@ -33,7 +33,7 @@ async def push_pack(session: TeamSession, context: InContext, body: PackSource) 
 @router.post("/validate")
 async def validate_pack(session: TeamSession, context: InContext, body: PackSource) -> CheckedPack:  # noqa: ARG001  who asks must be known
     """Check a pack and run its cases, and store nothing."""
-    return service.check(context.catalogue, body.source)
+    return await service.check(context.catalogue, body.source)
 
 
 @router.get("")

@@ -1,7 +1,9 @@
 """What can be done with rule packs, and how plans come by theirs."""
 
+import asyncio
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -26,11 +28,16 @@ from coreo_shared.web.problems import not_found
 Spec = TypeVar("Spec", AuditSpec, DeploySpec)
 MAX_PACKS = 50  # of a team
 _SOURCE = "body.source"
+_worker = ThreadPoolExecutor(1, "rule-packs")  # a pack's cases may take seconds, in which others are to be served
 _REFERENCE = re.compile(r"([a-z][a-z0-9]{1,29})(?:@([1-9][0-9]{0,8}))?")
 
 
-def check(catalogue: Catalogue, source: str) -> CheckedPack:
+async def check(catalogue: Catalogue, source: str) -> CheckedPack:
     """What a pack is and what is wrong with it, without an error."""
+    return await asyncio.get_running_loop().run_in_executor(_worker, _checked, catalogue, source)
+
+
+def _checked(catalogue: Catalogue, source: str) -> CheckedPack:
     try:
         pack = read_pack(source, catalogue)
     except PackError as error:
@@ -48,7 +55,7 @@ def check(catalogue: Catalogue, source: str) -> CheckedPack:
 
 async def push(session: Session, context: Context, source: str) -> PackView:
     """A new version of the pack that the source names; the present one if it is the same text. Raises Problem."""
-    pack = _read(context.catalogue, source)
+    pack = await asyncio.get_running_loop().run_in_executor(_worker, _read, context.catalogue, source)
     await repository.lock(session.connection, session.team_id)
     present = await repository.find(session.connection, session.team_id, pack.name)
     if present is not None and present.digest == pack.digest:
