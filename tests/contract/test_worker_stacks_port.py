@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -270,8 +270,16 @@ async def test_refusals_are_told_in_aws_words(aws: Simulator, new_account: Calla
         assert await stacks.find("web") is None
 
 
-async def test_session_that_is_over_is_renewed_once_and_the_call_made_again(
-    aws: Simulator, new_account: Callable[[], str]
+@pytest.mark.parametrize(
+    ("times", "renewals", "made"),
+    [(1, 1, nullcontext()), (20, 3, pytest.raises(StackTroubleError, match="ExpiredToken"))],
+)
+async def test_session_that_is_over_is_renewed_and_the_call_made_again_but_not_for_ever(
+    aws: Simulator,
+    new_account: Callable[[], str],
+    times: int,
+    renewals: int,
+    made: AbstractContextManager[object],
 ) -> None:
     root = aws.root_credentials(new_account())
     renewed = []
@@ -283,7 +291,7 @@ async def test_session_that_is_over_is_renewed_once_and_the_call_made_again(
 
     old = SessionCredentials(root.access_key_id, "x", root.session_token or "", expires_at=0)
     async with ClientFactory(old, endpoint_url=aws.endpoint_url, renew=renew) as clients:
-        with aws.fault(kind="expired", operation="CreateChangeSet", times=1):
+        with aws.fault(kind="expired", operation="CreateChangeSet", times=times), made:
             await SdkStacks(clients, REGION).make_change_set(Subject(SdkStacks(clients, REGION)).order())
 
-    assert renewed == [1]
+    assert renewed == [1] * renewals

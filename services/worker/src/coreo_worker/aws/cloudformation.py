@@ -29,6 +29,7 @@ from coreo_worker.aws.stacks import (
 
 _TRIES: Final = 5
 _PAUSE_SECONDS: Final = 0.3
+_SESSIONS: Final = 3  # that may end during one call, before it is the sessions that are wrong
 _SERVICE: Final = "cloudformation"
 _LONGEST_REASON: Final = 4_000  # characters
 _LACKING = re.compile(r"not authorized to perform:? ?\[?([a-z0-9-]+:[A-Za-z0-9]+)")
@@ -218,13 +219,15 @@ class SdkStacks:
 
     async def _once(self, operation: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
         action = f"{_SERVICE}:{''.join(part.title() for part in operation.split('_'))}"
+        sessions = 0
         while True:
             session = self._clients.generation
             try:
                 return await call(self._clients, _SERVICE, self._region, operation, arguments, actions=(action,))
             except SessionExpiredError:
                 # AWS looks at the session before it does anything, so that this one may be asked again.
-                if not await self._clients.renewed(session):
+                sessions += 1
+                if sessions > _SESSIONS or not await self._clients.renewed(session):
                     raise StackTroubleError(action, "ExpiredToken") from None
             except CallError as error:
                 raise _told(error, action) from None
