@@ -378,6 +378,10 @@ def test_the_queue_is_shown_and_changed(coreo: Cli, scene: Scene) -> None:
     assert body == {"run_ids": [runs[2]["id"], runs[1]["id"]]}
     scene.api.on("GET", f"/v1/runs/{runs[0]['id']}", runs[0])
     assert "does not wait for its turn any more" in coreo("deploy", "queue", "--first", runs[0]["id"]).err
+    scene.api.lists("/v1/deploy-targets")
+    assert "nobody waits" in coreo("deploy", "queue").err
+    unknown = coreo("deploy", "queue", "none")
+    assert (unknown.code, "No run was ever about a stack 'none'." in unknown.err) == (1, True)
 
 
 def test_status_events_and_outputs(coreo: Cli, scene: Scene) -> None:

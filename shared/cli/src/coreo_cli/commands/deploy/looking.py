@@ -125,6 +125,8 @@ def queue(
         if first is not None:
             _move_to_front(client, resolve(client, RUN, first))
         targets = list(client.items("/v1/deploy-targets", query(busy="true", stack_name=stack)))
+        if stack is not None and not targets and not any(client.items("/v1/deploy-targets", query(stack_name=stack))):
+            raise CliError(f"No run was ever about a stack {plain(stack)!r}.", next_step="coreo deploy queue")
         queues = [client.get(f"/v1/deploy-targets/{target['id']}/queue") for target in targets]
         plans = {each["id"]: each["name"] for each in client.items(PLAN.path)} if output is Output.TABLE else {}
     if output is Output.JSON:
