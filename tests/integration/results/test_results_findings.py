@@ -178,6 +178,8 @@ async def test_a_cursor_is_good_for_its_run_and_filters_alone(service: ResultsSe
         "UPDATE chunks SET sealed = substr(sealed, 1, length(sealed) - 1)",
         "UPDATE chunks SET sealed = o.sealed FROM chunks o WHERE o.chunk_index <> chunks.chunk_index",
         "UPDATE chunks SET final = NOT final",
+        "DELETE FROM run_totals WHERE true",
+        "UPDATE run_totals SET findings = findings + 1",
         "UPDATE finding_groups SET status = 'PASS'",
         "UPDATE finding_groups SET severity_order = 4",
         "UPDATE finding_groups SET rule_id = 'other'",

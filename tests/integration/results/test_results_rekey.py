@@ -11,8 +11,10 @@ from coreo_results.chunks.repository import ChunkRepository
 from coreo_results.chunks.sealing import ChunkPlace, seal_chunk, unseal_chunk
 from coreo_results.keys.errors import NoRunKeyError
 from coreo_results.keys.seal import DamagedError
+from coreo_results.ledger import states
 from coreo_results.ledger.repository import RunRepository
 from coreo_results.services import Services
+from coreo_shared.contracts.results import Counts
 from coreo_shared.contracts.terms import FindingStatus
 from coreo_shared.ids import new_id
 from tests.support.postgres import ServiceDatabase
@@ -141,11 +143,14 @@ async def test_a_chunk_that_is_just_being_stored_is_waited_for_and_gets_the_new_
     wired = services(here)
     key = await wired.keys.run_key(run.team_id, run.run_id)
     async with wired.database.transaction(run.team_id) as connection:
-        await RunRepository(connection).lock(run.team_id, run.run_id)
+        held = await RunRepository(connection).lock(run.team_id, run.run_id)
+        assert held is not None
         await ChunkRepository(connection).add(seal_chunk(run.team_id, run.run_id, chunk, key))
         keying = asyncio.create_task(rekeyed(here, run))
         assert not (await asyncio.wait({keying}, timeout=0.5))[0]
         await ChunkRepository(connection).mark_done(ChunkPlace(run.team_id, run.run_id, chunk.unit, 0, final=True), 1)
+        counts = Counts(by_status={each.status: 1 for each in chunk.findings})
+        await RunRepository(connection).save(states.unit_stored(states.progress(held, chunk.fence), counts))
     await keying
     assert (await run.findings()).json()["total"] == 1
 

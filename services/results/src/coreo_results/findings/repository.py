@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from coreo_results.chunks.repository import SEVERITIES, severity_order
 from coreo_results.findings.filters import Filters, Position
-from coreo_results.findings.statements import PAGES, RULES, TOTALS
+from coreo_results.findings.statements import PAGES, RULES, SUMMED_UP, TOTALS
+from coreo_results.keys.seal import DamagedError
 from coreo_results.life.changes import CHANGE_NUMBERS
 from coreo_results.planner import joining_by_hash
 from coreo_results.suppressions.lens import Lens
@@ -63,6 +64,11 @@ class FindingRepository:
         if self._split:
             self._run["selective_ids"] = [key for key, _ in lens.selective]
             self._run["selective_versions"] = [version for _, version in lens.selective]
+
+    async def check_totals(self) -> None:
+        """Raises DamagedError where totals are missing: counts and pages go by them, and would look good."""
+        if not (await self._connection.execute(SUMMED_UP, self._run)).scalar_one():
+            raise DamagedError("the totals of a run are not what its counts say")
 
     async def total(self, filters: Filters, resource_hash: int | None) -> int:
         """How many findings pass the filters."""

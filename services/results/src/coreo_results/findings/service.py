@@ -115,6 +115,8 @@ class Findings:
             if lens is None:
                 return None
             repository = FindingRepository(connection, team_id, run_id, lens)
+            if question.after is None:
+                await repository.check_totals()
             total = await repository.total(filters, question.hashed)
             spans = await repository.spans(filters, question.hashed, question.after, limit + 1)
             if question.after is None and sum(span.count for span in spans) < min(limit + 1, total):
@@ -135,7 +137,9 @@ class Findings:
         lens = await self._lenses.of(team_id, run_id)
         async with self._database.transaction(team_id, snapshot=True) as connection:
             await RunRepository(connection).check_readable(team_id, run_id)
-            return await FindingRepository(connection, team_id, run_id, lens).rules()
+            repository = FindingRepository(connection, team_id, run_id, lens)
+            await repository.check_totals()
+            return await repository.rules()
 
     async def counts(self, team_id: UUID, run_id: UUID) -> Counts:
         """The sum of all rules. Raises as `rules`."""

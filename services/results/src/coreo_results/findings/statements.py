@@ -157,6 +157,15 @@ _RULES = """
 """
 
 
+# The run's own counts grow with its totals, in one transaction.
+SUMMED_UP = text("""
+    SELECT coalesce((SELECT sum(findings) FROM run_totals t WHERE t.team_id = r.team_id AND t.run_id = r.run_id), 0)
+        = coalesce((SELECT sum(c.findings::bigint)
+            FROM jsonb_each_text(r.counts -> 'by_status') AS c (status, findings)), 0)
+    FROM runs r WHERE r.team_id = :team AND r.run_id = :run
+""")
+
+
 def _shown(spans: str, *, split: bool) -> str:
     covered = _COVERED.format(spans=spans)
     return _SHOWN.format(spans=_SPLIT.format(covered=covered) if split else covered)
