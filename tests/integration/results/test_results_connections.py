@@ -25,16 +25,23 @@ async def end_connections(database: ServiceDatabase) -> None:
     await admin.close()
 
 
-async def backend(database: Database) -> int:
+async def backend(database: Database, closed: asyncio.Event | None = None) -> int:
+    """The server's process behind a connection; `closed` is set once the driver knows that it is no more."""
     async with database.transaction() as connection:
+        if closed is not None:
+            driver = (await connection.get_raw_connection()).driver_connection
+            assert driver is not None
+            driver.add_termination_listener(lambda _: closed.set())
         return int((await connection.execute(text("SELECT pg_backend_pid()"))).scalar_one())
 
 
 async def test_connections_that_the_server_closed_are_replaced(results_database: ServiceDatabase) -> None:
     database = Database(results_database.url("coreo_results"), pool_size=3)
     try:
-        before = set(await asyncio.gather(*[backend(database) for _ in range(3)]))
+        closed = [asyncio.Event() for _ in range(3)]
+        before = set(await asyncio.gather(*[backend(database, each) for each in closed]))
         await end_connections(results_database)
+        await asyncio.gather(*[each.wait() for each in closed])
         after = set(await asyncio.gather(*[backend(database) for _ in range(3)]))
         assert not before & after
     finally:

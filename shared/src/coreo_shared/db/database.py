@@ -55,6 +55,7 @@ def _look_after(engine: AsyncEngine) -> None:
 
     SQLAlchemy's pool_pre_ping asks the server three things before each transaction, as many as a transaction of one
     statement has itself. The driver knows by itself when the server went; what it cannot know takes a while to happen.
+    In the milliseconds in which the server goes, statements fail, as those do that are under way.
     """
 
     driver = engine.dialect.loaded_dbapi.asyncpg  # the module
@@ -69,7 +70,13 @@ def _look_after(engine: AsyncEngine) -> None:
         if left_at is not None and time.monotonic() - left_at > _IDLE_SECONDS:
             try:
                 connection.run_async(lambda raw: raw.execute("SELECT 1", timeout=_TRY_SECONDS))
-            except (driver.PostgresError, driver.InterfaceError, OSError, TimeoutError) as error:
+            except (
+                driver.PostgresError,
+                driver.InterfaceError,
+                driver.InternalClientError,  # the server said that it goes, and has not gone yet
+                OSError,
+                TimeoutError,
+            ) as error:
                 raise InvalidatePoolError("the connection was lost") from error
 
     event.listen(engine.sync_engine, "checkin", left)
