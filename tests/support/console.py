@@ -37,3 +37,5 @@ async def served(app: FastAPI) -> AsyncIterator[str]:
         finally:
             server.should_exit = True
             await task
+            for left in list(server.server_state.connections):  # streams that did not end within the time for that
+                left.transport.abort()

@@ -79,6 +79,7 @@ async def test_one_whose_host_is_gone_is_replaced_soon(
     url = make_url(results_database.url("coreo_results"))
     gone: set[asyncio.StreamReader] = set()
     readers: set[asyncio.StreamReader] = set()
+    writers: list[asyncio.StreamWriter] = []
 
     async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         readers.add(reader)
@@ -89,6 +90,7 @@ async def test_one_whose_host_is_gone_is_replaced_soon(
 
     async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         other_reader, other_writer = await asyncio.open_connection(url.host, url.port)
+        writers.extend((writer, other_writer))
         await asyncio.gather(pump(reader, other_writer), pump(other_reader, writer))
 
     server = await asyncio.start_server(forward, "127.0.0.1", 0)
@@ -103,3 +105,6 @@ async def test_one_whose_host_is_gone_is_replaced_soon(
     finally:
         await database.close()
         server.close()
+        for each in writers:
+            each.close()
+        await asyncio.gather(*[each.wait_closed() for each in writers], return_exceptions=True)
