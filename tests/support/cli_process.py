@@ -18,6 +18,7 @@ from coreo_embedded.processes import free_port
 from coreo_shared.contracts.onboarding import Report
 from coreo_shared.contracts.terms import RunState
 from tests.support.api import Api, Team, until
+from tests.support.console import drop_connections
 
 COMMAND = Path(sys.executable).with_name("coreo")
 
@@ -136,6 +137,7 @@ async def served(api: Api, tmp_path: Path) -> AsyncIterator[Served]:
         api.context.stopping.set()
         api.context.signals.ring_all()
         await serving
+        await drop_connections(server)
 
 
 async def until_written(process: Process, words: str) -> None:

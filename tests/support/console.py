@@ -16,6 +16,14 @@ class _Server(uvicorn.Server):
         yield
 
 
+async def drop_connections(server: uvicorn.Server) -> None:
+    """Of a server that has ended: streams that did not end in time, and who was just being let in."""
+    for _ in range(3):  # steps of the loop in which a connection that was accepted becomes one of the server's
+        await asyncio.sleep(0)
+        for left in list(server.server_state.connections):
+            left.transport.abort()
+
+
 @asynccontextmanager
 async def served(app: FastAPI) -> AsyncIterator[str]:
     """The application's address, as `coreo-api serve` has it, while the block runs. Its lifespan is the caller's."""
@@ -37,5 +45,4 @@ async def served(app: FastAPI) -> AsyncIterator[str]:
         finally:
             server.should_exit = True
             await task
-            for left in list(server.server_state.connections):  # streams that did not end within the time for that
-                left.transport.abort()
+            await drop_connections(server)
