@@ -1,9 +1,9 @@
 """How fast runs are backed up and restored, beside copying the same bytes from one directory to another, with checksum.
 
-Run: `.venv/bin/python -m tests.bench.results_backups [RUNS] [FINDINGS] [PLANS]`; by default 100 runs of 2,000 findings
-of 10 plans; the figure of record is that of 1,000. One finding in seven fails, and with each run
-others do: much more changes than in an account, so that what runs resolve counts in full. The copy is what the store does with each object: read, SHA-256,
-write, sync. PostgreSQL is durable (fsync on) throughout.
+Run: `.venv/bin/python -m tests.bench.results_backups [RUNS] [FINDINGS] [PLANS]`; by default 100 runs of 2,000
+findings of 10 plans; the figure of record is that of 1,000. One finding in seven fails, and with each run others do:
+much more changes than in an account, so that what runs resolve counts in full. The copy is what the store does with
+each object: read, SHA-256, write, sync. PostgreSQL is durable (fsync on) throughout.
 """
 
 import asyncio
